@@ -1,0 +1,28 @@
+# A folder is a component: tlgate_library(NAME LINK ...) builds every .c in it into one static
+# library; tlgate_program(NAME FOLDER DIR LINK ...) builds DIR's library and, from its main.c, the
+# program.
+function(tlgate_library name)
+  cmake_parse_arguments(ARG "" "FOLDER" "LINK" ${ARGN})
+  if(NOT ARG_FOLDER)
+    set(ARG_FOLDER ${name})
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${ARG_FOLDER}/*.c)
+  list(FILTER sources EXCLUDE REGEX "/main\\.c$")
+  if(NOT sources)
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE tlgate_flags ${ARG_LINK})
+    return()
+  endif()
+  add_library(${name} STATIC ${sources})
+  target_link_libraries(${name} PRIVATE tlgate_flags PUBLIC ${ARG_LINK})
+endfunction()
+
+function(tlgate_program name)
+  cmake_parse_arguments(ARG "" "FOLDER" "LINK" ${ARGN})
+  tlgate_library(${ARG_FOLDER} LINK ${ARG_LINK})
+  if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${ARG_FOLDER}/main.c)
+    return()
+  endif()
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/${ARG_FOLDER}/main.c)
+  target_link_libraries(${name} PRIVATE tlgate_flags ${ARG_FOLDER})
+endfunction()

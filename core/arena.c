@@ -1,0 +1,126 @@
+#include "core/arena.h"
+
+#include <openssl/crypto.h>
+#include <stdalign.h>
+#include <stdarg.h>
+#include <stdint.h>
+
+#define BLOCK_MIN 4096u
+
+struct block {
+    struct block *next;
+    size_t size;
+    size_t used;
+    alignas(max_align_t) unsigned char data[];
+};
+
+struct arena {
+    struct block *head; /* newest first; the last one is kept on reset */
+};
+
+static struct block *block_new(size_t size)
+{
+    struct block *b = malloc(sizeof *b + size);
+    if (!b)
+        abort();
+    b->next = NULL;
+    b->size = size;
+    b->used = 0;
+    return b;
+}
+
+struct arena *arena_new(void)
+{
+    struct arena *a = malloc(sizeof *a);
+    if (!a)
+        abort();
+    a->head = block_new(BLOCK_MIN);
+    return a;
+}
+
+static void wipe(struct block *b)
+{
+    OPENSSL_cleanse(b->data, b->used);
+    b->used = 0;
+}
+
+void arena_reset(struct arena *a)
+{
+    while (a->head->next) {
+        struct block *b = a->head;
+        a->head = b->next;
+        wipe(b);
+        free(b);
+    }
+    wipe(a->head);
+}
+
+void arena_free(struct arena *a)
+{
+    if (!a)
+        return;
+    arena_reset(a);
+    free(a->head);
+    free(a);
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    const size_t align = alignof(max_align_t);
+    if (size > SIZE_MAX / 4)
+        abort();
+    size = (size + align - 1) & ~(align - 1);
+    struct block *b = a->head;
+    if (b->size - b->used < size) {
+        size_t want = b->size < 256 * 1024 ? b->size * 2 : b->size;
+        struct block *n = block_new(want < size ? size : want);
+        n->next = b;
+        a->head = b = n;
+    }
+    void *p = b->data + b->used;
+    b->used += size;
+    return memset(p, 0, size);
+}
+
+void *arena_array(struct arena *a, size_t n, size_t size)
+{
+    if (size && n > SIZE_MAX / size)
+        abort();
+    return arena_alloc(a, n * size);
+}
+
+char *arena_strndup(struct arena *a, const char *s, size_t n)
+{
+    char *p = arena_alloc(a, n + 1);
+    memcpy(p, s, n);
+    return p;
+}
+
+char *arena_strdup(struct arena *a, const char *s)
+{
+    return s ? arena_strndup(a, s, strlen(s)) : NULL;
+}
+
+char *arena_printf(struct arena *a, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        abort();
+    char *p = arena_alloc(a, (size_t)n + 1);
+    vsnprintf(p, (size_t)n + 1, fmt, again);
+    va_end(again);
+    return p;
+}
+
+struct bytes arena_copy(struct arena *a, struct bytes b)
+{
+    if (!b.len)
+        return (struct bytes){0};
+    void *p = arena_alloc(a, b.len);
+    memcpy(p, b.data, b.len);
+    return (struct bytes){p, b.len};
+}

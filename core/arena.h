@@ -1,0 +1,33 @@
+/*
+ * Arena: memory of one request or one step, freed at one point.
+ *
+ * Allocation never fails: running out of memory ends the process, which is restartable by design.
+ * Sizes that come from outside are capped before they get here. What was used is wiped on reset and
+ * on free, since requests carry secrets. Not thread-safe: one arena, one thread at a time.
+ */
+#ifndef CORE_ARENA_H
+#define CORE_ARENA_H
+
+#include "core/attr.h"
+#include "core/bytes.h"
+
+#include <stddef.h>
+
+struct arena;
+
+struct arena *arena_new(void);
+void arena_reset(struct arena *a); /* keeps the first block */
+void arena_free(struct arena *a);  /* NULL is fine */
+
+/* Zeroed memory, aligned for any type. */
+void *arena_alloc(struct arena *a, size_t size);
+/* n * size with the product checked. */
+void *arena_array(struct arena *a, size_t n, size_t size);
+char *arena_strdup(struct arena *a, const char *s); /* NULL stays NULL */
+char *arena_strndup(struct arena *a, const char *s, size_t n);
+char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
+struct bytes arena_copy(struct arena *a, struct bytes b);
+
+#define ARENA_NEW(a, type) ((type *)arena_alloc((a), sizeof(type)))
+
+#endif

@@ -1,0 +1,278 @@
+#include "core/buf.h"
+#include "core/clock.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <openssl/crypto.h>
+#include <stdarg.h>
+
+/* Never realloc: the old block may hold a secret and has to be wiped. */
+static void grow(struct buf *b, size_t need)
+{
+    size_t cap = b->cap ? b->cap : 256;
+    while (cap < need) {
+        if (cap > SIZE_MAX / 2)
+            abort();
+        cap *= 2;
+    }
+    char *data = malloc(cap);
+    if (!data)
+        abort();
+    if (b->len)
+        memcpy(data, b->data, b->len);
+    if (b->data)
+        OPENSSL_cleanse(b->data, b->len);
+    free(b->data);
+    b->data = data;
+    b->cap = cap;
+}
+
+char *buf_reserve(struct buf *b, size_t n)
+{
+    if (n >= SIZE_MAX - b->len)
+        abort();
+    if (b->len + n + 1 > b->cap)
+        grow(b, b->len + n + 1);
+    return b->data + b->len;
+}
+
+void buf_add(struct buf *b, const void *data, size_t len)
+{
+    char *p = buf_reserve(b, len);
+    if (len)
+        memcpy(p, data, len);
+    b->len += len;
+    b->data[b->len] = 0;
+}
+
+void buf_add_str(struct buf *b, const char *s)
+{
+    buf_add(b, s, strlen(s));
+}
+
+void buf_add_char(struct buf *b, char c)
+{
+    buf_add(b, &c, 1);
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        abort();
+    char *p = buf_reserve(b, (size_t)n);
+    vsnprintf(p, (size_t)n + 1, fmt, again);
+    va_end(again);
+    b->len += (size_t)n;
+}
+
+void buf_reset(struct buf *b)
+{
+    if (b->data)
+        OPENSSL_cleanse(b->data, b->len);
+    b->len = 0;
+}
+
+void buf_free(struct buf *b)
+{
+    buf_reset(b);
+    free(b->data);
+    *b = (struct buf){0};
+}
+
+struct bytes buf_bytes(const struct buf *b)
+{
+    return BYTES(b->data, b->len);
+}
+
+struct jw jw_over(struct buf *out)
+{
+    return (struct jw){.out = out, .first = {true}};
+}
+
+/* A comma where one is due. */
+static void lead(struct jw *w)
+{
+    if (w->after_key) {
+        w->after_key = false;
+        return;
+    }
+    if (!w->first[w->depth])
+        buf_add_char(w->out, ',');
+    w->first[w->depth] = false;
+}
+
+void jw_open(struct jw *w, char bracket)
+{
+    lead(w);
+    buf_add_char(w->out, bracket);
+    w->depth++;
+    assert(w->depth < JW_DEPTH_MAX);
+    w->first[w->depth] = true;
+}
+
+void jw_close(struct jw *w, char bracket)
+{
+    assert(w->depth > 0);
+    w->depth--;
+    buf_add_char(w->out, bracket);
+}
+
+/* Bytes that may stand in a JSON string as they are. */
+static bool plain(unsigned char c)
+{
+    return c >= 0x20 && c != '"' && c != '\\' && c != 0x7f;
+}
+
+static void escape(struct buf *out, unsigned char c)
+{
+    switch (c) {
+    case '"':
+        buf_add(out, "\\\"", 2);
+        return;
+    case '\\':
+        buf_add(out, "\\\\", 2);
+        return;
+    case '\n':
+        buf_add(out, "\\n", 2);
+        return;
+    case '\t':
+        buf_add(out, "\\t", 2);
+        return;
+    default:
+        buf_printf(out, "\\u%04x", c);
+    }
+}
+
+static void quoted(struct buf *out, const char *s, size_t n)
+{
+    buf_add_char(out, '"');
+    for (size_t i = 0; i < n;) {
+        size_t run = i;
+        while (run < n && plain((unsigned char)s[run]))
+            run++;
+        buf_add(out, s + i, run - i);
+        if (run < n)
+            escape(out, (unsigned char)s[run++]);
+        i = run;
+    }
+    buf_add_char(out, '"');
+}
+
+void jw_key(struct jw *w, const char *key)
+{
+    lead(w);
+    quoted(w->out, key, strlen(key));
+    buf_add_char(w->out, ':');
+    w->after_key = true;
+}
+
+void jw_strn(struct jw *w, const char *s, size_t n)
+{
+    lead(w);
+    quoted(w->out, s, n);
+}
+
+void jw_str(struct jw *w, const char *s)
+{
+    if (!s)
+        jw_null(w);
+    else
+        jw_strn(w, s, strlen(s));
+}
+
+void jw_int(struct jw *w, int64_t v)
+{
+    lead(w);
+    buf_printf(w->out, "%" PRId64, v);
+}
+
+void jw_bool(struct jw *w, bool v)
+{
+    lead(w);
+    buf_add_str(w->out, v ? "true" : "false");
+}
+
+void jw_null(struct jw *w)
+{
+    lead(w);
+    buf_add(w->out, "null", 4);
+}
+
+void jw_raw(struct jw *w, const char *json)
+{
+    lead(w);
+    buf_add_str(w->out, json);
+}
+
+void jw_hex(struct jw *w, struct bytes b)
+{
+    lead(w);
+    buf_add_char(w->out, '"');
+    hex_encode(b, buf_reserve(w->out, b.len * 2));
+    w->out->len += b.len * 2;
+    buf_add_char(w->out, '"');
+}
+
+void jw_base64(struct jw *w, struct bytes b)
+{
+    lead(w);
+    buf_add_char(w->out, '"');
+    w->out->len += base64_encode(b, buf_reserve(w->out, BASE64_SIZE(b.len)));
+    buf_add_char(w->out, '"');
+}
+
+void jw_time(struct jw *w, int64_t ms)
+{
+    char text[TIME_TEXT_SIZE];
+    time_format(ms, text);
+    jw_str(w, text);
+}
+
+void jw_key_str(struct jw *w, const char *key, const char *s)
+{
+    jw_key(w, key);
+    jw_str(w, s);
+}
+
+void jw_key_str_opt(struct jw *w, const char *key, const char *s)
+{
+    if (s)
+        jw_key_str(w, key, s);
+}
+
+void jw_key_int(struct jw *w, const char *key, int64_t v)
+{
+    jw_key(w, key);
+    jw_int(w, v);
+}
+
+void jw_key_bool(struct jw *w, const char *key, bool v)
+{
+    jw_key(w, key);
+    jw_bool(w, v);
+}
+
+void jw_key_raw_opt(struct jw *w, const char *key, const char *json)
+{
+    if (!json)
+        return;
+    jw_key(w, key);
+    jw_raw(w, json);
+}
+
+void jw_key_time(struct jw *w, const char *key, int64_t ms)
+{
+    jw_key(w, key);
+    jw_time(w, ms);
+}
+
+void jw_key_time_opt(struct jw *w, const char *key, int64_t ms)
+{
+    if (ms)
+        jw_key_time(w, key, ms);
+}

@@ -1,0 +1,48 @@
+/*
+ * The keyring: every key the gateway MACs, seals or signs with, by purpose and id.
+ *
+ * A file of mode 0600 made at the first start (or a systemd credential). Each purpose has one current
+ * key and any number of older ones that still verify and open. Whatever is MACed or sealed carries the
+ * id of its key, so that rotation needs no flag day. Read-only after it was opened; shared by threads.
+ */
+#ifndef CORE_KEYRING_H
+#define CORE_KEYRING_H
+
+#include "core/arena.h"
+#include "core/err.h"
+
+enum key_purpose {
+    KEY_CHALLENGE,   /* attestation challenges */
+    KEY_ENROLLMENT,  /* enrolment tokens */
+    KEY_CURSOR,      /* page cursors */
+    KEY_SEAL,        /* secrets at rest */
+    KEY_FINGERPRINT, /* Idempotency-Key fingerprints, API key hashes */
+    KEY_PURPOSES
+};
+
+#define KEYRING_MAC_SIZE 32
+/* A sealed text is key id (4), nonce (12), ciphertext, tag (16). */
+#define KEYRING_SEAL_OVERHEAD 32
+
+struct keyring;
+
+/* Opens `path`, or makes it (0600, fsynced) where it does not exist. ERR_CONFIG where others may read
+ * it or it is damaged. The caller frees. */
+enum err keyring_open(const char *path, struct keyring **out, struct err_info *e) MUST_CHECK;
+void keyring_free(struct keyring *k); /* wipes; NULL is fine */
+
+/* Id of the key that is used now. */
+uint32_t keyring_current(const struct keyring *k, enum key_purpose p);
+/* HMAC-SHA256 over the parts, each prefixed with its length. False: no such key. */
+bool keyring_mac(const struct keyring *k, enum key_purpose p, uint32_t key_id,
+                 const struct bytes *parts, size_t n, uint8_t out[KEYRING_MAC_SIZE]) MUST_CHECK;
+
+/* AES-256-GCM with a fresh nonce; `context` is authenticated (job id and name of the field). */
+struct bytes keyring_seal(const struct keyring *k, struct arena *a, struct bytes clear,
+                          struct bytes context);
+/* ERR_INTERNAL where key, context or text are not those it was sealed with. */
+enum err keyring_open_sealed(const struct keyring *k, struct arena *a, struct bytes sealed,
+                             struct bytes context, struct bytes *clear,
+                             struct err_info *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * Log: one JSON object a line on stderr. Only server/, the engine loop and the programs log;
+ * libraries return errors. A line is one write(2), so threads do not interleave.
+ *
+ *     log_info("job finished", LOG_S("jobId", id), LOG_I("durationMs", ms));
+ *
+ * Never pass a secret, a body or a header value that may hold one.
+ */
+#ifndef CORE_LOG_H
+#define CORE_LOG_H
+
+#include "core/attr.h"
+
+#include <stdint.h>
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+
+struct log_field {
+    const char *key;
+    const char *text; /* NULL: number */
+    int64_t number;
+};
+
+#define LOG_S(k, v) ((struct log_field){.key = (k), .text = (v) ? (v) : ""})
+#define LOG_I(k, v) ((struct log_field){.key = (k), .number = (v)})
+
+void log_level_set(enum log_level least);
+void log_write(enum log_level level, const char *msg, const struct log_field *fields, int n);
+
+#define LOG_AT(level, msg, ...)                                                                    \
+    log_write(level, msg, (const struct log_field[]){{0}, ##__VA_ARGS__} + 1,                      \
+              (int)ARRAY_LEN(((const struct log_field[]){{0}, ##__VA_ARGS__})) - 1)
+#define log_debug(msg, ...) LOG_AT(LOG_DEBUG, msg, ##__VA_ARGS__)
+#define log_info(msg, ...)  LOG_AT(LOG_INFO, msg, ##__VA_ARGS__)
+#define log_warn(msg, ...)  LOG_AT(LOG_WARN, msg, ##__VA_ARGS__)
+#define log_error(msg, ...) LOG_AT(LOG_ERROR, msg, ##__VA_ARGS__)
+
+#endif

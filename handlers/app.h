@@ -1,0 +1,29 @@
+/*
+ * What handlers may use: built once in server/main.c, read-only afterwards, shared by all threads.
+ * The parts lock for themselves.
+ */
+#ifndef HANDLERS_APP_H
+#define HANDLERS_APP_H
+
+#include "core/clock.h"
+
+struct store;
+struct jobs;
+struct keyring;
+struct attest_trust;
+struct limiter;
+
+struct app {
+    struct store *store;
+    struct jobs *jobs;
+    struct keyring *keyring;
+    struct attest_trust *trust;
+    struct limiter *attest_by_peer; /* challenges and reports, per address */
+    struct limiter *attest_by_vm;   /* the same, per vmId */
+    const struct clock *clock;
+    const char *public_url;   /* without a trailing slash: nextLink, Operation-Location, userData */
+    int64_t challenge_ttl_ms; /* attestation.challenge_ttl */
+    int64_t max_age_ms;       /* attestation.max_age */
+};
+
+#endif
