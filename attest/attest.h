@@ -1,0 +1,192 @@
+/*
+ * Attestation: evidence of one guest in, verdict out. Pure: no I/O after attest_trust_open, no
+ * clock, no randomness; the caller passes the time, the nonce and what it knows about the VM.
+ *
+ * A verdict is a table of named checks. Every check runs, also after another has failed, as far as
+ * what it needs is there; but nothing is claimed that is not proven: claims come from a
+ * verified_quote and a verified_log only (see quote.h, replay.h), which only their verifying
+ * constructors can make, and only where the AK itself is trusted.
+ */
+#ifndef ATTEST_ATTEST_H
+#define ATTEST_ATTEST_H
+
+#include "attest/wire.h"
+
+/* ---- what is trusted ---- */
+
+/*
+ * Anchors, intermediates and a cache of verified AK certificates. Azure's roots are pinned by the
+ * SHA-256 of their DER; the certificates themselves come from the evidence or from the trust_dir.
+ * Made once, then shared by threads: it locks for itself.
+ */
+struct attest_trust;
+
+struct attest_trust_options {
+    const char *const *anchors; /* PEM files; every certificate in them is an anchor */
+    size_t n_anchors;
+    const char *trust_dir; /* intermediates (PEM or DER) to build chains from; NULL: none */
+};
+
+/* ERR_CONFIG where a file cannot be read or holds no certificate. The caller frees. */
+enum err attest_trust_open(const struct attest_trust_options *o, struct attest_trust **out,
+                           struct err_info *e) MUST_CHECK;
+void attest_trust_free(struct attest_trust *t); /* NULL is fine */
+/* The earliest end of validity of the anchors and intermediates (ms since 1970); INT64_MAX: none.
+ */
+int64_t attest_trust_expires(const struct attest_trust *t);
+
+/* ---- the question ---- */
+
+enum attest_profile { PROFILE_AZURE_TRUSTED_LAUNCH, PROFILE_CONFIDENTIAL_VM, PROFILE_TPM };
+
+/* "azureTrustedLaunch", "confidentialVm", "tpm". */
+const char *attest_profile_name(enum attest_profile p);
+bool attest_profile_parse(const char *name, enum attest_profile *out) MUST_CHECK;
+
+#define AK_SPKI_SIZE 32
+#define AK_NAME_MAX  66
+
+/* A key that the AK must be. `public_area` (TPMT_PUBLIC) or `spki` (DER) is needed only where the
+ * pin itself is the trust anchor and the evidence does not bring the key. */
+struct attest_pin {
+    uint8_t spki_sha256[AK_SPKI_SIZE];
+    struct bytes public_area;
+    struct bytes spki;
+};
+
+/* A pin from a file's content: TPMT_PUBLIC, TPM2B_PUBLIC or PEM public key. ERR_VALIDATION. */
+enum err attest_pin_read(struct bytes file, struct arena *a, struct attest_pin *out,
+                         struct err_info *e) MUST_CHECK;
+
+struct attest_input {
+    const struct evidence *evidence;
+    struct attest_trust *trust;
+    struct bytes nonce; /* what the quote's extraData must be */
+    int64_t now;        /* ms since 1970: certificates are judged at this time */
+    enum attest_profile profile;
+    uint32_t required_pcrs; /* bit i: PCR i must be quoted; 0: as the profile has it */
+    bool require_secure_boot;
+    bool allow_quote_only; /* without an event log: trustedQuoteOnly instead of untrusted */
+
+    /* The AK must be one of these. In PROFILE_TPM they replace the certificate; in the others they
+     * are asked for on top of it. None: any AK that chains to an anchor. */
+    const struct attest_pin *pins;
+    size_t n_pins;
+
+    /* What this AK's last accepted report said. */
+    bool has_last;
+    uint32_t last_reset_count;
+    uint32_t last_restart_count;
+    uint64_t last_clock;
+};
+
+/* ---- the answer ---- */
+
+/* Verdicts in JSON: trusted trustedQuoteOnly untrusted quarantined indeterminate. */
+enum attest_verdict {
+    VERDICT_TRUSTED,
+    VERDICT_TRUSTED_QUOTE_ONLY,
+    VERDICT_UNTRUSTED,
+    VERDICT_QUARANTINED,
+    VERDICT_INDETERMINATE,
+};
+
+#define ATTEST_CHECK_LIST(X)                                                                       \
+    X(AK_CHAIN, "ak.chain")                                                                        \
+    X(AK_PROFILE, "ak.profile")                                                                    \
+    X(AK_ATTRIBUTES, "ak.attributes")                                                              \
+    X(AK_BINDING, "ak.binding")                                                                    \
+    X(QUOTE_MAGIC, "quote.magic")                                                                  \
+    X(QUOTE_TYPE, "quote.type")                                                                    \
+    X(QUOTE_NONCE, "quote.nonce")                                                                  \
+    X(QUOTE_SELECTION, "quote.selection")                                                          \
+    X(QUOTE_PCR_DIGEST, "quote.pcrDigest")                                                         \
+    X(QUOTE_SIGNATURE, "quote.signature")                                                          \
+    X(QUOTE_SIGNER, "quote.signer")                                                                \
+    X(QUOTE_CLOCK, "quote.clock")                                                                  \
+    X(LOG_FORMAT, "log.format")                                                                    \
+    X(LOG_REPLAY, "log.replay")                                                                    \
+    X(LOG_CONTENT, "log.content")                                                                  \
+    X(SECURE_BOOT, "secureBoot")                                                                   \
+    X(POLICY, "policy")                                                                            \
+    X(MAA_TOKEN, "maa.token")
+
+enum attest_check {
+#define X(id, name) CHECK_##id,
+    ATTEST_CHECK_LIST(X)
+#undef X
+        CHECK_COUNT
+};
+
+enum check_status { STATUS_PASS, STATUS_FAIL, STATUS_SKIP, STATUS_WARN };
+
+#define ATTEST_NO_INDEX (-1)
+#define ATTEST_FINDINGS 64
+
+/* One line of the table. A check has at least one; several where several things failed. */
+struct attest_finding {
+    enum attest_check check;
+    enum check_status status;
+    const char *reason; /* snake_case, static; NULL for a plain pass */
+    int event;          /* index in the event log, or ATTEST_NO_INDEX */
+    int pcr;            /* or ATTEST_NO_INDEX */
+};
+
+struct attest_claims;
+
+struct attest_result {
+    enum attest_verdict verdict;
+    const char *reason; /* of the verdict: that of the first failed check; NULL where trusted */
+    struct attest_finding findings[ATTEST_FINDINGS]; /* in the order of enum attest_check */
+    size_t n_findings;
+    const struct attest_claims *claims; /* NULL: nothing is proven */
+
+    /* The key that signed the quote. Set where the evidence names a usable key, proven or not. */
+    bool has_ak;
+    uint8_t ak_spki_sha256[AK_SPKI_SIZE];
+    uint8_t ak_name[AK_NAME_MAX]; /* TPM Name; ak_name_len 0 where no public area was sent */
+    size_t ak_name_len;
+    const char *ak_subject; /* CN of the AK certificate, or NULL */
+    int64_t ak_expires;     /* end of the AK certificate, ms; 0: none */
+
+    /* The quote is over this nonce and its signature is the AK's: who signed it is known. */
+    bool quote_authentic;
+    /* quote_authentic, and the AK is one of the pins. */
+    bool signed_by_pin;
+
+    /* TPMS_CLOCK_INFO; zero unless quote_authentic. */
+    uint64_t clock;
+    uint32_t reset_count;
+    uint32_t restart_count;
+    bool clock_safe;
+
+    bool has_event_log;
+    uint8_t event_log_sha256[32];
+};
+
+/*
+ * Judge the evidence. OK with *r filled, whatever the verdict; ERR_EVIDENCE_MALFORMED, with every
+ * part that is not well-formed in e->fields, where a structure inside it cannot be parsed.
+ * *r borrows from the evidence and the arena. Any thread; nothing is kept but the trust's cache.
+ */
+enum err attest_verify(const struct attest_input *in, struct arena *a, struct attest_result *r,
+                       struct err_info *e) MUST_CHECK;
+
+/* A change of the verdict that only the caller can know of (another VM's AK, a changed pin): adds a
+ * failed ak.binding and makes the verdict `quarantined`. */
+void attest_result_quarantine(struct attest_result *r, const char *reason);
+
+/* Worst status of a check: fail, warn, skip, pass. */
+enum check_status attest_result_status(const struct attest_result *r, enum attest_check c);
+
+const char *attest_verdict_name(enum attest_verdict v);
+const char *attest_check_name(enum attest_check c);
+const char *attest_status_name(enum check_status s);
+
+/* The values of `checks` (an array) and `claims` (an object, {} where nothing is proven). */
+void attest_write_checks(struct jw *w, const struct attest_result *r);
+void attest_write_claims(struct jw *w, const struct attest_result *r);
+/* TRI_UNSET-like: 1 proven on, 0 proven off, -1 not proven. */
+int attest_secure_boot(const struct attest_result *r);
+
+#endif
