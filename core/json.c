@@ -284,12 +284,70 @@ static void set_absent(const struct field *f, void *slot)
         *(int64_t *)slot = f->has_dflt ? f->dflt_int : JSON_INT_UNSET;
 }
 
+/* An absent object whose default is {}: its members get theirs. */
+static void decode_default(struct decoder *d, const struct field *f, void *slot)
+{
+    AUTO(json) json_t *empty = json_object();
+    *(void **)slot = arena_alloc(d->arena, f->object->size);
+    decode_object(d, empty, f->object, *(void **)slot, NULL);
+}
+
 static const struct field *field_of(const struct schema *s, const char *name)
 {
     for (size_t i = 0; i < s->n_fields; i++)
         if (strcmp(s->fields[i].name, name) == 0)
             return &s->fields[i];
     return NULL;
+}
+
+static bool has_all(const json_t *v, const char *const *set)
+{
+    for (; *set; set++)
+        if (!json_object_get(v, *set))
+            return false;
+    return true;
+}
+
+static void name_set(struct buf *b, const char *const *set, const char *between)
+{
+    for (size_t i = 0; set[i]; i++)
+        buf_printf(b, "%s%s", i ? between : "", set[i]);
+}
+
+static void check_one_of(struct decoder *d, const json_t *v, const struct rule *r,
+                         const struct at *at)
+{
+    size_t n = 0;
+    struct buf list = {0};
+    for (size_t i = 0; r->sets[i]; i++) {
+        n += has_all(v, r->sets[i]);
+        buf_add_str(&list, i ? " or " : "");
+        name_set(&list, r->sets[i], ", ");
+    }
+    if (n != 1)
+        COMPLAIN(d, at, "must have %s: %s", n ? "only one of" : "one of", list.data);
+    buf_free(&list);
+}
+
+static void check_rule(struct decoder *d, const json_t *v, const struct rule *r,
+                       const struct at *at)
+{
+    if (r->kind == RULE_ONE_OF) {
+        check_one_of(d, v, r, at);
+        return;
+    }
+    const char *const *set = r->sets[0];
+    bool all = has_all(v, set);
+    bool bad = r->kind == RULE_NOT_ALL ? all : json_object_get(v, set[0]) && !all;
+    if (!bad)
+        return;
+    struct buf list = {0};
+    name_set(&list, r->kind == RULE_NOT_ALL ? set : set + 1, ", ");
+    if (r->kind == RULE_NOT_ALL)
+        COMPLAIN(d, at, "must not have all of %s", list.data);
+    else
+        COMPLAIN(d, at, "%s asks for %s", set[0], list.data);
+    buf_free(&list);
 }
 
 static void decode_object(struct decoder *d, const json_t *v, const struct schema *s, void *out,
@@ -310,7 +368,11 @@ static void decode_object(struct decoder *d, const json_t *v, const struct schem
             decode_field(d, member, f, slot, &here);
         else if (f->required)
             COMPLAIN(d, &here, "is required");
+        else if (f->kind == FIELD_OBJ && f->has_dflt)
+            decode_default(d, f, slot);
     }
+    for (size_t i = 0; i < s->n_rules; i++)
+        check_rule(d, v, &s->rules[i], at);
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)v, key, value)

@@ -1,12 +1,13 @@
 /*
  * JSON in: a strict parser (jansson) and a field codec.
  *
- * A schema is a const table of fields over a struct: it decodes request bodies, stores and reads job
- * arguments, and encodes them again. openapi/generate.py writes the tables for the contract's
+ * A schema is a const table of fields over a struct: it decodes request bodies, stores and reads
+ * job arguments, and encodes them again. openapi/generate.py writes the tables for the contract's
  * schemas; other tables stand beside their struct.
  *
- * Decoding refuses unknown members, and names every bad member at once (err_info.fields). Everything
- * decoded lives in the arena. Absent optional members are NULL, TRI_UNSET, JSON_INT_UNSET or empty.
+ * Decoding refuses unknown members, and names every bad member at once (err_info.fields).
+ * Everything decoded lives in the arena. Absent optional members are NULL, TRI_UNSET,
+ * JSON_INT_UNSET or empty.
  */
 #ifndef CORE_JSON_H
 #define CORE_JSON_H
@@ -83,7 +84,18 @@ struct field {
     bool unique;          /* uniqueItems */
     const char *dflt_str; /* defaults of absent members; FIELD_INT: dflt_int where has_dflt */
     int64_t dflt_int;
-    bool has_dflt;
+    bool has_dflt; /* FIELD_OBJ: an absent object is decoded as an empty one */
+};
+
+/* What members of an object may stand together. */
+enum rule_kind {
+    RULE_ONE_OF,   /* sets of members; exactly one set is complete */
+    RULE_NOT_ALL,  /* one set, which must not be complete */
+    RULE_REQUIRES, /* one set: its first member asks for all others */
+};
+struct rule {
+    enum rule_kind kind;
+    const char *const *const *sets; /* NULL-terminated list of NULL-terminated sets */
 };
 
 struct schema {
@@ -91,6 +103,8 @@ struct schema {
     size_t size; /* sizeof the struct */
     const struct field *fields;
     size_t n_fields;
+    const struct rule *rules;
+    size_t n_rules;
 };
 
 /*
@@ -99,7 +113,8 @@ struct schema {
  */
 enum err json_parse(struct bytes text, json_t **out, struct err_info *e) MUST_CHECK;
 
-/* Decode an object into `out` (schema->size bytes, zeroed first). ERR_VALIDATION with every field. */
+/* Decode an object into `out` (schema->size bytes, zeroed first). ERR_VALIDATION with every field.
+ */
 enum err json_decode(const json_t *v, const struct schema *s, struct arena *a, void *out,
                      struct err_info *e) MUST_CHECK;
 
