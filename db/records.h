@@ -1,0 +1,345 @@
+/*
+ * What the store holds, as plain records.
+ *
+ * Text is UTF-8 and NUL-terminated, absent text is NULL, times are milliseconds since 1970 (0:
+ * none), JSON is opaque text that the store neither reads nor makes. ARM ids and vmIds are kept as
+ * given and compared without case. A record that a read returns lives in the caller's arena; what a
+ * write takes is borrowed until its completion.
+ */
+#ifndef DB_RECORDS_H
+#define DB_RECORDS_H
+
+#include "core/arena.h"
+#include "core/bytes.h"
+#include "core/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(NAME, text); the text is what the database and the API hold. */
+#define JOB_STATE_LIST(X)                                                                          \
+    X(QUEUED, "queued")                                                                            \
+    X(RUNNING, "running")                                                                          \
+    X(WAITING, "waiting")                                                                          \
+    X(CANCELING, "canceling")                                                                      \
+    X(SUCCEEDED, "succeeded")                                                                      \
+    X(FAILED, "failed")                                                                            \
+    X(CANCELED, "canceled")
+
+enum job_state {
+#define X(name, text) JOB_##name,
+    JOB_STATE_LIST(X)
+#undef X
+        JOB_STATES
+};
+
+#define STEP_STATE_LIST(X)                                                                         \
+    X(PENDING, "pending")                                                                          \
+    X(RUNNING, "running")                                                                          \
+    X(WAITING, "waiting")                                                                          \
+    X(SUCCEEDED, "succeeded")                                                                      \
+    X(SKIPPED, "skipped")                                                                          \
+    X(FAILED, "failed")                                                                            \
+    X(UNDOING, "undoing")                                                                          \
+    X(UNDONE, "undone")
+
+enum step_state {
+#define X(name, text) STEP_##name,
+    STEP_STATE_LIST(X)
+#undef X
+        STEP_STATES
+};
+
+#define VM_STATUS_LIST(X)                                                                          \
+    X(UNKNOWN, "unknown")                                                                          \
+    X(HEALTHY, "healthy")                                                                          \
+    X(UNHEALTHY, "unhealthy")                                                                      \
+    X(UNMONITORED, "unmonitored")                                                                  \
+    X(QUARANTINED, "quarantined")
+
+enum vm_status {
+#define X(name, text) VM_##name,
+    VM_STATUS_LIST(X)
+#undef X
+        VM_STATUSES
+};
+
+#define ROLE_LIST(X)                                                                               \
+    X(READER, "reader")                                                                            \
+    X(PROVISIONER, "provisioner")                                                                  \
+    X(ADMIN, "admin")
+
+/* In rising order: each role may do what the ones before it may. */
+enum role {
+#define X(name, text) ROLE_##name,
+    ROLE_LIST(X)
+#undef X
+        ROLES
+};
+
+const char *job_state_text(enum job_state s);
+const char *step_state_text(enum step_state s);
+const char *vm_status_text(enum vm_status s);
+const char *role_text(enum role r);
+/* False where the text names none. */
+bool job_state_parse(const char *text, enum job_state *out) MUST_CHECK;
+bool step_state_parse(const char *text, enum step_state *out) MUST_CHECK;
+bool vm_status_parse(const char *text, enum vm_status *out) MUST_CHECK;
+bool role_parse(const char *text, enum role *out) MUST_CHECK;
+
+/* succeeded, failed, canceled. */
+bool job_state_terminal(enum job_state s);
+
+/* Who moves a job from one state to another. */
+enum job_actor { JOB_BY_ENGINE, JOB_BY_CANCEL, JOB_BY_RETRY };
+struct job_transition {
+    enum job_state from;
+    enum job_state to;
+    enum job_actor by;
+    const char *why;
+};
+/* The one table of transitions (docs/state_machine.md is rendered from it). */
+const struct job_transition *job_transitions(size_t *n);
+bool job_may_go(enum job_state from, enum job_state to, enum job_actor by);
+
+/* ---- who ---- */
+
+/* scope is "/", "/subscriptions/x" or "/subscriptions/x/resourceGroups/y", compared without case.
+ */
+struct principal {
+    const char *id; /* stable: key id or subject */
+    const char *name;
+    enum role role;
+    const char *scope;
+};
+
+/* True where the scope covers the ARM id (or a scope) `target`. */
+bool scope_covers(const char *scope, const char *target);
+
+/* The audit row of one mutation. The store adds time and job. */
+struct audit {
+    const char *principal_id;
+    const char *principal; /* name */
+    const char *action;    /* "job.submit", "vm.delete", ... */
+    const char *resource_id;
+    const char *request_id;
+    const char *traceparent;
+    const char *peer;
+    const char *detail; /* JSON, without secrets */
+};
+
+struct audit_entry {
+    int64_t id; /* without gaps until pruned */
+    int64_t at;
+    struct audit a;
+    const char *job_id;
+};
+
+/* ---- jobs ---- */
+
+/* One step's row. `intent` is committed before a request is sent; poll as soon as it was answered.
+ */
+struct job_step {
+    int seq; /* 0 .. n-1 */
+    const char *name;
+    enum step_state state;
+    int64_t started_at;
+    int64_t ended_at;
+    int attempts;
+    const char *detail; /* text for people */
+    bool created;       /* this job made the resource: undo may delete it */
+
+    const char *intent_method; /* NULL: nothing was ever sent */
+    const char *intent_url;
+    const char *intent_body_hash;
+    const char *intent_request_id; /* x-ms-client-request-id */
+    int64_t intent_at;
+
+    const char *poll_url; /* NULL: nothing to poll */
+    const char *poll_kind;
+    int64_t poll_not_before;
+
+    int last_status;  /* HTTP status of the last answer, 0: none */
+    const char *vars; /* JSON, the step's own */
+};
+
+struct job {
+    const char *id; /* uuid v7 */
+    const char *kind;
+    enum job_state state;
+    const char *resource_id;
+    const char *subscription_id;
+    int64_t created_at;
+    int64_t updated_at;
+    int64_t ended_at;
+    int64_t due_at;      /* when the engine looks at it next */
+    int64_t deadline_at; /* 0: none */
+    int64_t cancel_requested_at;
+    const char *created_by_id;
+    const char *created_by; /* name */
+    const char *request_id;
+    const char *traceparent;
+    const char *body_hash; /* of the request that made it */
+    const char *spec;      /* JSON, never changes, without secrets */
+    const char *vars;      /* JSON, the workflow's own */
+    const char *result;    /* JSON */
+    const char *error;     /* JSON; may be set before the end, when a failed job is being undone */
+    const char *wake_key;  /* see struct job_advance */
+    bool undoing;
+    int current_step;
+    int attempt;
+    int64_t lease_until; /* 0: nobody works on it */
+    int64_t epoch;       /* raised by each claim */
+    int64_t last_event;  /* id of its newest event */
+    struct job_step *steps;
+    int n_steps;
+};
+
+struct job_event {
+    int64_t id; /* 1, 2, 3, ... of its job, without gaps */
+    int64_t at;
+    const char *type;
+    const char *data; /* JSON */
+};
+
+struct job_list {
+    struct job *items;
+    size_t n;
+    bool more; /* ask again with page.after = id of the last item */
+};
+
+struct event_list {
+    struct job_event *items;
+    size_t n;
+};
+
+/* Keyset page: rows after the key `after` (NULL: the first page), at most `limit`. */
+struct page {
+    const char *after;
+    int limit;
+};
+
+/* Members that are NULL do not filter. */
+struct job_filter {
+    const char *scope;  /* of the principal */
+    const char *within; /* an ARM scope or id: only it and what is below it */
+    const enum job_state *state;
+    const char *kind;
+    const char *resource_id;
+    struct page page; /* newest first, key: job id */
+};
+
+/* ---- VMs ---- */
+
+struct vm {
+    const char *resource_id;
+    const char *vm_id;    /* NULL until Azure told it */
+    const char *name;     /* last segment of the id, for instances as the writer gave it */
+    const char *location; /* all below as the writer gave it */
+    const char *state;    /* of the registry row: "creating", "ready", "failed", "deleting", ... */
+    const char *origin;   /* "created" or "imported" */
+    const char *job_id;   /* the job that last changed it */
+    const char *spec;     /* JSON: what was asked for */
+    const char *made;     /* JSON: what the gateway made for it, for DELETE */
+    bool secure_boot;     /* expected */
+    bool vtpm;
+    bool monitoring;
+    int64_t created_at;
+    int64_t updated_at;
+
+    enum vm_status status;
+    const char *reasons; /* JSON array */
+    const char *claims;  /* JSON object */
+    const char *last_report_id;
+    const char *last_verdict;
+    int64_t last_report_at;
+
+    const char *ak_spki; /* pin: hex SHA-256 of the AK's SubjectPublicKeyInfo; NULL: not enrolled */
+    const char *ak_name; /* hex TPM Name */
+    int64_t enrolled_at;
+    int64_t reset_count; /* of the newest report of the pinned AK; valid while ak_spki is set */
+    int64_t restart_count;
+    int64_t clock_ms;
+    const char *etag; /* changes with every write of the row */
+};
+
+/*
+ * The status as it is at a time: healthy and unhealthy whose last report is older than fresh_after
+ * become unknown, with reasons ["report_too_old"] and an ETag of its own. Lists do this themselves.
+ */
+void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after);
+
+struct vm_list {
+    struct vm *items;
+    size_t n;
+    bool more; /* ask again with page.after = resource_id of the last item */
+};
+
+struct vm_filter {
+    const char *scope;
+    const char *within;
+    const enum vm_status *status; /* after ageing */
+    const char *origin;
+    int64_t fresh_after; /* 0: no ageing */
+    struct page page;    /* by ARM id without case */
+};
+
+struct vm_summary {
+    int64_t total;
+    int64_t by_status[VM_STATUSES]; /* after ageing */
+};
+
+/* ---- attestation ---- */
+
+struct report {
+    const char *id; /* uuid v7 */
+    const char *vm_id;
+    const char *resource_id;
+    int64_t received_at;
+    const char *verdict;
+    const char *checks; /* JSON array */
+    const char *claims; /* JSON object */
+    const char *evidence_hash;
+    const char *log_digest; /* hex SHA-256; NULL: without event log */
+    const char *ak_spki;
+    int64_t reset_count;
+    int64_t restart_count;
+    int64_t clock_ms;
+};
+
+struct report_list {
+    struct report *items;
+    size_t n;
+    bool more; /* ask again with page.after = id of the last item */
+};
+
+struct enrollment {
+    const char *hash; /* hex SHA-256 of the token */
+    const char *resource_id;
+    const char *job_id; /* NULL: made by hand */
+    int64_t created_at;
+    int64_t expires_at;
+    int64_t used_at; /* 0: unused */
+};
+
+/* ---- API keys ---- */
+
+struct api_key {
+    const char *id;
+    const char *name;
+    const char *hash; /* never the key */
+    enum role role;
+    const char *scope;
+    int64_t created_at;
+    int64_t expires_at; /* 0: never */
+    int64_t revoked_at; /* 0: valid */
+    int64_t last_used_at;
+};
+
+struct api_key_list {
+    struct api_key *items;
+    size_t n;
+};
+
+#endif
