@@ -1,0 +1,387 @@
+#include "core/keyring.h"
+#include "core/buf.h"
+#include "core/cleanup.h"
+#include "core/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <sys/stat.h>
+
+#define KEY_SIZE   32
+#define NONCE_SIZE 12
+#define TAG_SIZE   16
+#define FILE_MAX   65536
+#define KEYS_MAX   256
+#define HEADER     "tlgate-keyring 1"
+
+AUTO_DEFINE(cipher, EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free)
+AUTO_DEFINE(mac, EVP_MAC_CTX *, EVP_MAC_CTX_free)
+
+struct key {
+    uint32_t id;
+    enum key_purpose purpose;
+    uint8_t bytes[KEY_SIZE];
+    EVP_MAC_CTX *mac; /* keyed; duplicated for each use */
+};
+
+/* Keys in the order of the file: the last one of a purpose is its current key. */
+struct keyring {
+    struct key keys[KEYS_MAX];
+    size_t n;
+    EVP_MAC *hmac;
+    EVP_CIPHER *gcm;
+};
+
+static const char *const purpose_names[KEY_PURPOSES] = {
+    [KEY_CHALLENGE] = "challenge", [KEY_ENROLLMENT] = "enrollment",   [KEY_CURSOR] = "cursor",
+    [KEY_SEAL] = "seal",           [KEY_FINGERPRINT] = "fingerprint",
+};
+
+static void put_id(uint32_t id, uint8_t out[4])
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = (uint8_t)(id >> (24 - 8 * i));
+}
+
+static const struct key *find(const struct keyring *k, enum key_purpose p, uint32_t id)
+{
+    for (size_t i = 0; i < k->n; i++)
+        if (k->keys[i].purpose == p && k->keys[i].id == id)
+            return &k->keys[i];
+    return NULL;
+}
+
+static const struct key *current(const struct keyring *k, enum key_purpose p)
+{
+    for (size_t i = k->n; i > 0; i--)
+        if (k->keys[i - 1].purpose == p)
+            return &k->keys[i - 1];
+    return NULL;
+}
+
+/* ---- the file ---- */
+
+/* One line per key: purpose, id (8 hex digits), time it was made, key (base64url). */
+static void write_text(struct buf *out)
+{
+    char made[TIME_TEXT_SIZE];
+    time_format(clock_wall(&clock_system), made);
+    buf_add_str(out, HEADER "\n");
+    for (int p = 0; p < KEY_PURPOSES; p++) {
+        uint8_t key[KEY_SIZE], id[4];
+        char text[BASE64URL_SIZE(KEY_SIZE)], id_text[9];
+        random_bytes(key, sizeof key);
+        random_bytes(id, sizeof id);
+        base64url_encode(BYTES_OF(key), text);
+        hex_encode(BYTES_OF(id), id_text);
+        buf_printf(out, "%s %s %s %s\n", purpose_names[p], id_text, made, text);
+        OPENSSL_cleanse(key, sizeof key);
+        OPENSSL_cleanse(text, sizeof text);
+    }
+}
+
+static bool write_all(int fd, struct bytes b)
+{
+    while (b.len) {
+        ssize_t n = write(fd, b.data, b.len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        b.data += n;
+        b.len -= (size_t)n;
+    }
+    return true;
+}
+
+static bool sync_folder(const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        abort();
+    AUTO(fd) int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(copy);
+    return fd >= 0 && fsync(fd) == 0;
+}
+
+static bool write_new(const char *temp, struct bytes text)
+{
+    AUTO(fd) int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return fd >= 0 && write_all(fd, text) && fsync(fd) == 0;
+}
+
+/*
+ * A complete file appears under its name or none does: written beside it, then linked, which fails
+ * where another process was first (its keyring is as good).
+ */
+static enum err make(const char *path, struct err_info *e)
+{
+    char suffix[UUID_SIZE], temp[4096];
+    uuid_v4(suffix);
+    if (snprintf(temp, sizeof temp, "%s.%s", path, suffix) >= (int)sizeof temp)
+        return err_set(e, ERR_CONFIG, "the path of the keyring is too long");
+    struct buf text = {0};
+    write_text(&text);
+    bool written = write_new(temp, buf_bytes(&text));
+    int why = errno;
+    buf_free(&text);
+    bool linked = written && (link(temp, path) == 0 || errno == EEXIST);
+    if (written && !linked)
+        why = errno;
+    if (written)
+        unlink(temp);
+    if (!linked || !sync_folder(path))
+        return err_set(e, ERR_CONFIG, "cannot make the keyring %s: %s", path, strerror(why));
+    return OK;
+}
+
+static enum err read_file(int fd, const char *path, struct buf *out, struct err_info *e)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return err_set(e, ERR_CONFIG, "the keyring %s is not a regular file", path);
+    if (st.st_mode & 077)
+        return err_set(e, ERR_CONFIG, "the keyring %s is open to others (mode %04o; must be 0600)",
+                       path, (unsigned)(st.st_mode & 07777));
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return err_set(e, ERR_CONFIG, "the keyring %s belongs to another user", path);
+    if (st.st_size > FILE_MAX)
+        return err_set(e, ERR_CONFIG, "the keyring %s is too large", path);
+    for (;;) {
+        ssize_t n = read(fd, buf_reserve(out, 4096), 4096);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_set(e, ERR_CONFIG, "cannot read the keyring %s: %s", path, strerror(errno));
+        if (n == 0)
+            return OK;
+        out->len += (size_t)n;
+        if (out->len > FILE_MAX)
+            return err_set(e, ERR_CONFIG, "the keyring %s is too large", path);
+    }
+}
+
+/* ---- parsing ---- */
+
+static int purpose_of(struct bytes name)
+{
+    for (int p = 0; p < KEY_PURPOSES; p++)
+        if (bytes_equal(name, BYTES_STR(purpose_names[p])))
+            return p;
+    return -1;
+}
+
+static bool split(struct bytes line, struct bytes word[4])
+{
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *end = line.len ? memchr(line.data, ' ', line.len) : NULL;
+        size_t n = end ? (size_t)(end - line.data) : line.len;
+        if (n == 0 || (i < 3) != (end != NULL))
+            return false;
+        word[i] = BYTES(line.data, n);
+        if (end)
+            line = BYTES(end + 1, line.len - n - 1);
+    }
+    return true;
+}
+
+static bool add_key(struct keyring *k, struct bytes line)
+{
+    struct bytes word[4];
+    uint8_t id[4];
+    size_t n = 0;
+    if (k->n == KEYS_MAX || !split(line, word))
+        return false;
+    struct key *key = &k->keys[k->n];
+    int purpose = purpose_of(word[0]);
+    if (purpose < 0 || !hex_decode((const char *)word[1].data, word[1].len, id, sizeof id) ||
+        !base64url_decode((const char *)word[3].data, word[3].len, key->bytes, KEY_SIZE, &n) ||
+        n != KEY_SIZE)
+        return false;
+    key->id = (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
+    key->purpose = (enum key_purpose)purpose;
+    if (find(k, key->purpose, key->id))
+        return false;
+    k->n++;
+    return true;
+}
+
+static bool parse(struct keyring *k, struct bytes text)
+{
+    bool first = true;
+    while (text.len) {
+        const uint8_t *end = memchr(text.data, '\n', text.len);
+        if (!end)
+            return false; /* cut short */
+        struct bytes line = BYTES(text.data, (size_t)(end - text.data));
+        text = BYTES(end + 1, text.len - line.len - 1);
+        if (first ? !bytes_equal(line, BYTES_STR(HEADER)) : !add_key(k, line))
+            return false;
+        first = false;
+    }
+    return !first;
+}
+
+static bool key_macs(struct keyring *k)
+{
+    char digest[] = "SHA256";
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", digest, 0),
+                                 OSSL_PARAM_construct_end()};
+    for (size_t i = 0; i < k->n; i++) {
+        struct key *key = &k->keys[i];
+        key->mac = EVP_MAC_CTX_new(k->hmac);
+        if (!key->mac || EVP_MAC_init(key->mac, key->bytes, KEY_SIZE, params) != 1)
+            return false;
+    }
+    return true;
+}
+
+static enum err fill(struct keyring *k, const char *path, struct bytes text, struct err_info *e)
+{
+    if (!parse(k, text))
+        return err_set(e, ERR_CONFIG, "the keyring %s is damaged", path);
+    for (int p = 0; p < KEY_PURPOSES; p++)
+        if (!current(k, (enum key_purpose)p))
+            return err_set(e, ERR_CONFIG, "the keyring %s has no key for %s", path,
+                           purpose_names[p]);
+    k->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    k->gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    if (!k->hmac || !k->gcm || !key_macs(k))
+        return err_set(e, ERR_CONFIG, "OpenSSL offers no HMAC-SHA256 or AES-256-GCM");
+    return OK;
+}
+
+enum err keyring_open(const char *path, struct keyring **out, struct err_info *e)
+{
+    AUTO(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        enum err err = make(path, e);
+        if (err)
+            return err;
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+    }
+    if (fd < 0)
+        return err_set(e, ERR_CONFIG, "cannot open the keyring %s: %s", path, strerror(errno));
+    struct buf text = {0};
+    enum err err = read_file(fd, path, &text, e);
+    if (err) {
+        buf_free(&text);
+        return err;
+    }
+    struct keyring *k = calloc(1, sizeof *k);
+    if (!k)
+        abort();
+    err = fill(k, path, buf_bytes(&text), e);
+    buf_free(&text);
+    if (err) {
+        keyring_free(k);
+        return err;
+    }
+    *out = k;
+    return OK;
+}
+
+void keyring_free(struct keyring *k)
+{
+    if (!k)
+        return;
+    for (size_t i = 0; i < k->n; i++)
+        EVP_MAC_CTX_free(k->keys[i].mac);
+    EVP_MAC_free(k->hmac);
+    EVP_CIPHER_free(k->gcm);
+    OPENSSL_cleanse(k, sizeof *k);
+    free(k);
+}
+
+/* ---- use ---- */
+
+uint32_t keyring_current(const struct keyring *k, enum key_purpose p)
+{
+    return current(k, p)->id;
+}
+
+bool keyring_mac(const struct keyring *k, enum key_purpose p, uint32_t key_id,
+                 const struct bytes *parts, size_t n, uint8_t out[KEYRING_MAC_SIZE])
+{
+    const struct key *key = find(k, p, key_id);
+    if (!key)
+        return false;
+    AUTO(mac) EVP_MAC_CTX *ctx = EVP_MAC_CTX_dup(key->mac);
+    if (!ctx)
+        abort();
+    bool ok = true;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t len[8];
+        for (int b = 0; b < 8; b++)
+            len[b] = (uint8_t)((uint64_t)parts[i].len >> (56 - 8 * b));
+        ok = ok && EVP_MAC_update(ctx, len, sizeof len) == 1;
+        ok = ok && (!parts[i].len || EVP_MAC_update(ctx, parts[i].data, parts[i].len) == 1);
+    }
+    size_t written = 0;
+    if (!ok || EVP_MAC_final(ctx, out, &written, KEYRING_MAC_SIZE) != 1)
+        abort();
+    return true;
+}
+
+/* What is authenticated beside the text: the key's id and the caller's context. */
+static bool add_context(EVP_CIPHER_CTX *ctx, const uint8_t id[4], struct bytes context)
+{
+    int n;
+    return EVP_CipherUpdate(ctx, NULL, &n, id, 4) == 1 &&
+           (!context.len || EVP_CipherUpdate(ctx, NULL, &n, context.data, (int)context.len) == 1);
+}
+
+struct bytes keyring_seal(const struct keyring *k, struct arena *a, struct bytes clear,
+                          struct bytes context)
+{
+    const struct key *key = current(k, KEY_SEAL);
+    if (clear.len > INT32_MAX / 2 || context.len > INT32_MAX / 2)
+        abort();
+    uint8_t *out = arena_alloc(a, clear.len + KEYRING_SEAL_OVERHEAD);
+    uint8_t *nonce = out + 4, *text = nonce + NONCE_SIZE, *tag = text + clear.len;
+    put_id(key->id, out);
+    random_bytes(nonce, NONCE_SIZE);
+    AUTO(cipher) EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    int n;
+    bool ok = ctx && EVP_EncryptInit_ex2(ctx, k->gcm, key->bytes, nonce, NULL) == 1 &&
+              add_context(ctx, out, context) &&
+              (!clear.len || EVP_EncryptUpdate(ctx, text, &n, clear.data, (int)clear.len) == 1) &&
+              EVP_EncryptFinal_ex(ctx, tag, &n) == 1 &&
+              EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, tag) == 1;
+    if (!ok)
+        abort();
+    return BYTES(out, clear.len + KEYRING_SEAL_OVERHEAD);
+}
+
+enum err keyring_open_sealed(const struct keyring *k, struct arena *a, struct bytes sealed,
+                             struct bytes context, struct bytes *clear, struct err_info *e)
+{
+    struct cursor c = cursor_of(sealed);
+    struct bytes id = cursor_take(&c, 4), nonce = cursor_take(&c, NONCE_SIZE);
+    if (c.bad || c.left < TAG_SIZE || c.left > INT32_MAX / 2 || context.len > INT32_MAX / 2)
+        return err_set(e, ERR_INTERNAL, "a sealed text has a wrong length");
+    struct bytes text = cursor_take(&c, c.left - TAG_SIZE), tag = cursor_take(&c, TAG_SIZE);
+    struct cursor id_at = cursor_of(id);
+    const struct key *key = find(k, KEY_SEAL, cursor_u32be(&id_at));
+    if (!key)
+        return err_set(e, ERR_INTERNAL, "a sealed text names a key that the keyring lacks");
+    uint8_t *out = arena_alloc(a, text.len + 1), expected[TAG_SIZE];
+    memcpy(expected, tag.data, TAG_SIZE);
+    AUTO(cipher) EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    int n;
+    bool ok = ctx && EVP_DecryptInit_ex2(ctx, k->gcm, key->bytes, nonce.data, NULL) == 1 &&
+              add_context(ctx, id.data, context) &&
+              (!text.len || EVP_DecryptUpdate(ctx, out, &n, text.data, (int)text.len) == 1) &&
+              EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, expected) == 1 &&
+              EVP_DecryptFinal_ex(ctx, out + text.len, &n) == 1;
+    if (!ok) {
+        OPENSSL_cleanse(out, text.len);
+        return err_set(e, ERR_INTERNAL, "a sealed text does not open with its key and context");
+    }
+    *clear = BYTES(out, text.len);
+    return OK;
+}
