@@ -9,6 +9,7 @@
 #ifndef JOBS_ENROLLMENT_H
 #define JOBS_ENROLLMENT_H
 
+#include "core/bytes.h"
 #include "core/err.h"
 #include "core/keyring.h"
 
