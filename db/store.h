@@ -69,10 +69,9 @@ enum err store_wait(struct store_waiter *w, struct err_info *e) MUST_CHECK;
 /* ---- life ---- */
 
 struct store_options {
-    const char *dir;           /* must exist; holds tlgate.db, its WAL and tlgate.lock */
-    const struct clock *clock; /* for latencies and idle checkpoints; NULL: the system's */
-    int readers;               /* read connections; 0: 4 */
-    bool migrate;              /* bring an older schema up to date (else ERR_CONFIG) */
+    const char *dir; /* must exist; holds tlgate.db, its WAL and tlgate.lock */
+    int readers;     /* read connections; 0: 4 */
+    bool migrate;    /* bring an older schema up to date (else ERR_CONFIG) */
     /* Called on the writer thread after a commit, for each job it wrote: to wake the engine and
      * those who watch the job. NULL: nobody. */
     void (*changed)(void *ctx, const char *job_id, enum job_state state, int64_t due_at);
@@ -500,7 +499,7 @@ enum err store_list_audit(struct store *s, struct arena *a, int64_t after, int l
 struct store_prune {
     int64_t now;
     int64_t jobs_ms;    /* after their end; with steps and events */
-    int64_t reports_ms; /* never the last report of a VM; with event logs that no report names */
+    int64_t reports_ms; /* after they came; with event logs that none of them names */
     int64_t audit_ms;
     int limit; /* rows of each table in this transaction */
 };
