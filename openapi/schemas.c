@@ -1,0 +1,158 @@
+/* Written by openapi/generate.py from openapi.yaml; changes go there. */
+#include "openapi/schemas.h"
+
+#include "openapi/match.h"
+
+static const struct field list_subscription_virtual_machines_query_fields[] = {
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_subscription_virtual_machines_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_subscription_virtual_machines_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_subscription_virtual_machines_query_schema = {
+    .name = "list_subscription_virtual_machines_query", .size = sizeof(struct list_subscription_virtual_machines_query),
+    .fields = list_subscription_virtual_machines_query_fields, .n_fields = ARRAY_LEN(list_subscription_virtual_machines_query_fields),
+};
+
+static const struct field list_virtual_machines_query_fields[] = {
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_virtual_machines_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_virtual_machines_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_virtual_machines_query_schema = {
+    .name = "list_virtual_machines_query", .size = sizeof(struct list_virtual_machines_query),
+    .fields = list_virtual_machines_query_fields, .n_fields = ARRAY_LEN(list_virtual_machines_query_fields),
+};
+
+static const struct field vm_image_fields[] = {
+    {.name = "publisher", .kind = FIELD_STR, .offset = offsetof(struct vm_image, publisher), .min = 1, .max = 128, .match = match_image_part},
+    {.name = "offer", .kind = FIELD_STR, .offset = offsetof(struct vm_image, offer), .min = 1, .max = 128, .match = match_image_part},
+    {.name = "sku", .kind = FIELD_STR, .offset = offsetof(struct vm_image, sku), .min = 1, .max = 128, .match = match_image_part},
+    {.name = "version", .kind = FIELD_STR, .offset = offsetof(struct vm_image, version), .min = 1, .max = 128, .match = match_image_part},
+    {.name = "galleryImageVersionId", .kind = FIELD_STR, .offset = offsetof(struct vm_image, gallery_image_version_id), .max = 600, .match = match_gallery_image_version_id},
+};
+static const struct rule vm_image_rules[] = {
+    {RULE_ONE_OF, (const char *const *const[]){(const char *const[]){"publisher", "offer", "sku", "version", NULL}, (const char *const[]){"galleryImageVersionId", NULL}, NULL}},
+    {RULE_REQUIRES, (const char *const *const[]){(const char *const[]){"publisher", "offer", "sku", "version", NULL}, NULL}},
+    {RULE_REQUIRES, (const char *const *const[]){(const char *const[]){"offer", "publisher", NULL}, NULL}},
+    {RULE_REQUIRES, (const char *const *const[]){(const char *const[]){"sku", "publisher", NULL}, NULL}},
+    {RULE_REQUIRES, (const char *const *const[]){(const char *const[]){"version", "publisher", NULL}, NULL}},
+};
+const struct schema vm_image_schema = {
+    .name = "VmImage", .size = sizeof(struct vm_image),
+    .fields = vm_image_fields, .n_fields = ARRAY_LEN(vm_image_fields),
+    .rules = vm_image_rules, .n_rules = ARRAY_LEN(vm_image_rules),
+};
+
+static const struct field vm_trusted_launch_fields[] = {
+    {.name = "secureBoot", .kind = FIELD_BOOL, .offset = offsetof(struct vm_trusted_launch, secure_boot), .has_dflt = true, .dflt_int = 1},
+    {.name = "vTpm", .kind = FIELD_BOOL, .offset = offsetof(struct vm_trusted_launch, vtpm), .has_dflt = true, .dflt_int = 1},
+    {.name = "integrityMonitoring", .kind = FIELD_BOOL, .offset = offsetof(struct vm_trusted_launch, integrity_monitoring), .has_dflt = true, .dflt_int = 1},
+};
+const struct schema vm_trusted_launch_schema = {
+    .name = "VmTrustedLaunch", .size = sizeof(struct vm_trusted_launch),
+    .fields = vm_trusted_launch_fields, .n_fields = ARRAY_LEN(vm_trusted_launch_fields),
+};
+
+static const struct field vm_admin_fields[] = {
+    {.name = "username", .kind = FIELD_STR, .required = true, .offset = offsetof(struct vm_admin, username), .min = 1, .max = 64, .match = match_admin_username},
+    {.name = "password", .kind = FIELD_SECRET, .offset = offsetof(struct vm_admin, password), .min = 12, .max = 123},
+    {.name = "sshPublicKeys", .kind = FIELD_STR_LIST, .offset = offsetof(struct vm_admin, ssh_public_keys), .min = 1, .max = 8, .unique = true, .item_max = 8192, .match = match_ssh_public_key},
+};
+static const struct rule vm_admin_rules[] = {
+    {RULE_ONE_OF, (const char *const *const[]){(const char *const[]){"password", NULL}, (const char *const[]){"sshPublicKeys", NULL}, NULL}},
+};
+const struct schema vm_admin_schema = {
+    .name = "VmAdmin", .size = sizeof(struct vm_admin),
+    .fields = vm_admin_fields, .n_fields = ARRAY_LEN(vm_admin_fields),
+    .rules = vm_admin_rules, .n_rules = ARRAY_LEN(vm_admin_rules),
+};
+
+static const struct field vm_virtual_network_fields[] = {
+    {.name = "name", .kind = FIELD_STR, .required = true, .offset = offsetof(struct vm_virtual_network, name), .min = 1, .max = 64, .match = match_arm_name},
+    {.name = "addressPrefix", .kind = FIELD_STR, .offset = offsetof(struct vm_virtual_network, address_prefix), .max = 18, .match = match_cidr, .dflt_str = "10.0.0.0/16"},
+};
+const struct schema vm_virtual_network_schema = {
+    .name = "VmVirtualNetwork", .size = sizeof(struct vm_virtual_network),
+    .fields = vm_virtual_network_fields, .n_fields = ARRAY_LEN(vm_virtual_network_fields),
+};
+
+static const struct field vm_network_fields[] = {
+    {.name = "subnetId", .kind = FIELD_STR, .offset = offsetof(struct vm_network, subnet_id), .max = 600, .match = match_subnet_id},
+    {.name = "virtualNetwork", .kind = FIELD_OBJ, .offset = offsetof(struct vm_network, virtual_network), .object = &vm_virtual_network_schema},
+    {.name = "publicIp", .kind = FIELD_BOOL, .offset = offsetof(struct vm_network, public_ip), .has_dflt = true},
+};
+static const struct rule vm_network_rules[] = {
+    {RULE_NOT_ALL, (const char *const *const[]){(const char *const[]){"subnetId", "virtualNetwork", NULL}, NULL}},
+};
+const struct schema vm_network_schema = {
+    .name = "VmNetwork", .size = sizeof(struct vm_network),
+    .fields = vm_network_fields, .n_fields = ARRAY_LEN(vm_network_fields),
+    .rules = vm_network_rules, .n_rules = ARRAY_LEN(vm_network_rules),
+};
+
+static const struct field vm_spec_fields[] = {
+    {.name = "location", .kind = FIELD_STR, .required = true, .offset = offsetof(struct vm_spec, location), .min = 2, .max = 40, .match = match_location},
+    {.name = "size", .kind = FIELD_STR, .required = true, .offset = offsetof(struct vm_spec, size), .min = 3, .max = 64, .match = match_vm_size},
+    {.name = "osType", .kind = FIELD_STR, .required = true, .offset = offsetof(struct vm_spec, os_type), .allowed = (const char *const[]){"Linux", "Windows", NULL}},
+    {.name = "image", .kind = FIELD_OBJ, .required = true, .offset = offsetof(struct vm_spec, image), .object = &vm_image_schema},
+    {.name = "securityType", .kind = FIELD_STR, .offset = offsetof(struct vm_spec, security_type), .allowed = (const char *const[]){"TrustedLaunch", "Standard", NULL}, .dflt_str = "TrustedLaunch"},
+    {.name = "trustedLaunch", .kind = FIELD_OBJ, .offset = offsetof(struct vm_spec, trusted_launch), .object = &vm_trusted_launch_schema, .has_dflt = true},
+    {.name = "admin", .kind = FIELD_OBJ, .required = true, .offset = offsetof(struct vm_spec, admin), .object = &vm_admin_schema},
+    {.name = "inboundPorts", .kind = FIELD_INT_LIST, .offset = offsetof(struct vm_spec, inbound_ports), .max = 16, .unique = true, .item_min = 1, .item_max = 65535},
+    {.name = "inboundSource", .kind = FIELD_STR, .offset = offsetof(struct vm_spec, inbound_source), .min = 1, .max = 64, .match = match_network_source, .dflt_str = "VirtualNetwork"},
+    {.name = "network", .kind = FIELD_OBJ, .offset = offsetof(struct vm_spec, network), .object = &vm_network_schema, .has_dflt = true},
+    {.name = "createResourceGroup", .kind = FIELD_BOOL, .offset = offsetof(struct vm_spec, create_resource_group), .has_dflt = true},
+    {.name = "waitForAttestation", .kind = FIELD_BOOL, .offset = offsetof(struct vm_spec, wait_for_attestation), .has_dflt = true},
+    {.name = "attestationTimeout", .kind = FIELD_STR, .offset = offsetof(struct vm_spec, attestation_timeout), .max = 20, .match = match_duration, .dflt_str = "PT30M"},
+    {.name = "tags", .kind = FIELD_STR_MAP, .offset = offsetof(struct vm_spec, tags), .max = 48, .item_max = 256, .match_key = match_tag_name},
+};
+const struct schema vm_spec_schema = {
+    .name = "VmSpec", .size = sizeof(struct vm_spec),
+    .fields = vm_spec_fields, .n_fields = ARRAY_LEN(vm_spec_fields),
+};
+
+static const struct field put_virtual_machine_query_fields[] = {
+    {.name = "dryRun", .kind = FIELD_BOOL, .offset = offsetof(struct put_virtual_machine_query, dry_run), .has_dflt = true},
+    {.name = "plan", .kind = FIELD_STR, .offset = offsetof(struct put_virtual_machine_query, plan), .min = 64, .max = 64, .match = match_sha256_hex},
+};
+const struct schema put_virtual_machine_query_schema = {
+    .name = "put_virtual_machine_query", .size = sizeof(struct put_virtual_machine_query),
+    .fields = put_virtual_machine_query_fields, .n_fields = ARRAY_LEN(put_virtual_machine_query_fields),
+};
+
+static const struct field list_boot_integrity_history_query_fields[] = {
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_boot_integrity_history_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_history_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_boot_integrity_history_query_schema = {
+    .name = "list_boot_integrity_history_query", .size = sizeof(struct list_boot_integrity_history_query),
+    .fields = list_boot_integrity_history_query_fields, .n_fields = ARRAY_LEN(list_boot_integrity_history_query_fields),
+};
+
+static const struct field list_boot_integrity_query_fields[] = {
+    {.name = "status", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, status), .allowed = (const char *const[]){"healthy", "unhealthy", "unknown", "unmonitored", "quarantined", NULL}},
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_boot_integrity_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_boot_integrity_query_schema = {
+    .name = "list_boot_integrity_query", .size = sizeof(struct list_boot_integrity_query),
+    .fields = list_boot_integrity_query_fields, .n_fields = ARRAY_LEN(list_boot_integrity_query_fields),
+};
+
+static const struct field challenge_request_fields[] = {
+    {.name = "vmId", .kind = FIELD_STR, .required = true, .offset = offsetof(struct challenge_request, vm_id), .match = match_uuid},
+};
+const struct schema challenge_request_schema = {
+    .name = "ChallengeRequest", .size = sizeof(struct challenge_request),
+    .fields = challenge_request_fields, .n_fields = ARRAY_LEN(challenge_request_fields),
+};
+
+static const struct field list_jobs_query_fields[] = {
+    {.name = "state", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, state), .allowed = (const char *const[]){"queued", "running", "waiting", "canceling", "succeeded", "failed", "canceled", NULL}},
+    {.name = "kind", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, kind), .min = 1, .max = 64, .match = match_job_kind},
+    {.name = "resourceId", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, resource_id), .max = 600, .match = match_resource_id},
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_jobs_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_jobs_query_schema = {
+    .name = "list_jobs_query", .size = sizeof(struct list_jobs_query),
+    .fields = list_jobs_query_fields, .n_fields = ARRAY_LEN(list_jobs_query_fields),
+};
