@@ -1,0 +1,49 @@
+/*
+ * The attestation key: its public material, its OpenSSL key (built by fromdata, never through the
+ * PEM or DER decoders, which cost several times a verification) and its SubjectPublicKeyInfo, whose
+ * SHA-256 is how the key is pinned: a renewed certificate keeps the key.
+ *
+ * An EVP_PKEY made here may be shared by threads.
+ */
+#ifndef ATTEST_AK_H
+#define ATTEST_AK_H
+
+#include "attest/tpm.h"
+#include "core/cleanup.h"
+
+#include <openssl/evp.h>
+
+AUTO_DEFINE(pkey, EVP_PKEY *, EVP_PKEY_free)
+
+#define AK_COORD_MAX 66
+#define AK_RSA_MAX   512
+
+enum ak_kind { AK_RSA, AK_P256, AK_P384 };
+
+/* Big-endian, without leading zeros (RSA) or padded to the field's size (ECC). */
+struct ak_key {
+    enum ak_kind kind;
+    uint8_t n[AK_RSA_MAX]; /* modulus, or the point's x and y one after the other */
+    size_t n_len;
+    uint32_t e;
+};
+
+/* NULL, or why the key is not one that can be used. */
+const char *ak_key_of_public(const struct tpm_public *p, struct ak_key *out);
+/* Of a decoded key of a certificate or PEM file. */
+const char *ak_key_of_pkey(EVP_PKEY *pkey, struct ak_key *out);
+bool ak_key_equal(const struct ak_key *a, const struct ak_key *b);
+size_t ak_key_bits(const struct ak_key *k);
+
+/* NULL where OpenSSL refuses it (a point that is not on the curve). The caller frees. */
+EVP_PKEY *ak_key_load(const struct ak_key *k);
+
+/* DER SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), in the arena. */
+struct bytes ak_key_spki(const struct ak_key *k, struct arena *a);
+void ak_key_spki_sha256(const struct ak_key *k, struct arena *a, uint8_t out[32]);
+
+/* The signature over `message`, with exactly the scheme and hash that `sig` names. */
+bool ak_verify(EVP_PKEY *pkey, const struct ak_key *k, const struct tpm_signature *sig,
+               struct bytes message);
+
+#endif
