@@ -72,10 +72,6 @@ struct store_options {
     const char *dir; /* must exist; holds tlgate.db, its WAL and tlgate.lock */
     int readers;     /* read connections; 0: 4 */
     bool migrate;    /* bring an older schema up to date (else ERR_CONFIG) */
-    /* Called on the writer thread after a commit, for each job it wrote: to wake the engine and
-     * those who watch the job. NULL: nobody. */
-    void (*changed)(void *ctx, const char *job_id, enum job_state state, int64_t due_at);
-    void *changed_ctx;
 };
 
 /* ERR_CONFIG: another process holds the store, the schema is newer than this program or the folder
@@ -84,6 +80,13 @@ enum err store_open(const struct store_options *o, struct store **out,
                     struct err_info *e) MUST_CHECK;
 /* Executes what is queued, then closes. No call may be under way or follow. NULL is fine. */
 void store_close(struct store *s);
+
+/* Has fn called on the writer thread after each commit, once for each job it wrote, before the
+ * completions of that commit: to wake the engine and those who watch the job. It must be short. One
+ * watcher; fn NULL ends it, and is not running any more when this returns (call it from another
+ * thread than the writer's). A claim or renewal is not reported. */
+typedef void store_changed_fn(void *ctx, const char *job_id, enum job_state state, int64_t due_at);
+void store_watch(struct store *s, store_changed_fn *fn, void *ctx);
 
 /* OK where the last write was durable. After a full disk the store tries again by itself; after an
  * I/O error it takes no write until the process is started again. */
