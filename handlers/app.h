@@ -6,12 +6,15 @@
 #define HANDLERS_APP_H
 
 #include "core/clock.h"
+#include "core/limiter.h"
+#include "core/metrics.h"
+
+#include <stdatomic.h>
 
 struct store;
 struct jobs;
 struct keyring;
 struct attest_trust;
-struct limiter;
 
 struct app {
     struct store *store;
@@ -20,6 +23,8 @@ struct app {
     struct attest_trust *trust;
     struct limiter *attest_by_peer; /* challenges and reports, per address */
     struct limiter *attest_by_vm;   /* the same, per vmId */
+    struct metrics *metrics;
+    const atomic_bool *draining; /* true from the first SIGTERM on: /readyz says no */
     const struct clock *clock;
     const char *public_url;   /* without a trailing slash: nextLink, Operation-Location, userData */
     int64_t challenge_ttl_ms; /* attestation.challenge_ttl */
