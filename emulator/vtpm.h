@@ -52,8 +52,10 @@ struct vtpm_at {
 
 /*
  * Opens (makes, where new) the vTPM part of the absolute directory `state_dir`, which exists, and
- * starts the spawning thread. ERR_CONFIG where it cannot be used or swtpm is not installed. The
- * caller closes. `clock` is only read and must outlive the host.
+ * starts the spawning thread. ERR_CONFIG where it cannot be used (a comma in the path, which
+ * swtpm's options cannot carry) or swtpm is not installed. Call it before other threads start: it
+ * quiets tpm2-tss's own log by TSS2_LOG unless that is set. The caller closes. `clock` is only read
+ * and must outlive the host.
  */
 enum err vtpm_host_open(const char *state_dir, const struct clock *clock, struct vtpm_host **out,
                         struct err_info *e) MUST_CHECK;
@@ -69,6 +71,9 @@ enum err vtpm_ensure(struct vtpm_host *h, const struct vtpm_vm *vm, struct vtpm_
  * vTPM never existed or does not run, the same as vtpm_ensure. `out` may be NULL. */
 enum err vtpm_reboot(struct vtpm_host *h, const struct vtpm_vm *vm, struct vtpm_at *out,
                      struct err_info *e) MUST_CHECK;
+/* True where the VM's vTPM was asked for before: after a restart of the emulator these boot again,
+ * for clients that hold their TCTI. */
+bool vtpm_exists(struct vtpm_host *h, const char *vm_id);
 /* The VM was powered off or deallocated: its vTPM stops, its state stays. */
 void vtpm_stop(struct vtpm_host *h, const char *vm_id);
 void vtpm_stop_all(struct vtpm_host *h);
