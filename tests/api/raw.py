@@ -1,0 +1,44 @@
+"""Requests as raw bytes over TLS, for what a well-behaved client cannot send."""
+import socket
+import ssl
+import urllib.parse
+
+
+def exchange(gateway, data, timeout=8.0):
+    """Sends the bytes; (status, headers, body) of the first answer, or None where the connection was
+    closed without one."""
+    at = urllib.parse.urlsplit(gateway.url)
+    sock = socket.create_connection((at.hostname, at.port), timeout=timeout)
+    if at.scheme == "https":
+        sock = ssl.create_default_context(cafile=gateway.ca).wrap_socket(
+            sock, server_hostname=at.hostname)
+    try:
+        try:
+            sock.sendall(data)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
+            pass  # refused before all was read: the answer may be there
+        return read_answer(sock)
+    finally:
+        sock.close()
+
+
+def read_answer(sock):
+    got = b""
+    try:
+        while b"\r\n\r\n" not in got:
+            part = sock.recv(65536)
+            if not part:
+                return None
+            got += part
+        head, _, body = got.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        headers = {k.strip().lower(): v.strip() for k, _, v in (l.partition(":") for l in lines[1:])}
+        length = int(headers.get("content-length", "0"))
+        while len(body) < length:
+            part = sock.recv(65536)
+            if not part:
+                break
+            body += part
+        return int(lines[0].split()[1]), headers, body
+    except (ConnectionResetError, ssl.SSLError):
+        return None
