@@ -68,6 +68,8 @@ enum err jobs_start(const struct jobs_config *config, struct jobs **out,
 void jobs_stop(struct jobs *j, int64_t drain_ms);
 /* Look for due jobs now: something outside (a report) made one due. */
 void jobs_wake(struct jobs *j);
+/* wake_key of a report of this VM (struct report_new): wakes the job that waits for it. */
+const char *jobs_wake_key(struct arena *a, const char *vm_id);
 /* The engine has started and its last visit to the store succeeded. */
 bool jobs_ready(const struct jobs *j);
 

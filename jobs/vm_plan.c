@@ -1,0 +1,105 @@
+#include "jobs/vm_plan.h"
+
+#include "core/clock.h"
+#include "openapi/schemas.h"
+
+#include <string.h>
+
+static const char *child_id(struct arena *a, const struct vm_plan *p, const char *type,
+                            const char *name)
+{
+    return arena_printf(a, "%s/providers/%s/%s", p->group_id, type, name);
+}
+
+static const char *child_name(struct arena *a, const struct vm_plan *p, const char *suffix)
+{
+    return arena_printf(a, "%s-%s", p->name, suffix);
+}
+
+/* "10.1.0.0/16" -> "10.1.0.0/24"; a network that is not larger is the subnet itself. */
+static const char *subnet_of(struct arena *a, const char *network)
+{
+    const char *slash = strchr(network, '/');
+    if (!slash || strtol(slash + 1, NULL, 10) >= SUBNET_BITS)
+        return network;
+    return arena_printf(a, "%.*s/%d", (int)(slash - network), network, SUBNET_BITS);
+}
+
+static void plan_names(struct arena *a, struct vm_plan *p)
+{
+    p->group_id =
+        arena_printf(a, "/subscriptions/%s/resourceGroups/%s", p->subscription, p->resource_group);
+    p->nsg_id = child_id(a, p, "Microsoft.Network/networkSecurityGroups", child_name(a, p, "nsg"));
+    p->pip_id = child_id(a, p, "Microsoft.Network/publicIPAddresses", child_name(a, p, "pip"));
+    p->nic_id = child_id(a, p, "Microsoft.Network/networkInterfaces", child_name(a, p, "nic"));
+    p->vnet_id = child_id(a, p, "Microsoft.Network/virtualNetworks", child_name(a, p, "vnet"));
+    p->vm_id = child_id(a, p, "Microsoft.Compute/virtualMachines", p->name);
+    p->disk_name = child_name(a, p, "osdisk");
+    p->disk_id = child_id(a, p, "Microsoft.Compute/disks", p->disk_name);
+    p->extension_id = arena_printf(a, "%s/extensions/%s", p->vm_id, EXTENSION_NAME);
+}
+
+static void plan_network(struct arena *a, struct vm_plan *p, const struct vm_network *n)
+{
+    p->ip_public = n->public_ip;
+    if (n->subnet_id) {
+        p->subnet_id = n->subnet_id;
+        return;
+    }
+    p->makes_vnet = true;
+    p->vnet_prefix = VNET_PREFIX;
+    if (n->virtual_network) {
+        p->vnet_named = true;
+        p->vnet_id = child_id(a, p, "Microsoft.Network/virtualNetworks", n->virtual_network->name);
+        p->vnet_prefix = n->virtual_network->address_prefix;
+    }
+    p->subnet_prefix = subnet_of(a, p->vnet_prefix);
+    p->subnet_id = arena_printf(a, "%s/subnets/%s", p->vnet_id, SUBNET_NAME);
+}
+
+static void plan_image(struct vm_plan *p, const struct vm_image *i)
+{
+    p->gallery_version = i->gallery_image_version_id;
+    p->publisher = i->publisher;
+    p->offer = i->offer;
+    p->sku = i->sku;
+    p->version = i->version;
+}
+
+static void plan_security(struct vm_plan *p, const struct vm_spec *s)
+{
+    p->trusted = strcmp(s->security_type, "TrustedLaunch") == 0;
+    p->secure_boot = p->trusted && s->trusted_launch->secure_boot;
+    p->vtpm = p->trusted && s->trusted_launch->vtpm;
+    /* The extension works only with both; without them monitoring has nothing to stand on. */
+    p->monitoring = p->secure_boot && p->vtpm && s->trusted_launch->integrity_monitoring;
+}
+
+struct vm_plan *vm_plan_of(struct arena *a, const struct jobs_vm_ref *vm,
+                           const struct vm_spec *spec)
+{
+    struct vm_plan *p = ARENA_NEW(a, struct vm_plan);
+    p->subscription = vm->subscription;
+    p->resource_group = vm->resource_group;
+    p->name = vm->name;
+    plan_names(a, p);
+    if (!spec)
+        return p;
+    p->location = spec->location;
+    p->size = spec->size;
+    p->windows = strcmp(spec->os_type, "Windows") == 0;
+    plan_image(p, spec->image);
+    plan_security(p, spec);
+    p->admin = spec->admin->username;
+    p->ssh_keys = spec->admin->ssh_public_keys;
+    p->has_password = spec->admin->password.text != NULL;
+    p->ports = spec->inbound_ports;
+    p->source = spec->inbound_source;
+    plan_network(a, p, spec->network);
+    p->make_group = spec->create_resource_group;
+    p->wait_attestation = spec->wait_for_attestation;
+    if (!duration_parse(spec->attestation_timeout, &p->attestation_timeout_ms))
+        p->attestation_timeout_ms = ATTEST_WAIT_MS;
+    p->tags = spec->tags;
+    return p;
+}
