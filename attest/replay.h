@@ -1,0 +1,42 @@
+/*
+ * Replay: does the event log explain the PCR values (PFP 1.05, 3.3)?
+ *
+ * A verified_log can only be made from a verified_quote: it is a log whose events add up to what the
+ * TPM signed, with the mask of the PCRs for which that holds.
+ */
+#ifndef ATTEST_REPLAY_H
+#define ATTEST_REPLAY_H
+
+#include "attest/eventlog.h"
+#include "attest/quote.h"
+
+struct verified_log;
+
+/* What the log adds up to in one bank. */
+struct log_replay {
+    enum pcr_bank bank;
+    bool ok;          /* every event could be replayed */
+    uint32_t touched; /* bit i: the log has an event for PCR i */
+    uint8_t values[EVIDENCE_PCRS][64];
+};
+
+/* Extends the events in order. What makes that impossible becomes a failed log.replay. */
+void replay_run(const struct event_log *log, enum pcr_bank bank, struct log_replay *out,
+                struct attest_result *r);
+
+/* Compares with `expected` and adds log.replay findings. Returns the mask of the PCRs that the log
+ * explains completely. */
+uint32_t replay_compare(const struct log_replay *replay, const struct pcr_set *expected,
+                        struct attest_result *r);
+
+/* Both, against the quote. NULL where log.replay failed. */
+const struct verified_log *replay_verify(const struct verified_quote *q,
+                                         const struct event_log *log, struct arena *a,
+                                         struct attest_result *r);
+
+const struct event_log *replay_log(const struct verified_log *l);
+enum pcr_bank replay_bank(const struct verified_log *l);
+/* The PCRs that the log explains completely. */
+uint32_t replay_proven(const struct verified_log *l);
+
+#endif

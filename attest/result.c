@@ -1,0 +1,275 @@
+#include "attest/result.h"
+
+static const char *const check_names[CHECK_COUNT] = {
+#define X(id, name) [CHECK_##id] = name,
+    ATTEST_CHECK_LIST(X)
+#undef X
+};
+
+const char *attest_check_name(enum attest_check c)
+{
+    return check_names[c];
+}
+
+const char *attest_verdict_name(enum attest_verdict v)
+{
+    static const char *const names[] = {
+        [VERDICT_TRUSTED] = "trusted",
+        [VERDICT_TRUSTED_QUOTE_ONLY] = "trustedQuoteOnly",
+        [VERDICT_UNTRUSTED] = "untrusted",
+        [VERDICT_QUARANTINED] = "quarantined",
+        [VERDICT_INDETERMINATE] = "indeterminate",
+    };
+    return names[v];
+}
+
+const char *attest_status_name(enum check_status s)
+{
+    static const char *const names[] = {
+        [STATUS_PASS] = "pass",
+        [STATUS_FAIL] = "fail",
+        [STATUS_SKIP] = "skip",
+        [STATUS_WARN] = "warn",
+    };
+    return names[s];
+}
+
+static const char *const profile_names[] = {
+    [PROFILE_AZURE_TRUSTED_LAUNCH] = "azureTrustedLaunch",
+    [PROFILE_CONFIDENTIAL_VM] = "confidentialVm",
+    [PROFILE_TPM] = "tpm",
+};
+
+const char *attest_profile_name(enum attest_profile p)
+{
+    return profile_names[p];
+}
+
+bool attest_profile_parse(const char *name, enum attest_profile *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(profile_names); i++) {
+        if (strcmp(name, profile_names[i]) == 0) {
+            *out = (enum attest_profile)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void result_init(struct attest_result *r)
+{
+    *r = (struct attest_result){.verdict = VERDICT_UNTRUSTED};
+}
+
+void result_add(struct attest_result *r, enum attest_check c, enum check_status s,
+                const char *reason, int event, int pcr)
+{
+    /* The last places are kept for checks that have no line yet: each must have one. */
+    size_t room = ATTEST_FINDINGS - r->n_findings;
+    if (room == 0)
+        return;
+    for (size_t i = 0; room <= CHECK_COUNT && i < r->n_findings; i++)
+        if (r->findings[i].check == c)
+            return;
+    r->findings[r->n_findings++] = (struct attest_finding){c, s, reason, event, pcr};
+}
+
+void result_fail_at(struct attest_result *r, enum attest_check c, const char *reason, int event,
+                    int pcr)
+{
+    result_add(r, c, STATUS_FAIL, reason, event, pcr);
+}
+
+void result_fail(struct attest_result *r, enum attest_check c, const char *reason)
+{
+    result_add(r, c, STATUS_FAIL, reason, ATTEST_NO_INDEX, ATTEST_NO_INDEX);
+}
+
+void result_warn(struct attest_result *r, enum attest_check c, const char *reason)
+{
+    result_add(r, c, STATUS_WARN, reason, ATTEST_NO_INDEX, ATTEST_NO_INDEX);
+}
+
+void result_skip(struct attest_result *r, enum attest_check c, const char *reason)
+{
+    result_add(r, c, STATUS_SKIP, reason, ATTEST_NO_INDEX, ATTEST_NO_INDEX);
+}
+
+void result_pass(struct attest_result *r, enum attest_check c)
+{
+    for (size_t i = 0; i < r->n_findings; i++)
+        if (r->findings[i].check == c)
+            return;
+    result_add(r, c, STATUS_PASS, NULL, ATTEST_NO_INDEX, ATTEST_NO_INDEX);
+}
+
+bool result_has_failed(const struct attest_result *r, enum attest_check c)
+{
+    for (size_t i = 0; i < r->n_findings; i++)
+        if (r->findings[i].check == c && r->findings[i].status == STATUS_FAIL)
+            return true;
+    return false;
+}
+
+enum check_status attest_result_status(const struct attest_result *r, enum attest_check c)
+{
+    static const int rank[] = {
+        [STATUS_PASS] = 0, [STATUS_SKIP] = 1, [STATUS_WARN] = 2, [STATUS_FAIL] = 3};
+    bool found = false;
+    enum check_status worst = STATUS_PASS;
+    for (size_t i = 0; i < r->n_findings; i++) {
+        if (r->findings[i].check != c)
+            continue;
+        if (!found || rank[r->findings[i].status] > rank[worst])
+            worst = r->findings[i].status;
+        found = true;
+    }
+    return found ? worst : STATUS_SKIP;
+}
+
+/* Stable: a check's own lines stay in the order in which they were found. */
+void result_sort(struct attest_result *r)
+{
+    for (size_t i = 1; i < r->n_findings; i++) {
+        struct attest_finding f = r->findings[i];
+        size_t k = i;
+        for (; k > 0 && r->findings[k - 1].check > f.check; k--)
+            r->findings[k] = r->findings[k - 1];
+        r->findings[k] = f;
+    }
+}
+
+void attest_result_quarantine(struct attest_result *r, const char *reason)
+{
+    /* Whatever was said about the binding, this is what stands. */
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_findings; i++)
+        if (r->findings[i].check != CHECK_AK_BINDING)
+            r->findings[n++] = r->findings[i];
+    r->n_findings = n;
+    result_fail(r, CHECK_AK_BINDING, reason);
+    result_sort(r);
+    r->verdict = VERDICT_QUARANTINED;
+    r->reason = reason;
+}
+
+void attest_write_checks(struct jw *w, const struct attest_result *r)
+{
+    jw_open(w, '[');
+    for (size_t i = 0; i < r->n_findings; i++) {
+        const struct attest_finding *f = &r->findings[i];
+        jw_open(w, '{');
+        jw_key_str(w, "name", check_names[f->check]);
+        jw_key_str(w, "status", attest_status_name(f->status));
+        jw_key_str_opt(w, "reason", f->reason);
+        if (f->event != ATTEST_NO_INDEX)
+            jw_key_int(w, "event", f->event);
+        if (f->pcr != ATTEST_NO_INDEX)
+            jw_key_int(w, "pcr", f->pcr);
+        jw_close(w, '}');
+    }
+    jw_close(w, ']');
+}
+
+static void write_tri(struct jw *w, const char *key, enum tri v)
+{
+    if (v != TRI_UNSET)
+        jw_key_bool(w, key, v == TRI_TRUE);
+}
+
+static void write_variables(struct jw *w, const struct log_claims *c)
+{
+    static const char *const names[SB_VARIABLES] = {"SecureBoot", "PK", "KEK", "db", "dbx"};
+    if (!c->variables[SB_SECURE_BOOT].present)
+        return;
+    jw_key(w, "secureBootVariables");
+    jw_open(w, '{');
+    for (int i = SB_PK; i < SB_VARIABLES; i++) {
+        const struct claim_variable *v = &c->variables[i];
+        if (!v->present)
+            continue;
+        jw_key(w, names[i]);
+        jw_open(w, '{');
+        jw_key(w, "digest");
+        jw_hex(w, v->digest);
+        jw_key_int(w, "certificates", (int64_t)v->certificates);
+        jw_key_int(w, "hashes", (int64_t)v->hashes);
+        jw_close(w, '}');
+    }
+    jw_close(w, '}');
+}
+
+void claims_write_log(struct jw *w, const struct log_claims *c)
+{
+    write_tri(w, "secureBoot", c->secure_boot);
+    write_tri(w, "uefiDebugMode", c->debug_mode);
+    write_tri(w, "dmaProtection", c->dma_protection);
+    write_variables(w, c);
+    if (c->n_authorities) {
+        jw_key(w, "bootAuthorities");
+        jw_open(w, '[');
+        for (size_t i = 0; i < c->n_authorities; i++) {
+            jw_open(w, '{');
+            jw_key_str(w, "variable", c->authorities[i].variable);
+            jw_key(w, "digest");
+            jw_hex(w, c->authorities[i].digest);
+            jw_close(w, '}');
+        }
+        jw_close(w, ']');
+    }
+    if (c->n_applications) {
+        jw_key(w, "bootApplications");
+        jw_open(w, '[');
+        for (size_t i = 0; i < c->n_applications; i++)
+            jw_hex(w, c->applications[i]);
+        jw_close(w, ']');
+    }
+    jw_key_str_opt(w, "kernelCommandLine", c->kernel_command_line);
+}
+
+static void write_pcrs(struct jw *w, const struct attest_claims *c)
+{
+    jw_key(w, "pcrs");
+    jw_open(w, '{');
+    jw_key(w, pcr_banks[c->bank].name);
+    jw_open(w, '{');
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
+        if (!(c->quoted >> i & 1))
+            continue;
+        char index[8];
+        snprintf(index, sizeof index, "%u", i);
+        jw_key(w, index);
+        jw_hex(w, BYTES(c->pcrs[i], pcr_banks[c->bank].size));
+    }
+    jw_close(w, '}');
+    jw_close(w, '}');
+}
+
+void attest_write_claims(struct jw *w, const struct attest_result *r)
+{
+    const struct attest_claims *c = r->claims;
+    jw_open(w, '{');
+    if (c) {
+        if (c->has_log)
+            claims_write_log(w, &c->log);
+        jw_key_str(w, "profile", profile_names[c->profile]);
+        write_pcrs(w, c);
+        jw_key_int(w, "resetCount", r->reset_count);
+        jw_key_int(w, "restartCount", r->restart_count);
+        jw_key_int(w, "clock", (int64_t)(r->clock & INT64_MAX));
+        jw_key_bool(w, "clockSafe", r->clock_safe);
+        char version[20];
+        snprintf(version, sizeof version, "%016llx", (unsigned long long)c->firmware_version);
+        jw_key_str(w, "tpmFirmwareVersion", version);
+        jw_key_str_opt(w, "akSubject", r->ak_subject);
+        jw_key_time_opt(w, "akExpiresAt", r->ak_expires);
+        if (c->has_log)
+            jw_key_int(w, "eventCount", (int64_t)c->n_events);
+    }
+    jw_close(w, '}');
+}
+
+int attest_secure_boot(const struct attest_result *r)
+{
+    return r->claims && r->claims->has_log ? (int)r->claims->log.secure_boot : -1;
+}
