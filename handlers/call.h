@@ -17,10 +17,11 @@
  *
  * To wait (a commit, a query, a job's end) it hands call_wait(c, then) to whoever will finish, and
  * returns CALL_PENDING; `then` runs on a server thread once call_resume(c) was called, from any
- * thread. Exactly one call_resume answers one call_wait; it may come before CALL_PENDING is returned.
+ * thread. Exactly one call_resume answers one call_wait; it may come before CALL_PENDING is
+ * returned.
  *
- * Memory: everything hangs on c->arena or c->out, both freed when the reply is sent. One thread at a
- * time works on a call.
+ * Memory: everything hangs on c->arena or c->out, both freed when the reply is sent. One thread at
+ * a time works on a call.
  */
 #ifndef HANDLERS_CALL_H
 #define HANDLERS_CALL_H
@@ -85,6 +86,8 @@ struct call {
 struct jw *call_json(struct call *c);
 /* problem+json from c->err; returns its status. */
 int call_fail(struct call *c);
+/* The same left open, for members of its own: add them, jw_close('}') and return the status. */
+struct jw *call_problem(struct call *c);
 /* err_set on c->err and call_fail. */
 int call_refuse(struct call *c, enum err code, const char *fmt, ...) PRINTF(3, 4);
 /* Arrange for `then` after call_resume(c). Suspends the connection first. */
@@ -100,6 +103,13 @@ int call_accepted(struct call *c, const struct job *job);
 int call_etag(struct call *c, const char *etag);
 /* Strong ETag of the body that was written. */
 int call_etag_of_body(struct call *c);
+
+/* The 32 hex digits of traceparent, in the arena. */
+const char *call_trace_id(const struct call *c);
+/* The audit row of what this call does. */
+struct audit call_audit(const struct call *c, const char *action, const char *resource_id);
+/* The caller's scope; NULL where the route takes no credential. */
+const char *call_scope(const struct call *c);
 
 /*
  * A stream (server-sent events): the body is produced piece by piece. `next` adds what there is to

@@ -1,0 +1,143 @@
+#include "handlers/call.h"
+
+#include "handlers/etag.h"
+#include "handlers/problem.h"
+#include "handlers/view.h"
+
+#include <stdarg.h>
+
+/* Seconds until a client may ask again about a job that is under way. */
+#define POLL_AFTER_S 1
+
+struct jw *call_json(struct call *c)
+{
+    buf_reset(&c->out);
+    c->jw = jw_over(&c->out);
+    return &c->jw;
+}
+
+const char *call_trace_id(const struct call *c)
+{
+    /* version "-" trace-id "-" ...; W3C Trace Context section 3.2 */
+    return arena_strndup(c->arena, c->traceparent + 3, 32);
+}
+
+static void seconds_header(struct call *c, const char *name, int64_t seconds)
+{
+    c->ops->reply_header(c, name, arena_printf(c->arena, "%lld", (long long)seconds));
+}
+
+static int problem_headers(struct call *c)
+{
+    enum err code = c->err.code ? c->err.code : ERR_INTERNAL;
+    c->content_type = PROBLEM_MEDIA;
+    if (code == ERR_UNAUTHENTICATED)
+        c->ops->reply_header(c, "WWW-Authenticate", "Bearer");
+    if (c->err.retry_after > 0)
+        seconds_header(c, "Retry-After", c->err.retry_after);
+    return err_http_status(code);
+}
+
+int call_fail(struct call *c)
+{
+    problem_write(&c->out, &c->err, c->request_id, call_trace_id(c));
+    return problem_headers(c);
+}
+
+struct jw *call_problem(struct call *c)
+{
+    c->jw = problem_open(&c->out, &c->err, c->request_id, call_trace_id(c));
+    problem_headers(c);
+    return &c->jw;
+}
+
+int call_refuse(struct call *c, enum err code, const char *fmt, ...)
+{
+    char detail[sizeof c->err.detail];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(detail, sizeof detail, fmt, args);
+    va_end(args);
+    c->err = (struct err_info){0};
+    err_set(&c->err, code, "%s", detail);
+    return call_fail(c);
+}
+
+void call_wait(struct call *c, call_fn *then)
+{
+    c->then = then;
+    c->ops->suspend(c);
+}
+
+void call_resume(struct call *c)
+{
+    c->ops->resume(c);
+}
+
+static void committed(struct store_done *done)
+{
+    struct call *c = done->user;
+    if (done->err)
+        c->err = done->info;
+    call_resume(c);
+}
+
+struct store_done *call_commit(struct call *c, call_fn *then)
+{
+    c->done = (struct store_done){.fn = committed, .user = c};
+    call_wait(c, then);
+    return &c->done;
+}
+
+int call_accepted(struct call *c, const struct job *job)
+{
+    const char *where = arena_printf(c->arena, "/v1/jobs/%s", job->id);
+    c->ops->reply_header(c, "Location", where);
+    c->ops->reply_header(c, "Operation-Location", where);
+    seconds_header(c, "Retry-After", job_state_terminal(job->state) ? 0 : POLL_AFTER_S);
+    view_job(call_json(c), job);
+    return 202;
+}
+
+int call_etag(struct call *c, const char *etag)
+{
+    c->ops->reply_header(c, "ETag", arena_printf(c->arena, "\"%s\"", etag));
+    /* A cache may keep it for this client and must ask before each use. */
+    c->ops->reply_header(c, "Cache-Control", "private, no-cache");
+    if (!etag_listed(c->ops->header(c, "If-None-Match"), etag))
+        return 200;
+    buf_reset(&c->out);
+    return 304;
+}
+
+int call_etag_of_body(struct call *c)
+{
+    char etag[ETAG_SIZE];
+    etag_of((struct bytes){(const uint8_t *)c->out.data, c->out.len}, etag);
+    return call_etag(c, etag);
+}
+
+int call_stream(struct call *c, struct stream *s, const char *content_type)
+{
+    c->stream = s;
+    c->content_type = content_type;
+    return 200;
+}
+
+struct audit call_audit(const struct call *c, const char *action, const char *resource_id)
+{
+    return (struct audit){
+        .principal_id = c->who ? c->who->id : NULL,
+        .principal = c->who ? c->who->name : NULL,
+        .action = action,
+        .resource_id = resource_id,
+        .request_id = c->request_id,
+        .traceparent = c->traceparent,
+        .peer = c->peer,
+    };
+}
+
+const char *call_scope(const struct call *c)
+{
+    return c->who ? c->who->scope : NULL;
+}
