@@ -1,0 +1,343 @@
+#include "guest/tpm.h"
+
+#include "core/attr.h"
+#include "core/cleanup.h"
+
+#include <openssl/evp.h>
+#include <tss2/tss2_esys.h>
+#include <tss2/tss2_mu.h>
+#include <tss2/tss2_rc.h>
+#include <tss2/tss2_tctildr.h>
+
+#define NO_SESSION     ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
+#define BUSY_TRIES     20
+#define BUSY_WAIT_US   50000
+#define QUOTE_TRIES    8
+#define NV_CHUNK_LEAST 64u
+#define NV_CHUNK_MOST  1024u
+
+struct guest_tpm {
+    TSS2_TCTI_CONTEXT *tcti;
+    ESYS_CONTEXT *esys;
+};
+
+static void release_esys(void *p)
+{
+    Esys_Free(p);
+}
+
+AUTO_DEFINE(capability, TPMS_CAPABILITY_DATA *, release_esys)
+AUTO_DEFINE(tpm_public, TPM2B_PUBLIC *, release_esys)
+AUTO_DEFINE(nv_public, TPM2B_NV_PUBLIC *, release_esys)
+AUTO_DEFINE(nv_buffer, TPM2B_MAX_NV_BUFFER *, release_esys)
+AUTO_DEFINE(pcr_selection, TPML_PCR_SELECTION *, release_esys)
+AUTO_DEFINE(digests, TPML_DIGEST *, release_esys)
+AUTO_DEFINE(tpm_attest, TPM2B_ATTEST *, release_esys)
+AUTO_DEFINE(tpm_signature, TPMT_SIGNATURE *, release_esys)
+
+/* Answers that say "again, later": Part 2, 6.6.3. From the TPM itself or a resource manager. */
+static bool is_busy(TSS2_RC rc)
+{
+    switch (rc & ~(TSS2_RC)TSS2_RC_LAYER_MASK) {
+    case TPM2_RC_RETRY:
+    case TPM2_RC_YIELDED:
+    case TPM2_RC_TESTING:
+    case TPM2_RC_NV_RATE:
+    case TPM2_RC_NV_UNAVAILABLE:
+    case TPM2_RC_OBJECT_MEMORY:
+    case TPM2_RC_SESSION_MEMORY:
+        return true;
+    default:
+        return false;
+    }
+}
+
+#define WHILE_BUSY(call)                                                                           \
+    ({                                                                                             \
+        TSS2_RC rc_ = (call);                                                                      \
+        for (int n_ = 0; n_ < BUSY_TRIES && is_busy(rc_); n_++) {                                  \
+            usleep(BUSY_WAIT_US);                                                                  \
+            rc_ = (call);                                                                          \
+        }                                                                                          \
+        rc_;                                                                                       \
+    })
+
+static enum err refused(struct err_info *e, const char *command, TSS2_RC rc)
+{
+    return err_set(e, ERR_UNAVAILABLE, "TPM: %s: %s (0x%x)", command, Tss2_RC_Decode(rc), rc);
+}
+
+enum err guest_tpm_open(const char *tcti, struct guest_tpm **out, struct err_info *e)
+{
+    struct guest_tpm *t = calloc(1, sizeof(*t));
+    if (!t)
+        abort();
+    TSS2_RC rc = Tss2_TctiLdr_Initialize(tcti, &t->tcti);
+    if (rc == TSS2_RC_SUCCESS)
+        rc = Esys_Initialize(&t->esys, t->tcti, NULL);
+    if (rc != TSS2_RC_SUCCESS) {
+        guest_tpm_close(t);
+        return err_set(e, ERR_UNAVAILABLE, "TPM: %s cannot be opened: %s", tcti,
+                       Tss2_RC_Decode(rc));
+    }
+    *out = t;
+    return OK;
+}
+
+void guest_tpm_close(struct guest_tpm *t)
+{
+    if (!t)
+        return;
+    if (t->esys)
+        Esys_Finalize(&t->esys);
+    if (t->tcti)
+        Tss2_TctiLdr_Finalize(&t->tcti);
+    free(t);
+}
+
+/* A handle's metadata; ERR_NOT_FOUND where the TPM has no such handle. */
+static enum err open_handle(struct guest_tpm *t, TPM2_HANDLE handle, const char *what, ESYS_TR *out,
+                            struct err_info *e)
+{
+    AUTO(capability) TPMS_CAPABILITY_DATA *cap = NULL;
+    TPMI_YES_NO more;
+    TSS2_RC rc = WHILE_BUSY(
+        Esys_GetCapability(t->esys, NO_SESSION, TPM2_CAP_HANDLES, handle, 1, &more, &cap));
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(e, "GetCapability", rc);
+    if (cap->data.handles.count != 1 || cap->data.handles.handle[0] != handle)
+        return err_set(e, ERR_NOT_FOUND, "TPM: no %s at 0x%08x", what, handle);
+    rc = WHILE_BUSY(Esys_TR_FromTPMPublic(t->esys, handle, NO_SESSION, out));
+    return rc == TSS2_RC_SUCCESS ? OK : refused(e, what, rc);
+}
+
+static enum err open_ak(struct guest_tpm *t, ESYS_TR *out, struct err_info *e)
+{
+    return open_handle(t, GUEST_AK_HANDLE, "attestation key", out, e);
+}
+
+enum err guest_tpm_read_ak(struct guest_tpm *t, struct arena *a, struct bytes *out,
+                           struct err_info *e)
+{
+    ESYS_TR ak = ESYS_TR_NONE;
+    enum err err = open_ak(t, &ak, e);
+    if (err != OK)
+        return err;
+    AUTO(tpm_public) TPM2B_PUBLIC *public = NULL;
+    TSS2_RC rc = WHILE_BUSY(Esys_ReadPublic(t->esys, ak, NO_SESSION, &public, NULL, NULL));
+    (void)Esys_TR_Close(t->esys, &ak);
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(e, "ReadPublic", rc);
+    uint8_t *raw = arena_alloc(a, sizeof(*public));
+    size_t len = 0;
+    rc = Tss2_MU_TPM2B_PUBLIC_Marshal(public, raw, sizeof(*public), &len);
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(e, "encoding the key", rc);
+    *out = BYTES(raw, len);
+    return OK;
+}
+
+static uint16_t nv_chunk(struct guest_tpm *t)
+{
+    AUTO(capability) TPMS_CAPABILITY_DATA *cap = NULL;
+    TPMI_YES_NO more;
+    TSS2_RC rc = WHILE_BUSY(Esys_GetCapability(t->esys, NO_SESSION, TPM2_CAP_TPM_PROPERTIES,
+                                               TPM2_PT_NV_BUFFER_MAX, 1, &more, &cap));
+    if (rc != TSS2_RC_SUCCESS || cap->data.tpmProperties.count != 1 ||
+        cap->data.tpmProperties.tpmProperty[0].property != TPM2_PT_NV_BUFFER_MAX)
+        return NV_CHUNK_LEAST;
+    uint32_t most = cap->data.tpmProperties.tpmProperty[0].value;
+    if (most < NV_CHUNK_LEAST)
+        return NV_CHUNK_LEAST;
+    return (uint16_t)(most < NV_CHUNK_MOST ? most : NV_CHUNK_MOST);
+}
+
+static enum err read_index(struct guest_tpm *t, ESYS_TR index, ESYS_TR auth, uint16_t size,
+                           uint8_t *out, struct err_info *e)
+{
+    uint16_t chunk = nv_chunk(t);
+    for (uint16_t at = 0; at < size;) {
+        AUTO(nv_buffer) TPM2B_MAX_NV_BUFFER *part = NULL;
+        uint16_t want = (uint16_t)(size - at < chunk ? size - at : chunk);
+        TSS2_RC rc = WHILE_BUSY(Esys_NV_Read(t->esys, auth, index, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                             ESYS_TR_NONE, want, at, &part));
+        if (rc != TSS2_RC_SUCCESS || !part->size || part->size > want)
+            return refused(e, "NV_Read", rc);
+        memcpy(out + at, part->buffer, part->size);
+        at = (uint16_t)(at + part->size);
+    }
+    return OK;
+}
+
+static enum err read_certificate(struct guest_tpm *t, ESYS_TR index, struct arena *a,
+                                 struct bytes *out, struct err_info *e)
+{
+    AUTO(nv_public) TPM2B_NV_PUBLIC *info = NULL;
+    TSS2_RC rc = WHILE_BUSY(Esys_NV_ReadPublic(t->esys, index, NO_SESSION, &info, NULL));
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(e, "NV_ReadPublic", rc);
+    uint16_t size = info->nvPublic.dataSize;
+    if (!(info->nvPublic.attributes & TPMA_NV_WRITTEN))
+        return err_set(e, ERR_NOT_FOUND, "TPM: the AK certificate's index was never written");
+    if (!size || size > GUEST_AK_CERT_MAX)
+        return err_set(e, ERR_UNAVAILABLE, "TPM: the AK certificate's index has %u bytes", size);
+    uint8_t *data = arena_alloc(a, size);
+    enum err err = ERR_UNAVAILABLE;
+    /* The index's own (empty) authorization first: somebody may have set an owner password. */
+    if (info->nvPublic.attributes & TPMA_NV_AUTHREAD)
+        err = read_index(t, index, index, size, data, e);
+    if (err != OK)
+        err = read_index(t, index, ESYS_TR_RH_OWNER, size, data, e);
+    *out = BYTES(data, size);
+    return err;
+}
+
+enum err guest_tpm_read_certificate(struct guest_tpm *t, struct arena *a, struct bytes *out,
+                                    struct err_info *e)
+{
+    ESYS_TR index = ESYS_TR_NONE;
+    enum err err = open_handle(t, GUEST_AK_CERT_INDEX, "AK certificate", &index, e);
+    if (err != OK)
+        return err;
+    err = read_certificate(t, index, a, out, e);
+    (void)Esys_TR_Close(t->esys, &index);
+    return err;
+}
+
+static TPML_PCR_SELECTION selection_of(enum pcr_bank bank, uint32_t mask)
+{
+    return (TPML_PCR_SELECTION){
+        .count = 1,
+        .pcrSelections[0] = {
+            .hash = pcr_banks[bank].alg,
+            .sizeofSelect = 3,
+            .pcrSelect = {(uint8_t)mask, (uint8_t)(mask >> 8), (uint8_t)(mask >> 16)}}};
+}
+
+static uint32_t mask_of(const TPML_PCR_SELECTION *s)
+{
+    uint32_t mask = 0;
+    for (uint32_t i = 0; s->count == 1 && i < s->pcrSelections[0].sizeofSelect && i < 3; i++)
+        mask |= (uint32_t)s->pcrSelections[0].pcrSelect[i] << (8 * i);
+    return mask;
+}
+
+/* TPM2_PCR_Read gives as many as fit (8): asks until every PCR of the mask was read. */
+static enum err read_pcrs(struct guest_tpm *t, struct arena *a, enum pcr_bank bank, uint32_t mask,
+                          struct evidence_bank *out, struct err_info *e)
+{
+    *out = (struct evidence_bank){0};
+    while (out->present != mask) {
+        AUTO(pcr_selection) TPML_PCR_SELECTION *got = NULL;
+        AUTO(digests) TPML_DIGEST *values = NULL;
+        const TPML_PCR_SELECTION want = selection_of(bank, mask & ~out->present);
+        TSS2_RC rc = WHILE_BUSY(Esys_PCR_Read(t->esys, NO_SESSION, &want, NULL, &got, &values));
+        if (rc != TSS2_RC_SUCCESS)
+            return refused(e, "PCR_Read", rc);
+        uint32_t k = 0, more = mask_of(got) & mask & ~out->present;
+        for (uint32_t i = 0; i < EVIDENCE_PCRS && k < values->count; i++) {
+            if (!(more >> i & 1))
+                continue;
+            const TPM2B_DIGEST *d = &values->digests[k++];
+            if (d->size != pcr_banks[bank].size)
+                return err_set(e, ERR_UNAVAILABLE, "TPM: PCR %u has %u bytes", i, d->size);
+            out->value[i] = arena_copy(a, BYTES(d->buffer, d->size));
+            out->present |= 1u << i;
+        }
+        if (!k)
+            return err_set(e, ERR_UNAVAILABLE, "TPM: bank %s is not allocated",
+                           pcr_banks[bank].name);
+    }
+    return OK;
+}
+
+static const EVP_MD *hash_of(TPMI_ALG_HASH alg)
+{
+    switch (alg) {
+    case TPM2_ALG_SHA1:
+        return EVP_sha1();
+    case TPM2_ALG_SHA256:
+        return EVP_sha256();
+    case TPM2_ALG_SHA384:
+        return EVP_sha384();
+    case TPM2_ALG_SHA512:
+        return EVP_sha512();
+    default:
+        return NULL;
+    }
+}
+
+/* pcrDigest is over the values in ascending order, by the signing scheme's hash (Part 3, 18.4). */
+static bool covers(const TPM2B_ATTEST *attest, const TPMT_SIGNATURE *signature,
+                   const struct evidence_bank *values)
+{
+    TPMS_ATTEST a;
+    size_t offset = 0;
+    const EVP_MD *md = hash_of(signature->signature.any.hashAlg);
+    if (!md || Tss2_MU_TPMS_ATTEST_Unmarshal(attest->attestationData, attest->size, &offset, &a) !=
+                   TSS2_RC_SUCCESS)
+        return false;
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    EVP_DigestInit_ex(ctx, md, NULL);
+    for (uint32_t i = 0; i < EVIDENCE_PCRS; i++) {
+        if (values->present >> i & 1)
+            EVP_DigestUpdate(ctx, values->value[i].data, values->value[i].len);
+    }
+    EVP_DigestFinal_ex(ctx, digest, &len);
+    EVP_MD_CTX_free(ctx);
+    const TPM2B_DIGEST *said = &a.attested.quote.pcrDigest;
+    return a.type == TPM2_ST_ATTEST_QUOTE &&
+           bytes_equal(BYTES(digest, len), BYTES(said->buffer, said->size));
+}
+
+static enum err quote_once(struct guest_tpm *t, struct arena *a, ESYS_TR ak,
+                           const TPM2B_DATA *nonce, const TPML_PCR_SELECTION *selection,
+                           const struct evidence_bank *values, struct guest_quote *out,
+                           struct err_info *e)
+{
+    AUTO(tpm_attest) TPM2B_ATTEST *attest = NULL;
+    AUTO(tpm_signature) TPMT_SIGNATURE *signature = NULL;
+    const TPMT_SIG_SCHEME own = {.scheme = TPM2_ALG_NULL}; /* the key's scheme */
+    TSS2_RC rc = WHILE_BUSY(Esys_Quote(t->esys, ak, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
+                                       nonce, &own, selection, &attest, &signature));
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(e, "Quote", rc);
+    if (!covers(attest, signature, values))
+        return err_set(e, ERR_UPSTREAM_CONFLICT, "TPM: PCRs keep changing");
+    uint8_t *raw = arena_alloc(a, sizeof(*signature));
+    size_t len = 0;
+    rc = Tss2_MU_TPMT_SIGNATURE_Marshal(signature, raw, sizeof(*signature), &len);
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(e, "encoding the signature", rc);
+    out->message = arena_copy(a, BYTES(attest->attestationData, attest->size));
+    out->signature = BYTES(raw, len);
+    out->values = *values;
+    return OK;
+}
+
+enum err guest_tpm_quote(struct guest_tpm *t, struct arena *a, struct bytes nonce,
+                         enum pcr_bank bank, uint32_t mask, struct guest_quote *out,
+                         struct err_info *e)
+{
+    TPM2B_DATA data = {.size = (uint16_t)nonce.len};
+    if (nonce.len > GUEST_NONCE_MAX || !mask || mask >> EVIDENCE_PCRS)
+        return err_set(e, ERR_BAD_REQUEST, "the challenge cannot be quoted");
+    memcpy(data.buffer, nonce.data, nonce.len);
+    const TPML_PCR_SELECTION selection = selection_of(bank, mask);
+    ESYS_TR ak = ESYS_TR_NONE;
+    enum err rc = open_ak(t, &ak, e);
+    if (rc != OK)
+        return rc;
+    for (int i = 0; i < QUOTE_TRIES; i++) {
+        struct evidence_bank values;
+        rc = read_pcrs(t, a, bank, mask, &values, e);
+        if (rc == OK)
+            rc = quote_once(t, a, ak, &data, &selection, &values, out, e);
+        if (rc != ERR_UPSTREAM_CONFLICT)
+            break;
+    }
+    (void)Esys_TR_Close(t->esys, &ak);
+    return rc;
+}
