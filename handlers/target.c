@@ -1,0 +1,40 @@
+#include "handlers/target.h"
+
+struct jobs_vm_ref target_vm(const struct call *c)
+{
+    return (struct jobs_vm_ref){
+        .subscription = c->params[0], .resource_group = c->params[1], .name = c->params[2]};
+}
+
+const char *target_vm_id(struct call *c)
+{
+    return arena_printf(c->arena,
+                        "/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/"
+                        "virtualMachines/%s",
+                        c->params[0], c->params[1], c->params[2]);
+}
+
+int64_t target_fresh_after(const struct call *c)
+{
+    return c->app->max_age_ms > 0 ? c->now - c->app->max_age_ms : 0;
+}
+
+enum err target_read_vm(struct call *c, struct vm *out)
+{
+    enum err err = store_get_vm(c->app->store, c->arena, target_vm_id(c), out, &c->err);
+    if (err == OK && c->app->max_age_ms > 0)
+        vm_apply_age(c->arena, out, target_fresh_after(c));
+    return err;
+}
+
+struct jobs_origin target_origin(const struct call *c)
+{
+    return (struct jobs_origin){
+        .who = c->who,
+        .operation = c->operation,
+        .idempotency_key = c->idempotency_key,
+        .request_id = c->request_id,
+        .traceparent = c->traceparent,
+        .peer = c->peer,
+    };
+}

@@ -1,0 +1,165 @@
+/* RG/virtualMachines: make, read, list and delete VMs. */
+#include "handlers/page.h"
+#include "handlers/routes.h"
+#include "handlers/target.h"
+#include "handlers/view.h"
+#include "handlers/wait.h"
+
+#include "openapi/schemas.h"
+
+#include <strings.h>
+
+/* ---- PUT ---- */
+
+struct put {
+    struct jobs_preflight preflight;
+    struct jobs_origin origin;
+    struct jobs_submitted submitted;
+};
+
+static int put_submitted(struct call *c)
+{
+    struct put *put = c->state;
+    if (c->done.err)
+        return call_fail(c);
+    return wait_for_job(c, &put->submitted.job, call_accepted);
+}
+
+static int put_refused(struct call *c, const struct jobs_preflight *p)
+{
+    err_set(&c->err, p->refusal, "%s",
+            *p->info.detail ? p->info.detail : "findings says what stands in the way");
+    if (p->refusal != ERR_PREFLIGHT_FAILED)
+        return call_fail(c);
+    struct jw *w = call_problem(c);
+    jw_key(w, "findings");
+    view_findings(w, p->findings, p->n_findings);
+    jw_close(w, '}');
+    return err_http_status(p->refusal);
+}
+
+static int put_checked(struct call *c)
+{
+    struct put *put = c->state;
+    const struct put_virtual_machine_query *query = c->query;
+    const struct jobs_preflight *p = &put->preflight;
+    if (p->err) {
+        c->err = p->info;
+        return call_fail(c);
+    }
+    if (query->dry_run) {
+        view_dry_run(call_json(c), p);
+        return 200;
+    }
+    if (query->plan && strcasecmp(query->plan, p->plan_digest) != 0)
+        return call_refuse(c, ERR_PLAN_STALE, "the plan is by now %s", p->plan_digest);
+    if (p->refusal)
+        return put_refused(c, p);
+    jobs_submit_vm_put(c->app->jobs, c->arena, &put->origin, &p->vm, p->spec, &put->submitted,
+                       call_commit(c, put_submitted));
+    return CALL_PENDING;
+}
+
+static void preflight_done(struct jobs_preflight *p)
+{
+    call_resume(p->ctx);
+}
+
+int put_virtual_machine(struct call *c)
+{
+    const struct put_virtual_machine_query *query = c->query;
+    struct put *put = ARENA_NEW(c->arena, struct put);
+    put->origin = target_origin(c);
+    put->preflight = (struct jobs_preflight){
+        .arena = c->arena, .vm = target_vm(c), .spec = c->body, .done = preflight_done, .ctx = c};
+    c->state = put;
+
+    bool found = false;
+    struct job job;
+    if (!query->dry_run && jobs_find_replay(c->app->jobs, c->arena, &put->origin,
+                                            &put->preflight.vm, c->body, &found, &job, &c->err))
+        return call_fail(c);
+    if (found)
+        return wait_for_job(c, &job, call_accepted);
+    call_wait(c, put_checked);
+    jobs_query_preflight_vm(c->app->jobs, &put->preflight);
+    return CALL_PENDING;
+}
+
+/* ---- DELETE ---- */
+
+struct delete
+{
+    struct jobs_vm_ref vm;
+    struct jobs_origin origin;
+    struct jobs_submitted submitted;
+};
+
+static int delete_submitted(struct call *c)
+{
+    struct delete *delete = c->state;
+    if (c->done.err)
+        return call_fail(c);
+    return wait_for_job(c, &delete->submitted.job, call_accepted);
+}
+
+int delete_virtual_machine(struct call *c)
+{
+    struct delete *delete = ARENA_NEW(c->arena, struct delete);
+    delete->vm = target_vm(c);
+    delete->origin = target_origin(c);
+    c->state = delete;
+    jobs_submit_vm_delete(c->app->jobs, c->arena, &delete->origin, &delete->vm, &delete->submitted,
+                          call_commit(c, delete_submitted));
+    return CALL_PENDING;
+}
+
+/* ---- GET ---- */
+
+int get_virtual_machine(struct call *c)
+{
+    struct vm vm;
+    if (target_read_vm(c, &vm))
+        return call_fail(c);
+    view_vm(call_json(c), &vm);
+    return call_etag(c, vm.etag);
+}
+
+static int list_vms(struct call *c, const struct page_of *list, const char *within)
+{
+    struct vm_filter filter = {
+        .scope = call_scope(c), .within = within, .fresh_after = target_fresh_after(c)};
+    struct vm_list vms;
+    if (page_open(c, list, &filter.page) ||
+        store_list_vms(c->app->store, c->arena, &filter, &vms, &c->err))
+        return call_fail(c);
+    struct jw *w = call_json(c);
+    jw_open(w, '{');
+    jw_key(w, "value");
+    jw_open(w, '[');
+    for (size_t i = 0; i < vms.n; i++)
+        view_vm(w, &vms.items[i]);
+    jw_close(w, ']');
+    if (vms.more)
+        jw_key_str(w, "nextLink", page_next(c, list, vms.items[vms.n - 1].resource_id));
+    jw_close(w, '}');
+    return call_etag_of_body(c);
+}
+
+int list_subscription_virtual_machines(struct call *c)
+{
+    const struct list_subscription_virtual_machines_query *query = c->query;
+    const struct page_of list = {
+        .path = page_vm_path(c, "/virtualMachines"), .top = query->top, .cursor = query->cursor};
+    return list_vms(c, &list, arena_printf(c->arena, "/subscriptions/%s", c->params[0]));
+}
+
+int list_virtual_machines(struct call *c)
+{
+    const struct list_virtual_machines_query *query = c->query;
+    const struct page_of list = {
+        .path = page_vm_path(c, "/virtualMachines"), .top = query->top, .cursor = query->cursor};
+    return list_vms(
+        c, &list,
+        arena_printf(c->arena, "/subscriptions/%s/resourceGroups/%s", c->params[0], c->params[1]));
+}
