@@ -390,7 +390,9 @@ enum err store_count_vms(struct store *s, const struct vm_filter *f, struct vm_s
  *     VM's is consumed as well, any other is ignored;
  *   - otherwise enrollment_hash must be an unused, unexpired enrolment of this VM and the AK must
  * not be pinned by another VM, else ERR_NOT_ENROLLED: then the AK is pinned (a former pin is
- * replaced) and the enrolment is used up. With pin_allowed unset this is ERR_NOT_ENROLLED too;
+ * replaced) and the enrolment is used up. With pin_allowed unset such an enrolment still lets the
+ * report in (evidence that fails is a result), but nothing is pinned or used up, and another VM's
+ * pin does not matter;
  *   - clock_regressed: what the caller found against the row it read. Where the row says otherwise
  * by now (another report overtook this one), ERR_PRECONDITION_FAILED: read the VM and decide again;
  *   - challenge_hash must be new, else ERR_CHALLENGE_USED;
@@ -407,7 +409,7 @@ struct report_new {
     struct bytes log;             /* its digest is report.log_digest */
     const char *ak_name;
     const char *enrollment_hash; /* NULL: none */
-    bool pin_allowed;            /* the evidence is good enough to pin its AK */
+    bool pin_allowed;            /* the AK is proven: pin it; else the enrolment only lets it in */
     bool clock_regressed;
     enum vm_status status;
     const char *reasons;
@@ -420,9 +422,6 @@ struct report_stored {
 };
 void store_put_report(struct store *s, const struct report_new *in, struct report_stored *out,
                       struct store_done *done);
-
-/* True where (reset, restart, clock) of a report lies before the newest of the VM's pinned AK. */
-bool vm_clock_regressed(const struct vm *vm, const struct report *r);
 
 /* `scope` of the principal, NULL: any. ERR_NOT_FOUND. */
 enum err store_get_report(struct store *s, struct arena *a, const char *id, const char *scope,
