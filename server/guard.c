@@ -1,0 +1,203 @@
+#include "server/guard.h"
+
+#include <strings.h>
+
+static bool token_char(uint8_t c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+           (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+bool guard_is_token(struct bytes b)
+{
+    for (size_t i = 0; i < b.len; i++)
+        if (!token_char(b.data[i]))
+            return false;
+    return b.len > 0;
+}
+
+static bool same_name(struct bytes name, const char *text)
+{
+    return name.len == strlen(text) && strncasecmp((const char *)name.data, text, name.len) == 0;
+}
+
+const struct guard_field *guard_find(const struct guard_head *h, const char *name)
+{
+    for (size_t i = 0; i < h->n_fields; i++)
+        if (same_name(h->fields[i].name, name))
+            return &h->fields[i];
+    return NULL;
+}
+
+/* Up to the next NUL, which is consumed too. */
+static struct bytes take_text(struct cursor *c)
+{
+    const uint8_t *end = c->left ? memchr(c->at, 0, c->left) : NULL;
+    if (!end) {
+        c->bad = true;
+        return (struct bytes){0};
+    }
+    struct bytes text = cursor_take(c, (size_t)(end - c->at));
+    cursor_take(c, 1);
+    return text;
+}
+
+static bool take_nul(struct cursor *c)
+{
+    return cursor_u8(c) == 0 && !c->bad;
+}
+
+static bool blank(uint8_t c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* The field's value from its line, NUL-terminated also where it ended in blanks. */
+static struct bytes trim(struct bytes line, uint8_t *block, size_t start)
+{
+    size_t from = 0, to = line.len;
+    while (from < to && blank(line.data[from]))
+        from++;
+    while (to > from && blank(line.data[to - 1]))
+        to--;
+    if (to < line.len)
+        block[start + to] = 0;
+    return BYTES(line.data + from, to - from);
+}
+
+/* RFC 9110 section 5.5: HTAB, SP, VCHAR and obs-text. */
+static bool value_ok(struct bytes v)
+{
+    for (size_t i = 0; i < v.len; i++)
+        if ((v.data[i] < 0x20 && v.data[i] != '\t') || v.data[i] == 0x7f)
+            return false;
+    return true;
+}
+
+static enum err check_line(struct cursor *c, size_t target_len, struct guard_head *h,
+                           struct err_info *e)
+{
+    if (target_len > GUARD_TARGET_MAX)
+        return err_set(e, ERR_URI_TOO_LONG, "the request target exceeds %d bytes",
+                       GUARD_TARGET_MAX);
+    struct bytes method = take_text(c);
+    cursor_take(c, target_len);
+    bool cut = !take_nul(c); /* a NUL within the target */
+    struct bytes version = take_text(c);
+    bool crlf = take_nul(c);
+    if (c->bad || cut || !crlf || !guard_is_token(method))
+        return err_set(e, ERR_BAD_REQUEST, "the request line is not well-formed");
+    h->method = (const char *)method.data;
+    h->http10 = bytes_equal(version, BYTES_STR("HTTP/1.0"));
+    if (!h->http10 && !bytes_equal(version, BYTES_STR("HTTP/1.1")))
+        return err_set(e, ERR_BAD_REQUEST, "HTTP/1.1 is expected");
+    return OK;
+}
+
+static enum err check_fields(struct cursor *c, uint8_t *block, struct guard_head *h,
+                             struct err_info *e)
+{
+    /* The empty line is what is left at the end: its two NULs. */
+    while (c->left != 2) {
+        if (h->n_fields == GUARD_FIELDS_MAX)
+            return err_set(e, ERR_HEADERS_TOO_LARGE, "more than %d header fields",
+                           GUARD_FIELDS_MAX);
+        struct guard_field *f = &h->fields[h->n_fields++];
+        f->name = take_text(c);
+        /* An empty name, a folded line (RFC 9112 section 5.2) and a blank before the colon
+         * (section 5.1) all fail here. */
+        if (c->bad || !guard_is_token(f->name))
+            return err_set(e, ERR_BAD_REQUEST, "a header field's name is not well-formed");
+        struct bytes line = take_text(c);
+        bool crlf = take_nul(c);
+        if (crlf)
+            f->value = trim(line, block, (size_t)(line.data - block));
+        if (!crlf || !value_ok(f->value))
+            return err_set(e, ERR_BAD_REQUEST,
+                           "a header field is not well-formed (control byte or bare line end)");
+    }
+    bool end = take_nul(c);
+    end = take_nul(c) && end;
+    return end ? OK : err_set(e, ERR_BAD_REQUEST, "the header's end is not well-formed");
+}
+
+/* Fields of which a request may have one at most. */
+static enum err check_single(const struct guard_head *h, struct err_info *e)
+{
+    static const char *const single[] = {"host",
+                                         "content-length",
+                                         "transfer-encoding",
+                                         "content-type",
+                                         "content-encoding",
+                                         "authorization",
+                                         "idempotency-key",
+                                         "expect"};
+    for (size_t s = 0; s < ARRAY_LEN(single); s++) {
+        int n = 0;
+        for (size_t i = 0; i < h->n_fields; i++)
+            n += same_name(h->fields[i].name, single[s]);
+        if (n > 1)
+            return err_set(e, ERR_BAD_REQUEST, "the header field %s is repeated", single[s]);
+    }
+    return OK;
+}
+
+/* RFC 9112 section 3.2: uri-host [":" port], one, not empty. */
+static enum err check_host(const struct guard_head *h, struct err_info *e)
+{
+    const struct guard_field *host = guard_find(h, "host");
+    if (!host)
+        return h->http10 ? OK : err_set(e, ERR_BAD_REQUEST, "the header field host is missing");
+    for (size_t i = 0; i < host->value.len; i++) {
+        uint8_t c = host->value.data[i];
+        if (c <= ' ' || c >= 0x7f || strchr("/?#@\\,\"<>{}|^`", c))
+            return err_set(e, ERR_BAD_REQUEST, "the header field host is not well-formed");
+    }
+    return host->value.len ? OK : err_set(e, ERR_BAD_REQUEST, "the header field host is empty");
+}
+
+/* RFC 9112 section 6.3: how long the body is must have one answer. */
+static enum err check_framing(struct guard_head *h, struct err_info *e)
+{
+    const struct guard_field *length = guard_find(h, "content-length");
+    const struct guard_field *coding = guard_find(h, "transfer-encoding");
+    if (length && coding)
+        return err_set(e, ERR_BAD_REQUEST,
+                       "content-length and transfer-encoding exclude each other");
+    if (coding) {
+        if (h->http10)
+            return err_set(e, ERR_BAD_REQUEST, "HTTP/1.0 has no transfer-encoding");
+        if (!same_name(coding->value, "chunked"))
+            return err_set(e, ERR_BAD_REQUEST, "the only transfer-encoding is chunked");
+        h->chunked = true;
+    }
+    if (!length)
+        return OK;
+    h->has_length = true;
+    if (length->value.len == 0 || length->value.len > 18)
+        return err_set(e, ERR_BAD_REQUEST, "content-length is not well-formed");
+    for (size_t i = 0; i < length->value.len; i++) {
+        uint8_t c = length->value.data[i];
+        if (c < '0' || c > '9')
+            return err_set(e, ERR_BAD_REQUEST, "content-length is not well-formed");
+        h->length = h->length * 10 + (uint64_t)(c - '0');
+    }
+    return OK;
+}
+
+enum err guard_check(uint8_t *block, size_t len, size_t target_len, struct guard_head *out,
+                     struct err_info *e)
+{
+    memset(out, 0, sizeof *out);
+    struct cursor c = cursor_of(BYTES(block, len));
+    enum err err = check_line(&c, target_len, out, e);
+    if (!err && len > GUARD_BLOCK_MAX + target_len)
+        err = err_set(e, ERR_HEADERS_TOO_LARGE, "the header exceeds %d bytes", GUARD_BLOCK_MAX);
+    if (!err)
+        err = check_fields(&c, block, out, e);
+    if (!err)
+        err = check_single(out, e);
+    if (!err)
+        err = check_host(out, e);
+    return err ? err : check_framing(out, e);
+}

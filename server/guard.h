@@ -1,0 +1,53 @@
+/*
+ * The header guard: what RFC 9112 forbids and libmicrohttpd 0.9.75 lets pass.
+ *
+ * That parser cuts a request head in place: it puts NULs where it saw line ends, colons and blanks,
+ * and then reports C strings. The block it leaves still tells everything: two NULs stand where CRLF
+ * stood, one where a bare CR or LF did, and a NUL of the sender's own makes a line end too early.
+ * So the guard walks that block, byte by byte, and believes nothing else. Later parsers (1.0) work
+ * differently and are strict themselves; http_start refuses a library whose blocks are unknown.
+ *
+ * Pure; any thread.
+ */
+#ifndef SERVER_GUARD_H
+#define SERVER_GUARD_H
+
+#include "core/bytes.h"
+#include "core/err.h"
+
+#define GUARD_TARGET_MAX 8192
+#define GUARD_BLOCK_MAX  32768
+#define GUARD_FIELDS_MAX 64
+
+/* Views into the block, NUL-terminated; the value is without the blanks around it. */
+struct guard_field {
+    struct bytes name;
+    struct bytes value;
+};
+
+struct guard_head {
+    const char *method;
+    bool http10;
+    struct guard_field fields[GUARD_FIELDS_MAX];
+    size_t n_fields;
+    bool chunked;
+    bool has_length;
+    uint64_t length; /* Content-Length; 0 where absent */
+};
+
+/*
+ * `block` is the head from the first byte of the method to the end of the empty line, `target_len`
+ * the length of the request target as the parser reported it. Blanks at the end of values are
+ * overwritten. ERR_BAD_REQUEST, ERR_URI_TOO_LONG,
+ * ERR_HEADERS_TOO_LARGE. In every error case the connection must be closed after the answer.
+ */
+enum err guard_check(uint8_t *block, size_t len, size_t target_len, struct guard_head *out,
+                     struct err_info *e) MUST_CHECK;
+
+/* The first field of that name (case-insensitive), or NULL. */
+const struct guard_field *guard_find(const struct guard_head *h, const char *name);
+
+/* RFC 9110 section 5.6.2. */
+bool guard_is_token(struct bytes b);
+
+#endif

@@ -1,0 +1,340 @@
+#include "server/http_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <strings.h>
+#include <unistd.h>
+
+/* Room for the guard's own limits, so that its answers and not the library's are seen. */
+#define CONNECTION_MEMORY (128 * 1024)
+/* What is read and dropped of a body that is too long before its sender is cut off: a refusal in
+ * the middle of a body cannot be sent by this library. */
+#define SWALLOW_MAX (16 * 1024 * 1024)
+/* TLS 1.2 and 1.3 only: "NORMAL" of Debian's GnuTLS accepts 1.0 and 1.1 (RFC 8996). */
+#define TLS_PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+
+/* ---- one exchange ---- */
+
+/* MHD's URI callback: the request line is complete. The target still is as it came. */
+static void *request_line(void *cls, const char *target, struct MHD_Connection *mhd)
+{
+    struct http *h = cls;
+    struct http_link *l = calloc(1, sizeof *l);
+    if (!l)
+        abort();
+    l->http = h;
+    l->mhd = mhd;
+    l->connection = http_connection_of(mhd);
+    l->target = strdup(target);
+    if (!l->target)
+        abort();
+    l->x.target = l->target;
+    l->x.peer = l->connection->peer;
+    l->x.tls = h->tls;
+    l->x.link = l;
+    l->x.started = clock_mono(&clock_system);
+    http_connection_phase(l->connection, PHASE_HEAD);
+    pthread_mutex_lock(&h->lock);
+    h->in_flight++;
+    pthread_mutex_unlock(&h->lock);
+    return l;
+}
+
+static void completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
+                      enum MHD_RequestTerminationCode why)
+{
+    struct http *h = cls;
+    struct http_link *l = *con_cls;
+    if (!l)
+        return;
+    http_stream_close(l);
+    if (l->engaged)
+        h->config.handler.done(h->config.handler.ctx, &l->x);
+    http_connection_phase(l->connection, PHASE_IDLE);
+    buf_free(&l->x.body);
+    buf_free(&l->block);
+    OPENSSL_cleanse(l->target, strlen(l->target));
+    free(l->target);
+    free(l);
+    *con_cls = NULL;
+    pthread_mutex_lock(&h->lock);
+    h->in_flight--;
+    pthread_mutex_unlock(&h->lock);
+}
+
+/* The query's texts stay as they came: dispatch decodes them itself, once. */
+static size_t unescape(void *cls, struct MHD_Connection *mhd, char *text)
+{
+    return strlen(text);
+}
+
+static enum MHD_Result refuse(struct http_link *l, const struct err_info *why)
+{
+    const struct http_handler *handler = &l->http->config.handler;
+    l->engaged = true;
+    l->close = true;
+    return http_reply_send(l, handler->refused(handler->ctx, &l->x, why));
+}
+
+/* The first call: the head is complete, and `method` points to its first byte in MHD's buffer. */
+static enum MHD_Result first_call(struct http_link *l, const char *method)
+{
+    const struct http_handler *handler = &l->http->config.handler;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(l->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    struct err_info why = {0};
+    l->seen = true;
+    buf_add(&l->block, method, info->header_size);
+    if (guard_check((uint8_t *)l->block.data, l->block.len, strlen(l->target), &l->x.head, &why))
+        return refuse(l, &why);
+    l->engaged = true;
+    int status = handler->head(handler->ctx, &l->x);
+    bool expects_body = l->x.head.chunked || l->x.head.length > 0;
+    if (status != HTTP_GO_ON) {
+        l->close = l->close || expects_body;
+        return http_reply_send(l, status);
+    }
+    if (l->x.head.length > l->x.max_body) {
+        err_set(&why, ERR_BODY_TOO_LARGE, "the body may have %zu bytes", l->x.max_body);
+        return refuse(l, &why);
+    }
+    http_connection_phase(l->connection, expects_body ? PHASE_BODY : PHASE_REPLY);
+    return MHD_YES;
+}
+
+static enum MHD_Result take_body(struct http_link *l, const char *data, size_t n)
+{
+    pthread_mutex_lock(&l->http->lock);
+    l->connection->received += (int64_t)n;
+    pthread_mutex_unlock(&l->http->lock);
+    if (l->x.body.len + n > l->x.max_body)
+        l->too_large = true;
+    if (!l->too_large) {
+        buf_add(&l->x.body, data, n);
+        return MHD_YES;
+    }
+    buf_free(&l->x.body);
+    l->swallowed += (int64_t)n;
+    return l->swallowed > SWALLOW_MAX ? MHD_NO : MHD_YES;
+}
+
+/* The body is complete, or a suspended exchange goes on. */
+static enum MHD_Result last_call(struct http_link *l)
+{
+    const struct http_handler *handler = &l->http->config.handler;
+    bool resumed = l->pending;
+    if (l->too_large && !resumed) {
+        struct err_info why;
+        err_set(&why, ERR_BODY_TOO_LARGE, "the body may have %zu bytes", l->x.max_body);
+        return refuse(l, &why);
+    }
+    if (!resumed)
+        http_connection_phase(l->connection, PHASE_REPLY);
+    l->pending = false;
+    int status =
+        resumed ? handler->resumed(handler->ctx, &l->x) : handler->body(handler->ctx, &l->x);
+    if (status != HTTP_PENDING)
+        return http_reply_send(l, status);
+    l->pending = true;
+    return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *n, void **con_cls)
+{
+    struct http_link *l = *con_cls;
+    if (!l)
+        return MHD_NO;
+    if (!l->seen)
+        return first_call(l, method);
+    if (*n == 0)
+        return last_call(l);
+    size_t got = *n;
+    *n = 0;
+    return take_body(l, data, got);
+}
+
+const char *http_header(const struct http_exchange *x, const char *name)
+{
+    const struct guard_field *f = guard_find(&x->head, name);
+    return f ? (const char *)f->value.data : NULL;
+}
+
+void http_reply_header(struct http_exchange *x, const char *name, const char *value)
+{
+    if (x->n_headers == HTTP_REPLY_HEADERS_MAX)
+        abort();
+    x->headers[x->n_headers].name = name;
+    x->headers[x->n_headers++].value = value;
+}
+
+void http_suspend(struct http_exchange *x)
+{
+    MHD_suspend_connection(x->link->mhd);
+}
+
+void http_resume(struct http_exchange *x)
+{
+    MHD_resume_connection(x->link->mhd);
+}
+
+/* ---- the server ---- */
+
+static enum err read_pem(const char *path, struct buf *out, struct err_info *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : 1;
+    while (n > 0 && out->len < 1024 * 1024) {
+        n = read(fd, buf_reserve(out, 4096), 4096);
+        out->len += n > 0 ? (size_t)n : 0;
+    }
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    if (n != 0)
+        return err_set(e, ERR_CONFIG, "cannot read %s: %s", path, strerror(why));
+    buf_add(out, "", 0); /* ends it with a NUL */
+    return OK;
+}
+
+static enum err load_tls(struct http *h, struct err_info *e)
+{
+    const struct http_config *c = &h->config;
+    if (!c->tls_cert != !c->tls_key)
+        return err_set(e, ERR_CONFIG, "server.tls_cert and server.tls_key belong together");
+    if (!c->tls_cert)
+        return OK;
+    h->tls = true;
+    struct buf cert = {0};
+    enum err err = read_pem(c->tls_cert, &cert, e);
+    if (!err)
+        err = read_pem(c->tls_key, &h->key, e);
+    h->cert = cert.data;
+    return err;
+}
+
+/* What the library last complained about, for the message of a start that failed. */
+struct complaint {
+    char text[200];
+};
+
+static void complain(void *cls, const char *fmt, va_list ap)
+{
+    struct complaint *c = cls;
+    vsnprintf(c->text, sizeof c->text, fmt, ap);
+    c->text[strcspn(c->text, "\n")] = 0;
+}
+
+static enum err start_daemon(struct http *h, int fd, struct err_info *e)
+{
+    const struct http_config *c = &h->config;
+    static struct complaint said;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, h->key.data},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES},
+        {MHD_OPTION_END, 0, NULL}};
+    if (h->tls)
+        flags |= MHD_USE_TLS;
+    else
+        tls[0] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    h->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, complain, &said,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)c->threads,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)c->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)c->connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)((c->idle_ms + 999) / 1000), MHD_OPTION_URI_LOG_CALLBACK, request_line, h,
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, completed, h,
+        MHD_OPTION_NOTIFY_CONNECTION, http_connection_event, h, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
+        1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (!h->daemon)
+        return err_set(e, ERR_CONFIG, "the HTTP server does not start: %s", said.text);
+    return OK;
+}
+
+static void release(struct http *h)
+{
+    if (h->unix_path)
+        unlink(h->unix_path);
+    free(h->unix_path);
+    free(h->url);
+    free(h->cert);
+    buf_free(&h->key);
+    free(h);
+}
+
+enum err http_start(const struct http_config *config, struct http **out, struct err_info *e)
+{
+    /* guard.h: the shape of a parsed head is that of these versions. */
+    if (strncmp(MHD_get_version(), "0.9.7", 5) != 0)
+        return err_set(e, ERR_CONFIG, "libmicrohttpd %s is not one whose parser is known (0.9.7x)",
+                       MHD_get_version());
+    struct http *h = calloc(1, sizeof *h);
+    if (!h)
+        abort();
+    h->config = *config;
+    enum err err = load_tls(h, e);
+    int fd = err ? -1 : http_listen_open(h, e);
+    if (fd < 0) {
+        release(h);
+        return ERR_CONFIG;
+    }
+    http_reaper_start(h);
+    err = start_daemon(h, fd, e);
+    if (err) {
+        http_reaper_stop(h);
+        close(fd);
+        release(h);
+        return err;
+    }
+    *out = h;
+    return OK;
+}
+
+const char *http_url(const struct http *h)
+{
+    return h->url;
+}
+
+void http_drain(struct http *h)
+{
+    pthread_mutex_lock(&h->lock);
+    bool first = !h->draining;
+    h->draining = true;
+    pthread_cond_signal(&h->wake);
+    pthread_mutex_unlock(&h->lock);
+    if (!first)
+        return;
+    MHD_socket fd = MHD_quiesce_daemon(h->daemon);
+    if (fd != MHD_INVALID_SOCKET)
+        close(fd);
+}
+
+int http_in_flight(struct http *h)
+{
+    pthread_mutex_lock(&h->lock);
+    int n = h->in_flight;
+    pthread_mutex_unlock(&h->lock);
+    return n;
+}
+
+int http_connections(struct http *h)
+{
+    pthread_mutex_lock(&h->lock);
+    int n = h->n_connections;
+    pthread_mutex_unlock(&h->lock);
+    return n;
+}
+
+void http_stop(struct http *h)
+{
+    if (!h)
+        return;
+    MHD_stop_daemon(h->daemon);
+    http_reaper_stop(h);
+    release(h);
+}

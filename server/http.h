@@ -1,0 +1,107 @@
+/*
+ * HTTP/1.1: the only user of libmicrohttpd (the files http*.c). It guards the request head, bounds
+ * sizes and times, buffers bodies up to the handler's limit, and sends replies and streams. It
+ * knows no routes and no credentials: an http_handler decides.
+ *
+ * Threads: a handler's functions run on server threads, one at a time for one exchange, and must
+ * not block. http_resume may be called from any thread.
+ */
+#ifndef SERVER_HTTP_H
+#define SERVER_HTTP_H
+
+#include "core/buf.h"
+#include "core/err.h"
+#include "server/guard.h"
+
+struct http;
+struct stream; /* handlers/call.h */
+
+#define HTTP_REPLY_HEADERS_MAX 24
+#define HTTP_REQUEST_ID_SIZE   40
+
+/* One request and its reply. */
+struct http_exchange {
+    /* the request */
+    struct guard_head head;
+    const char *target; /* as it came, with the query; NUL-terminated */
+    const char *peer;   /* the client's address without port; "unix" */
+    bool tls;
+    struct buf body; /* complete when the handler's body() runs */
+    int64_t started; /* monotonic, ms */
+
+    /* what the handler decides */
+    size_t max_body; /* by head(); a longer body is refused with ERR_BODY_TOO_LARGE */
+    void *user;
+
+    /* the reply */
+    struct buf *out; /* must live until done(); NULL: empty */
+    const char *content_type;
+    struct stream *stream; /* instead of `out` */
+    struct {
+        const char *name; /* live until done() */
+        const char *value;
+    } headers[HTTP_REPLY_HEADERS_MAX];
+    size_t n_headers;
+    int status; /* 0 until there is a reply */
+
+    struct http_link *link; /* http.c's own */
+};
+
+#define HTTP_GO_ON   0 /* head(): read the body, then call body() */
+#define HTTP_PENDING 0 /* body(), resumed(): http_suspend was called; http_resume will follow */
+
+struct http_handler {
+    void *ctx;
+    /* The head is well-formed. Returns HTTP_GO_ON, or the status of a reply that stands in *x. */
+    int (*head)(void *ctx, struct http_exchange *x);
+    int (*body)(void *ctx, struct http_exchange *x);
+    int (*resumed)(void *ctx, struct http_exchange *x);
+    /* The request was refused before head() or its body was too long: fill *x, return the status.
+     */
+    int (*refused)(void *ctx, struct http_exchange *x, const struct err_info *why);
+    /* The reply is sent or the connection is gone. Not called where none of the above was. */
+    void (*done)(void *ctx, struct http_exchange *x);
+    /* libmicrohttpd itself refused a request with `status`; there is no exchange. Writes the
+     * problem to `out`. */
+    void (*unparsed)(void *ctx, int status, const char *peer, struct buf *out,
+                     char request_id[HTTP_REQUEST_ID_SIZE]);
+};
+
+struct http_config {
+    const char *listen;   /* "127.0.0.1:8443", "[::1]:0", "unix:/run/tlgate.sock" */
+    const char *tls_cert; /* PEM files; both or none. None: loopback and UNIX sockets only */
+    const char *tls_key;
+    int threads;
+    int connections_max;
+    int connections_per_ip; /* 0: no limit */
+    int64_t head_ms;        /* from accept, or from the request line, to the end of the head */
+    int64_t idle_ms;        /* of a kept-alive connection, and of a stalled one */
+    int64_t body_grace_ms;  /* before the minimum rate counts */
+    int64_t body_bytes_per_s;
+    struct http_handler handler;
+};
+
+/* Listens and serves at once. ERR_CONFIG. */
+enum err http_start(const struct http_config *config, struct http **out,
+                    struct err_info *e) MUST_CHECK;
+/* "https://127.0.0.1:8443" or "unix:/run/tlgate.sock"; lives as long as the server. */
+const char *http_url(const struct http *h);
+/* Accept nothing more, ask clients to close, end streams. */
+void http_drain(struct http *h);
+/* Requests that are not answered yet, streams included. */
+int http_in_flight(struct http *h);
+/* Connections that are open. */
+int http_connections(struct http *h);
+/* Only where http_drain was called and nothing is suspended any more (http_in_flight is 0). Closes
+ * all connections and frees. NULL is fine. */
+void http_stop(struct http *h);
+
+const char *http_header(const struct http_exchange *x, const char *name); /* NULL where absent */
+/* Beyond HTTP_REPLY_HEADERS_MAX: a defect, aborts. */
+void http_reply_header(struct http_exchange *x, const char *name, const char *value);
+/* Within body() or resumed() only, before HTTP_PENDING is returned. */
+void http_suspend(struct http_exchange *x);
+/* resumed() will run; also where this comes before HTTP_PENDING was returned. Any thread. */
+void http_resume(struct http_exchange *x);
+
+#endif
