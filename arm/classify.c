@@ -4,6 +4,8 @@
 
 #include "core/json.h"
 
+#include <strings.h>
+
 /* A single resource is small; lists are left to their reader. */
 #define STATE_BODY_MAX (256 * 1024)
 #define DETAILS_DEPTH  4
@@ -91,7 +93,7 @@ static const char *const wrappers[] = {"DeploymentFailed", "InvalidTemplateDeplo
 static const char *code_remedy(const char *code)
 {
     for (size_t i = 0; i < ARRAY_LEN(codes); i++)
-        if (strcmp(codes[i].code, code) == 0)
+        if (strcasecmp(codes[i].code, code) == 0)
             return codes[i].remedy;
     return NULL;
 }
@@ -99,7 +101,7 @@ static const char *code_remedy(const char *code)
 bool arm_answer_class_of_code(const char *code, enum arm_class *out)
 {
     for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
-        if (strcmp(codes[i].code, code) == 0) {
+        if (strcasecmp(codes[i].code, code) == 0) {
             *out = codes[i].class;
             return true;
         }

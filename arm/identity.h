@@ -25,7 +25,8 @@ struct arm_identity_token {
     /* private */
     struct arena *arena;  /* of the token */
     struct secret bearer; /* "Bearer ..." */
-    int64_t refresh_at;   /* mono */
+    int64_t fetched_at;   /* mono, so the next two */
+    int64_t refresh_at;
     int64_t expires_at;
     bool used;      /* since it was fetched */
     unsigned fails; /* in a row */
