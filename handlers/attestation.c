@@ -1,0 +1,148 @@
+/* /v1/attestation: challenges, stored reports, and what a verdict means for a VM. */
+#include "handlers/attestation.h"
+
+#include "core/limiter.h"
+#include "handlers/challenge.h"
+#include "handlers/routes.h"
+#include "handlers/target.h"
+#include "handlers/view.h"
+
+#include "openapi/schemas.h"
+
+/* ---- rates ---- */
+
+static enum err admit(struct call *c, struct limiter *limiter, const char *key, const char *what)
+{
+    int after = 0;
+    if (limiter_take(limiter, key, clock_mono(c->app->clock), &after))
+        return OK;
+    c->err = (struct err_info){.retry_after = after > 0 ? after : 1};
+    /* draft-ietf-httpapi-ratelimit-headers-11 section 4 */
+    c->ops->reply_header(c, "RateLimit",
+                         arena_printf(c->arena, "\"%s\";r=0;t=%d", what, c->err.retry_after));
+    return err_set(&c->err, ERR_RATE_LIMITED, "too many challenges and reports of this %s", what);
+}
+
+enum err attestation_admit_peer(struct call *c)
+{
+    return admit(c, c->app->attest_by_peer, c->peer, "address");
+}
+
+enum err attestation_admit_vm(struct call *c, const char *vm_id)
+{
+    char *key = arena_strdup(c->arena, vm_id);
+    for (char *p = key; *p; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p + 32);
+    return admit(c, c->app->attest_by_vm, key, "vm");
+}
+
+/* ---- challenges ---- */
+
+int create_challenge(struct call *c)
+{
+    const struct challenge_request *body = c->body;
+    struct challenge challenge;
+    if (attestation_admit_peer(c) || attestation_admit_vm(c, body->vm_id))
+        return call_fail(c);
+    challenge_make(c->app->keyring, body->vm_id, c->now + c->app->challenge_ttl_ms, &challenge);
+    struct jw *w = call_json(c);
+    jw_open(w, '{');
+    jw_key_str(w, "challengeId", challenge.id);
+    jw_key(w, "nonce");
+    jw_base64(w, (struct bytes){challenge.nonce, sizeof challenge.nonce});
+    jw_key_str(w, "pcrBank", pcr_banks[BANK_SHA256].name);
+    jw_key(w, "pcrs");
+    jw_open(w, '[');
+    for (int i = 0; i < ATTESTATION_PCR_COUNT; i++)
+        jw_int(w, i);
+    jw_close(w, ']');
+    jw_key_time(w, "expiresAt", challenge.expires_at);
+    jw_close(w, '}');
+    c->ops->reply_header(c, "Cache-Control", "no-store");
+    return 201;
+}
+
+/* ---- stored reports ---- */
+
+int get_report(struct call *c)
+{
+    struct report report;
+    if (store_get_report(c->app->store, c->arena, c->params[0], call_scope(c), &report, &c->err))
+        return call_fail(c);
+    view_report(call_json(c), &report);
+    return call_etag(c, report.id); /* a report never changes */
+}
+
+/* ---- verdicts ---- */
+
+enum vm_status attestation_status(const struct vm *vm, const struct attest_result *r)
+{
+    if (r->verdict == VERDICT_QUARANTINED)
+        return VM_QUARANTINED;
+    if (!vm->vtpm || !vm->monitoring)
+        return VM_UNMONITORED;
+    switch (r->verdict) {
+    case VERDICT_TRUSTED:
+        return VM_HEALTHY;
+    case VERDICT_UNTRUSTED:
+        return VM_UNHEALTHY;
+    case VERDICT_QUARANTINED:
+        return VM_QUARANTINED;
+    case VERDICT_TRUSTED_QUOTE_ONLY:
+    case VERDICT_INDETERMINATE:
+        return VM_UNKNOWN;
+    }
+    return VM_UNKNOWN;
+}
+
+/* True where the line before has the same reason: a log with one lie fails at many events. */
+static bool told_before(const struct attest_result *r, size_t i, const char *reason)
+{
+    for (size_t k = 0; k < i; k++)
+        if (r->findings[k].status == STATUS_FAIL && r->findings[k].reason &&
+            strcmp(r->findings[k].reason, reason) == 0)
+            return true;
+    return false;
+}
+
+static void add_failures(struct jw *w, const struct attest_result *r)
+{
+    for (size_t i = 0; i < r->n_findings; i++) {
+        const struct attest_finding *f = &r->findings[i];
+        if (f->status != STATUS_FAIL)
+            continue;
+        const char *reason = f->reason ? f->reason : attest_check_name(f->check);
+        if (!told_before(r, i, reason))
+            jw_str(w, reason);
+    }
+}
+
+const char *attestation_reasons(struct arena *a, const struct vm *vm, const struct attest_result *r)
+{
+    struct buf out = {0};
+    struct jw w = jw_over(&out);
+    jw_open(&w, '[');
+    if (!vm->vtpm)
+        jw_str(&w, "no_vtpm");
+    else if (!vm->monitoring)
+        jw_str(&w, "monitoring_off");
+    if (r->verdict == VERDICT_TRUSTED_QUOTE_ONLY)
+        jw_str(&w, "no_event_log");
+    else if (r->verdict == VERDICT_INDETERMINATE)
+        jw_str(&w, r->reason ? r->reason : "indeterminate");
+    else
+        add_failures(&w, r);
+    jw_close(&w, ']');
+    const char *text = arena_strndup(a, out.data, out.len);
+    buf_free(&out);
+    return text;
+}
+
+bool attestation_ak_proven(const struct attest_result *r)
+{
+    return r->quote_authentic && attest_result_status(r, CHECK_AK_CHAIN) == STATUS_PASS &&
+           attest_result_status(r, CHECK_AK_PROFILE) == STATUS_PASS &&
+           attest_result_status(r, CHECK_AK_ATTRIBUTES) == STATUS_PASS &&
+           attest_result_status(r, CHECK_AK_BINDING) != STATUS_FAIL;
+}

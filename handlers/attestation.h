@@ -1,0 +1,23 @@
+/* What challenges and reports have in common. */
+#ifndef HANDLERS_ATTESTATION_H
+#define HANDLERS_ATTESTATION_H
+
+#include "attest/attest.h"
+#include "handlers/call.h"
+
+/* PCRs that a guest is asked to quote: firmware, boot manager, Secure Boot state. Those above hold
+ * what the operating system measures, partly without an event in the firmware's log. */
+#define ATTESTATION_PCR_COUNT 8
+
+/* The rates per address and per vmId; RATE_LIMITED in c->err with its headers. */
+enum err attestation_admit_peer(struct call *c) MUST_CHECK;
+enum err attestation_admit_vm(struct call *c, const char *vm_id) MUST_CHECK;
+
+/* What a verdict says of a VM: its status, and why, as a JSON array in the arena. */
+enum vm_status attestation_status(const struct vm *vm, const struct attest_result *r);
+const char *attestation_reasons(struct arena *a, const struct vm *vm,
+                                const struct attest_result *r);
+/* The evidence proves whose AK signed it, so that it may be pinned. */
+bool attestation_ak_proven(const struct attest_result *r);
+
+#endif

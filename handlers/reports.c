@@ -1,0 +1,288 @@
+/*
+ * POST /v1/attestation/reports: evidence in, verdict out.
+ *
+ * The evidence is the credential. Only what is signed by the AK that is pinned for the VM, or comes
+ * with an unused enrolment token of it, is stored and may change anything; all else is answered
+ * alike, whether the vmId is known or not (403 not_enrolled). Evidence of an entitled sender that
+ * fails is a result: 200, untrusted.
+ */
+#include "handlers/attestation.h"
+#include "handlers/challenge.h"
+#include "handlers/routes.h"
+#include "handlers/target.h"
+#include "handlers/view.h"
+#include "jobs/enrollment.h"
+#include "jobs/jobs.h"
+
+#include <openssl/sha.h>
+#include <strings.h>
+
+/* A report that another one overtook is judged again against the row as it is then. */
+#define JUDGE_MAX 4
+
+#define HEX_SHA256_SIZE (2 * SHA256_DIGEST_LENGTH + 1)
+
+struct submission {
+    struct evidence evidence;
+    struct challenge challenge;
+    char evidence_hash[HEX_SHA256_SIZE];
+    char report_id[UUID_SIZE];
+    int judged;
+
+    /* what the store knows; of the VM only where it is registered */
+    bool known;
+    struct vm vm;
+    bool enrolling; /* the token is an unused one of this VM */
+    char enrollment_hash[2 * ENROLLMENT_HASH_SIZE + 1];
+    bool log_missing; /* eventLogDigest names a log that is not held */
+
+    struct attest_result result;
+    char ak_spki[2 * AK_SPKI_SIZE + 1];
+    char ak_name[2 * AK_NAME_MAX + 1];
+    char log_digest[HEX_SHA256_SIZE];
+    struct report_new write;
+    struct report_stored stored;
+    struct audit audit;
+};
+
+static int judge(struct call *c, struct submission *s);
+
+static int refuse_stranger(struct call *c)
+{
+    return call_refuse(c, ERR_NOT_ENROLLED,
+                       "the evidence is not signed by an AK that is pinned for this vmId, and has "
+                       "no valid enrolment token for it");
+}
+
+static void hex_sha256(struct bytes data, char out[HEX_SHA256_SIZE])
+{
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    SHA256(data.data, data.len, digest);
+    hex_encode((struct bytes){digest, sizeof digest}, out);
+}
+
+/* ---- in ---- */
+
+static enum err decode(struct call *c, struct submission *s)
+{
+    hex_sha256(c->raw, s->evidence_hash);
+    if (c->media == MEDIA_CBOR)
+        return wire_decode_cbor(c->raw, WIRE_REPORT, c->arena, &s->evidence, &c->err);
+    /* The decoder works in place. */
+    char *text = arena_strndup(c->arena, (const char *)c->raw.data, c->raw.len);
+    return wire_decode_json(text, c->raw.len, WIRE_REPORT, c->arena, &s->evidence, &c->err);
+}
+
+static enum err check_challenge(struct call *c, struct submission *s)
+{
+    const struct evidence *ev = &s->evidence;
+    enum err err = challenge_open(c->app->keyring, ev->challenge_id, ev->vm_id, c->now,
+                                  &s->challenge, &c->err);
+    if (err)
+        return err;
+    /* A hint that spares the work; the transaction decides. */
+    err = store_get_challenge(c->app->store, s->challenge.hash, NULL);
+    if (err == OK)
+        return err_set(&c->err, ERR_CHALLENGE_USED, "the challenge was used by another report");
+    return err == ERR_NOT_FOUND ? OK : err_set(&c->err, err, "the store cannot be read");
+}
+
+/* ---- what is known ---- */
+
+static bool token_is_good(struct call *c, struct submission *s)
+{
+    const char *token = s->evidence.enrollment_token.text;
+    struct enrollment row;
+    uint8_t hash[ENROLLMENT_HASH_SIZE];
+    if (!token || enrollment_check(c->app->keyring, token, s->vm.resource_id, NULL))
+        return false;
+    enrollment_hash(token, hash);
+    hex_encode((struct bytes){hash, sizeof hash}, s->enrollment_hash);
+    return store_get_enrollment(c->app->store, c->arena, s->enrollment_hash, &row, NULL) == OK &&
+           strcasecmp(row.resource_id, s->vm.resource_id) == 0 && row.used_at == 0 &&
+           c->now < row.expires_at;
+}
+
+/* A log that is named by its digest takes the place it would have had in the evidence. */
+static enum err find_log(struct call *c, struct submission *s)
+{
+    struct evidence *ev = &s->evidence;
+    if (ev->event_log_digest.len == 0 || ev->event_log.len)
+        return OK;
+    hex_encode(ev->event_log_digest, s->log_digest);
+    enum err err =
+        store_get_log(c->app->store, c->arena, ev->vm_id, s->log_digest, &ev->event_log, &c->err);
+    s->log_missing = err == ERR_NOT_FOUND;
+    return s->log_missing ? OK : err;
+}
+
+static enum err look_up(struct call *c, struct submission *s)
+{
+    enum err err = store_get_vm_by_id(c->app->store, c->arena, s->evidence.vm_id, &s->vm, &c->err);
+    s->known = err == OK;
+    if (err && err != ERR_NOT_FOUND)
+        return err;
+    s->enrolling = s->known && token_is_good(c, s);
+    return find_log(c, s);
+}
+
+/* ---- the verdict ---- */
+
+static enum err verify(struct call *c, struct submission *s, bool pinned)
+{
+    struct attest_pin pin = {0};
+    struct attest_input in = {
+        .evidence = &s->evidence,
+        .trust = c->app->trust,
+        .nonce = {s->challenge.nonce, sizeof s->challenge.nonce},
+        .now = c->now,
+        .profile = PROFILE_AZURE_TRUSTED_LAUNCH,
+        .require_secure_boot = s->known && s->vm.secure_boot,
+        .allow_quote_only = true,
+    };
+    if (pinned &&
+        hex_decode(s->vm.ak_spki, strlen(s->vm.ak_spki), pin.spki_sha256, sizeof pin.spki_sha256)) {
+        in.pins = &pin;
+        in.n_pins = 1;
+        in.has_last = true;
+        in.last_reset_count = (uint32_t)s->vm.reset_count;
+        in.last_restart_count = (uint32_t)s->vm.restart_count;
+        in.last_clock = (uint64_t)s->vm.clock_ms;
+    }
+    return attest_verify(&in, c->arena, &s->result, &c->err);
+}
+
+static bool same_ak(const struct submission *s)
+{
+    char spki[2 * AK_SPKI_SIZE + 1];
+    if (!s->result.has_ak || !s->vm.ak_spki)
+        return false;
+    hex_encode((struct bytes){s->result.ak_spki_sha256, AK_SPKI_SIZE}, spki);
+    return strcasecmp(spki, s->vm.ak_spki) == 0;
+}
+
+/*
+ * With an enrolment the AK may be a new one, so the former pin does not count, unless it is that AK:
+ * then its counters must not go back either.
+ */
+static enum err decide(struct call *c, struct submission *s)
+{
+    bool pinned = s->known && s->vm.ak_spki;
+    enum err err = verify(c, s, pinned && !s->enrolling);
+    if (err || !s->enrolling)
+        return err;
+    if (same_ak(s))
+        return verify(c, s, true);
+    if (!attestation_ak_proven(&s->result))
+        return OK;
+    char spki[2 * AK_SPKI_SIZE + 1];
+    struct vm other;
+    hex_encode((struct bytes){s->result.ak_spki_sha256, AK_SPKI_SIZE}, spki);
+    err = store_get_vm_by_ak(c->app->store, c->arena, spki, &other, &c->err);
+    if (err == OK)
+        attest_result_quarantine(&s->result, "ak_of_another_vm");
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+/* ---- out ---- */
+
+static const char *text_of(struct call *c, void (*write)(struct jw *, const struct attest_result *),
+                           const struct attest_result *r)
+{
+    struct buf out = {0};
+    struct jw w = jw_over(&out);
+    write(&w, r);
+    const char *text = arena_strndup(c->arena, out.data, out.len);
+    buf_free(&out);
+    return text;
+}
+
+static void fill_report(struct call *c, struct submission *s, struct report *report)
+{
+    const struct attest_result *r = &s->result;
+    *report = (struct report){
+        .id = s->report_id,
+        .vm_id = s->vm.vm_id,
+        .received_at = c->now,
+        .verdict = attest_verdict_name(r->verdict),
+        .checks = text_of(c, attest_write_checks, r),
+        .claims = text_of(c, attest_write_claims, r),
+        .evidence_hash = s->evidence_hash,
+    };
+    if (s->evidence.event_log.len) {
+        hex_sha256(s->evidence.event_log, s->log_digest);
+        report->log_digest = s->log_digest;
+    }
+    /* Whose key it is and what its clock says is known only where the signature is good. */
+    if (!r->quote_authentic)
+        return;
+    hex_encode((struct bytes){r->ak_spki_sha256, AK_SPKI_SIZE}, s->ak_spki);
+    report->ak_spki = s->ak_spki;
+    report->reset_count = r->reset_count;
+    report->restart_count = r->restart_count;
+    report->clock_ms = (int64_t)r->clock;
+}
+
+static void fill_write(struct call *c, struct submission *s)
+{
+    const struct attest_result *r = &s->result;
+    bool by_digest = s->evidence.event_log_digest.len > 0;
+    fill_report(c, s, &s->write.report);
+    hex_encode((struct bytes){r->ak_name, r->ak_name_len}, s->ak_name);
+    s->audit = call_audit(c, "attestation.report", s->vm.resource_id);
+    s->audit.principal_id = s->vm.vm_id;
+    s->audit.principal = "guest";
+    s->write.challenge_hash = s->challenge.hash;
+    s->write.challenge_expires_at = s->challenge.expires_at;
+    s->write.log = by_digest ? (struct bytes){0} : s->evidence.event_log;
+    s->write.ak_name = r->ak_name_len ? s->ak_name : NULL;
+    s->write.enrollment_hash = s->enrolling ? s->enrollment_hash : NULL;
+    s->write.pin_allowed = attestation_ak_proven(r) && r->verdict != VERDICT_QUARANTINED;
+    s->write.clock_regressed =
+        r->quote_authentic && same_ak(s) && vm_clock_regressed(&s->vm, &s->write.report);
+    s->write.status = attestation_status(&s->vm, r);
+    s->write.reasons = attestation_reasons(c->arena, &s->vm, r);
+    s->write.wake_key = jobs_wake_key(c->arena, s->vm.vm_id);
+    s->write.audit = &s->audit;
+}
+
+static int stored(struct call *c)
+{
+    struct submission *s = c->state;
+    if (c->done.err == ERR_PRECONDITION_FAILED && s->judged < JUDGE_MAX)
+        return judge(c, s);
+    if (c->done.err == ERR_NOT_ENROLLED)
+        return refuse_stranger(c);
+    if (c->done.err)
+        return call_fail(c);
+    view_report(call_json(c), &s->write.report);
+    c->ops->reply_header(c, "Cache-Control", "no-store");
+    return 200;
+}
+
+static int judge(struct call *c, struct submission *s)
+{
+    c->err = (struct err_info){0};
+    s->judged++;
+    if (look_up(c, s) || decide(c, s))
+        return call_fail(c);
+    if (!s->known || (!s->result.signed_by_pin && !s->enrolling))
+        return refuse_stranger(c);
+    if (s->log_missing)
+        return call_refuse(c, ERR_EVENT_LOG_REQUIRED,
+                           "no event log with this digest is held for the VM");
+    fill_write(c, s);
+    store_put_report(c->app->store, &s->write, &s->stored, call_commit(c, stored));
+    return CALL_PENDING;
+}
+
+int create_report(struct call *c)
+{
+    struct submission *s = ARENA_NEW(c->arena, struct submission);
+    c->state = s;
+    if (attestation_admit_peer(c) || decode(c, s) || check_challenge(c, s) ||
+        attestation_admit_vm(c, s->evidence.vm_id))
+        return call_fail(c);
+    uuid_v7(c->now, s->report_id);
+    return judge(c, s);
+}
