@@ -305,12 +305,18 @@ class Emitter:
 # ---- operations ----
 
 
-def implied(operation, parameters):
+def implied(method, operation, parameters):
     """The problem statuses that follow from what the row says."""
     # An unknown query parameter is refused everywhere, and so is an Accept nothing satisfies.
     wanted = {"400", "406"}
+    scoped = any(p["name"] == "subscriptionId" for p in parameters)
     if operation["security"]:
-        wanted |= {"401", "403"}
+        wanted.add("401")
+    if operation["x-role"] in ROLES[2:] or operation["x-role"] == "reader" and scoped:
+        wanted.add("403")
+    if any(p["in"] == "path" and p["name"] not in ("subscriptionId", "resourceGroup")
+           for p in parameters) and method != "put":
+        wanted.add("404")  # only a PUT may name what is not there
     if "requestBody" in operation:
         wanted |= {"413", "415"}
     if operation.get("x-idempotent"):
@@ -320,7 +326,7 @@ def implied(operation, parameters):
     return wanted
 
 
-def check_operation(doc, operation, where, parameters):
+def check_operation(doc, method, operation, where, parameters):
     unknown = set(operation) - OPERATION_KEYS
     if unknown:
         raise Fault(f"{where}: unknown key {sorted(unknown)[0]!r}")
@@ -338,20 +344,21 @@ def check_operation(doc, operation, where, parameters):
     keyed = any(p["in"] == "header" and p["name"] == "Idempotency-Key" for p in parameters)
     if keyed != bool(operation.get("x-idempotent")):
         raise Fault(f"{where}: x-idempotent and the Idempotency-Key parameter disagree")
-    check_responses(doc, operation, where, parameters)
+    check_responses(doc, method, operation, where, parameters)
 
 
-def check_responses(doc, operation, where, parameters):
+def check_responses(doc, method, operation, where, parameters):
     statuses = {str(s) for s in operation["responses"]}
     for status in statuses:
         if not re.fullmatch(r"[2-5][0-9]{2}", status):
             raise Fault(f"{where}: response {status!r}; every status is declared by its number")
     if not any(s.startswith("2") for s in statuses):
         raise Fault(f"{where}: has no 2xx response")
-    missing = implied(operation, parameters) - statuses
+    wanted = implied(method, operation, parameters)
+    missing = wanted - statuses
     if missing:
         raise Fault(f"{where}: its row implies {', '.join(sorted(missing))}")
-    if "304" in statuses and "304" not in implied(operation, parameters):
+    if "304" in statuses and "304" not in wanted:
         raise Fault(f"{where}: 304 without If-None-Match")
     for status, response in operation["responses"].items():
         response = resolve(doc, response)
@@ -420,7 +427,7 @@ def body_schema(emitter, operation, where):
 def route_row(doc, emitter, path, method, operation, shared):
     where = f"{method.upper()} {path}"
     parameters = [resolve(doc, p) for p in shared + operation.get("parameters", [])]
-    check_operation(doc, operation, where, parameters)
+    check_operation(doc, method, operation, where, parameters)
     check_path(path, parameters, where)
     accepts, body = body_schema(emitter, operation, where)
     produced = []

@@ -101,7 +101,18 @@ const char *match_image_part(const char *s)
 
 /* ---- ARM ids ---- */
 
-/* Takes "/literal/" and a value, or "/literal" at the end, off the front of *s. */
+/* One segment of an id: ".", ".." and a dot at the end are nobody's name. */
+static bool good_segment(const char *p, size_t n)
+{
+    if (n == 0 || n > 100 || p[n - 1] == '.')
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!alnum(p[i]) && !strchr("-_.()", p[i]))
+            return false;
+    return true;
+}
+
+/* Takes "/literal/value" off the front of *s. */
 static bool take_pair(const char **s, const char *literal)
 {
     size_t n = strlen(literal);
@@ -110,11 +121,8 @@ static bool take_pair(const char **s, const char *literal)
         return false;
     p += n + 1;
     size_t value = strcspn(p, "/");
-    if (value == 0 || value > 100)
+    if (!good_segment(p, value))
         return false;
-    for (size_t i = 0; i < value; i++)
-        if (!alnum(p[i]) && !strchr("-_.()", p[i]))
-            return false;
     *s = p + value;
     return true;
 }
@@ -191,11 +199,9 @@ const char *match_resource_id(const char *s)
         if (*s++ != '/')
             return why;
         size_t n = strcspn(s, "/");
-        if (n == 0)
+        if (!good_segment(s, n))
             return why;
-        for (; n; n--, s++)
-            if (!alnum(*s) && !strchr("-_.()", *s))
-                return why;
+        s += n;
     }
     return NULL;
 }
