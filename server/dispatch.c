@@ -1,0 +1,366 @@
+#include "server/dispatch.h"
+
+#include "core/log.h"
+#include "handlers/call.h"
+#include "handlers/problem.h"
+#include "openapi/query.h"
+#include "server/fields.h"
+#include "server/routes.h"
+
+#define PREFER_WAIT_MAX_S 30
+
+static const char requests[] = "tlgate_http_request_duration_seconds";
+static const char problems[] = "tlgate_http_problems_total";
+static const char refused_by_parser[] = "tlgate_http_unparsed_total";
+
+/* A call and what the dispatcher keeps beside it; lives in the call's arena. */
+struct work {
+    struct call call;
+    struct dispatch *d;
+    struct http_exchange *x;
+    struct target target;
+    struct route_match match;
+    bool trace_taken;
+    char traceparent[TRACEPARENT_SIZE];
+    char request_id[REQUEST_ID_MAX + 1];
+};
+
+static struct work *work_of(struct call *c)
+{
+    return CONTAINER_OF(c, struct work, call);
+}
+
+/* ---- what a handler may ask of the connection ---- */
+
+static const char *op_header(struct call *c, const char *name)
+{
+    return http_header(work_of(c)->x, name);
+}
+
+static void op_reply_header(struct call *c, const char *name, const char *value)
+{
+    http_reply_header(work_of(c)->x, name, value);
+}
+
+static void op_suspend(struct call *c)
+{
+    http_suspend(work_of(c)->x);
+}
+
+static void op_resume(struct call *c)
+{
+    http_resume(work_of(c)->x);
+}
+
+static const struct call_ops ops = {.header = op_header,
+                                    .reply_header = op_reply_header,
+                                    .suspend = op_suspend,
+                                    .resume = op_resume};
+
+/* ---- a call's beginning ---- */
+
+static struct work *open_work(struct dispatch *d, struct http_exchange *x)
+{
+    struct arena *arena = arena_new();
+    struct work *w = ARENA_NEW(arena, struct work);
+    w->d = d;
+    w->x = x;
+    w->call = (struct call){.app = d->app,
+                            .ops = &ops,
+                            .arena = arena,
+                            .now = clock_wall(d->app->clock),
+                            .operation = "",
+                            .peer = x->peer,
+                            .request_id = w->request_id,
+                            .traceparent = w->traceparent};
+    const char *id = http_header(x, "x-request-id");
+    if (id && fields_request_id_ok(id))
+        snprintf(w->request_id, sizeof w->request_id, "%s", id);
+    else
+        uuid_v7(w->call.now, w->request_id);
+    w->trace_taken = fields_traceparent(http_header(x, "traceparent"), w->traceparent);
+    x->user = w;
+    return w;
+}
+
+/* What every reply carries, once the handler has decided on its status. */
+static int answer(struct work *w, int status)
+{
+    struct http_exchange *x = w->x;
+    struct call *c = &w->call;
+    if (status == CALL_PENDING)
+        return HTTP_PENDING;
+    x->out = &c->out;
+    x->stream = c->stream;
+    x->content_type = c->content_type ? c->content_type : "application/json";
+    http_reply_header(x, "X-Request-Id", w->request_id);
+    http_reply_header(x, "traceparent", w->traceparent);
+    return status;
+}
+
+static int fail(struct work *w)
+{
+    return answer(w, call_fail(&w->call));
+}
+
+/* ---- the checks, in the order in which they may tell something ---- */
+
+static enum err check_route(struct work *w)
+{
+    struct http_exchange *x = w->x;
+    struct err_info *e = &w->call.err;
+    enum err err = target_parse(x->target, w->call.arena, &w->target, e);
+    if (err)
+        return err;
+    routes_match(w->d->routes, w->d->n_routes, x->head.method, &w->target, &w->match);
+    if (!w->match.path_found)
+        return err_set(e, ERR_NOT_FOUND, "there is nothing at this path");
+    if (!w->match.route) {
+        http_reply_header(x, "Allow", w->match.allow);
+        return err_set(e, ERR_METHOD_NOT_ALLOWED, "this path allows %s", w->match.allow);
+    }
+    w->call.operation = w->match.route->operation;
+    for (size_t i = 0; i < w->match.n_params; i++)
+        w->call.params[i] = w->match.params[i];
+    return OK;
+}
+
+static enum err check_rate(struct work *w, struct limiter *limiter, const char *key)
+{
+    int retry_after = 0;
+    if (limiter_take(limiter, key, clock_mono(w->d->app->clock), &retry_after))
+        return OK;
+    err_set(&w->call.err, ERR_RATE_LIMITED, "too many requests; slow down");
+    w->call.err.retry_after = retry_after;
+    return ERR_RATE_LIMITED;
+}
+
+static enum err check_caller(struct work *w)
+{
+    const struct route *r = w->match.route;
+    struct call *c = &w->call;
+    if (r->role == ROUTE_NONE)
+        return OK;
+    enum err err = auth_authenticate(w->d->auth, http_header(w->x, "authorization"), c->arena,
+                                     &c->who, &c->err);
+    if (err == ERR_UNAUTHENTICATED && check_rate(w, w->d->by_peer, w->x->peer))
+        return ERR_RATE_LIMITED;
+    if (err)
+        return err;
+    err = check_rate(w, w->d->by_principal, c->who->id);
+    if (err)
+        return err;
+    /* ROUTE_READER is 1, ROLE_READER is 0; both rise in the same order. */
+    if ((int)c->who->role + 1 < (int)r->role)
+        return err_set(&c->err, ERR_FORBIDDEN, "the role %s does not allow this",
+                       role_text(c->who->role));
+    err = routes_check_params(&w->match, &c->err);
+    if (err)
+        return err;
+    const char *scope = routes_scope(&w->match, c->arena);
+    if (scope && !scope_covers(c->who->scope, scope))
+        return err_set(&c->err, ERR_FORBIDDEN, "the credential's scope does not cover this path");
+    return OK;
+}
+
+static enum err check_accept(struct work *w)
+{
+    const char *accept = http_header(w->x, "accept");
+    for (const char *const *media = w->match.route->produces; *media; media++)
+        if (fields_accepts(accept, *media))
+            return OK;
+    return err_set(&w->call.err, ERR_NOT_ACCEPTABLE, "this resource is available as %s",
+                   w->match.route->produces[0]);
+}
+
+static enum err check_query(struct work *w)
+{
+    const struct schema *s = w->match.route->query;
+    void *query = s ? arena_alloc(w->call.arena, s->size) : NULL;
+    w->call.query = query;
+    return query_decode(w->target.query, w->target.n_query, s, w->call.arena, query, &w->call.err);
+}
+
+static enum err check_fields(struct work *w)
+{
+    struct call *c = &w->call;
+    const char *key = http_header(w->x, "idempotency-key");
+    c->prefer_wait_s = fields_prefer_wait(http_header(w->x, "prefer"), PREFER_WAIT_MAX_S);
+    if (!key || !(w->match.route->flags & ROUTE_IDEMPOTENT))
+        return OK;
+    c->idempotency_key = fields_idempotency_key(key, c->arena);
+    if (!c->idempotency_key)
+        return err_set(&c->err, ERR_BAD_REQUEST,
+                       "Idempotency-Key must be a string of 1 to 255 characters");
+    return OK;
+}
+
+static bool has_body(const struct http_exchange *x)
+{
+    return x->head.chunked || x->head.length > 0;
+}
+
+static enum err check_media(struct work *w)
+{
+    const struct route *r = w->match.route;
+    struct call *c = &w->call;
+    const char *type = http_header(w->x, "content-type");
+    const char *coding = http_header(w->x, "content-encoding");
+    if (r->accepts == 0) {
+        if (has_body(w->x))
+            return err_set(&c->err, ERR_BAD_REQUEST, "this operation takes no body");
+        return OK;
+    }
+    if (coding)
+        return err_set(&c->err, ERR_UNSUPPORTED_MEDIA_TYPE, "a body must not be encoded (%s)",
+                       coding);
+    if (type && r->accepts & ROUTE_BODY_JSON && fields_media_is(type, "application/json"))
+        c->media = MEDIA_JSON;
+    else if (type && r->accepts & ROUTE_BODY_CBOR && strcmp(type, "application/cbor") == 0)
+        c->media = MEDIA_CBOR;
+    else if (type || has_body(w->x))
+        return err_set(&c->err, ERR_UNSUPPORTED_MEDIA_TYPE, "the body must be application/json%s",
+                       r->accepts & ROUTE_BODY_CBOR ? " or application/cbor" : "");
+    return OK;
+}
+
+/* ---- the exchange ---- */
+
+static int on_head(void *ctx, struct http_exchange *x)
+{
+    struct work *w = open_work(ctx, x);
+    if (check_route(w) || check_caller(w))
+        return fail(w);
+    const struct route *r = w->match.route;
+    if ((r->role == ROUTE_NONE && routes_check_params(&w->match, &w->call.err)) ||
+        check_accept(w) || check_query(w) || check_fields(w) || check_media(w))
+        return fail(w);
+    x->max_body = r->accepts ? r->max_body : 0;
+    return HTTP_GO_ON;
+}
+
+static int on_body(void *ctx, struct http_exchange *x)
+{
+    struct work *w = x->user;
+    struct call *c = &w->call;
+    const struct route *r = w->match.route;
+    c->raw = buf_bytes(&x->body);
+    if (r->body) {
+        void *body = arena_alloc(c->arena, r->body->size);
+        if (json_decode_text(c->raw, r->body, c->arena, body, &c->err))
+            return fail(w);
+        c->body = body;
+    }
+    return answer(w, r->handler(c));
+}
+
+static int on_resumed(void *ctx, struct http_exchange *x)
+{
+    struct work *w = x->user;
+    return answer(w, w->call.then(&w->call));
+}
+
+static int on_refused(void *ctx, struct http_exchange *x, const struct err_info *why)
+{
+    struct work *w = x->user ? x->user : open_work(ctx, x);
+    w->call.err = *why;
+    return fail(w);
+}
+
+static const char *known_method(const char *method)
+{
+    static const char *const known[] = {"GET",    "PUT",  "POST",    "PATCH",
+                                        "DELETE", "HEAD", "OPTIONS", NULL};
+    for (const char *const *m = known; method && *m; m++)
+        if (strcmp(*m, method) == 0)
+            return *m;
+    return "_OTHER";
+}
+
+static void count(struct work *w, const char *route, int64_t ms)
+{
+    char status[16];
+    struct buf labels = {0};
+    snprintf(status, sizeof status, "%d", w->x->status);
+    metrics_label(&labels, "method", known_method(w->x->head.method));
+    metrics_label(&labels, "route", route);
+    metrics_label(&labels, "status", status);
+    metrics_observe(w->d->app->metrics, requests, labels.data, (double)ms / 1000);
+    buf_free(&labels);
+    if (w->call.err.code == OK)
+        return;
+    metrics_label(&labels, "code", err_code(w->call.err.code));
+    metrics_add(w->d->app->metrics, problems, labels.data, 1);
+    buf_free(&labels);
+}
+
+/* Status 0: the client was gone before there was an answer. Paths hold no secrets; queries and
+ * header fields might, so they are not logged. */
+static void on_done(void *ctx, struct http_exchange *x)
+{
+    struct work *w = x->user;
+    struct call *c = &w->call;
+    int64_t ms = clock_mono(&clock_system) - x->started;
+    char trace_id[33];
+    snprintf(trace_id, sizeof trace_id, "%.32s", w->traceparent + 3);
+    count(w, w->match.route ? w->match.route->path : "", ms);
+    log_info("request", LOG_S("requestId", w->request_id), LOG_S("traceId", trace_id),
+             LOG_S("method", x->head.method), LOG_S("path", w->target.path),
+             LOG_S("operation", c->operation), LOG_I("status", x->status),
+             LOG_S("code", c->err.code ? err_code(c->err.code) : ""), LOG_I("durationMs", ms),
+             LOG_S("principal", c->who ? c->who->id : ""), LOG_S("peer", x->peer));
+    if (x->status >= 500)
+        log_error("request failed", LOG_S("requestId", w->request_id),
+                  LOG_S("detail", c->err.detail));
+    buf_free(&c->out);
+    arena_free(c->arena);
+}
+
+static enum err code_of(int status)
+{
+    switch (status) {
+    case 413:
+        return ERR_BODY_TOO_LARGE;
+    case 414:
+        return ERR_URI_TOO_LONG;
+    case 431:
+        return ERR_HEADERS_TOO_LARGE;
+    case 500:
+        return ERR_INTERNAL;
+    case 503:
+        return ERR_UNAVAILABLE;
+    default:
+        return ERR_BAD_REQUEST;
+    }
+}
+
+static void on_unparsed(void *ctx, int status, const char *peer, struct buf *out,
+                        char request_id[HTTP_REQUEST_ID_SIZE])
+{
+    struct dispatch *d = ctx;
+    struct err_info why;
+    char traceparent[TRACEPARENT_SIZE], trace_id[33];
+    uuid_v7(clock_wall(d->app->clock), request_id);
+    fields_traceparent(NULL, traceparent);
+    snprintf(trace_id, sizeof trace_id, "%.32s", traceparent + 3);
+    err_set(&why, code_of(status), "the request is not well-formed HTTP/1.1");
+    problem_write(out, &why, request_id, trace_id);
+    metrics_add(d->app->metrics, refused_by_parser, NULL, 1);
+    log_info("request not parsed", LOG_S("requestId", request_id), LOG_S("traceId", trace_id),
+             LOG_I("status", status), LOG_S("peer", peer));
+}
+
+struct http_handler dispatch_handler(struct dispatch *d)
+{
+    struct metrics *m = d->app->metrics;
+    metrics_declare(m, METRIC_SECONDS, requests, "Time from request line to reply, by route");
+    metrics_declare(m, METRIC_COUNTER, problems, "Problem replies by code");
+    metrics_declare(m, METRIC_COUNTER, refused_by_parser, "Requests the HTTP parser refused");
+    return (struct http_handler){.ctx = d,
+                                 .head = on_head,
+                                 .body = on_body,
+                                 .resumed = on_resumed,
+                                 .refused = on_refused,
+                                 .done = on_done,
+                                 .unparsed = on_unparsed};
+}
