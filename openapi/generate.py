@@ -92,7 +92,7 @@ def check_schema(doc, schema, where, request):
         if extra:
             raise Fault(f"{where}: no type beside {sorted(extra)}")
         return
-    if kind not in KEYWORDS:
+    if not isinstance(kind, str) or kind not in KEYWORDS:
         raise Fault(f"{where}: type {kind!r} is not supported")
     unknown = set(schema) - KEYWORDS[kind] - NOTES - {"type"}
     if unknown:
@@ -491,8 +491,8 @@ def document_c(document):
     )
 
 
-def build(source, predicates):
-    doc = load(source)
+def build(doc, predicates):
+    """The files by name. Raises Fault."""
     emitter = Emitter(doc, predicates)
     rows = routes(doc, emitter)
     unused(doc)
@@ -508,11 +508,14 @@ def build(source, predicates):
     }
 
 
+def known_predicates():
+    return set(re.findall(r"\bmatch_[a-z0-9_]+", (HERE / "match.h").read_text()))
+
+
 def main(arguments):
     check = "--check" in arguments
-    predicates = set(re.findall(r"\bmatch_[a-z0-9_]+", (HERE / "match.h").read_text()))
     try:
-        files = build(HERE / "openapi.yaml", predicates)
+        files = build(load(HERE / "openapi.yaml"), known_predicates())
     except Fault as why:
         print(f"openapi.yaml: {why}", file=sys.stderr)
         return 1
