@@ -73,7 +73,7 @@ static const char *const meanings[ERR_COUNT] = {
                         "rules. Nothing was done; correct the request.",
     [ERR_VALIDATION] = "Members of the body, the query or the path are not what the contract asks "
                        "for; `errors` names every one of them with a JSON pointer (#/member of the "
-                       "body, ?name of the query, /name of the path). Nothing was done.",
+                       "body, ?name of the query, {name} of the path). Nothing was done.",
     [ERR_EVIDENCE_MALFORMED] =
         "The evidence, or a TPM or certificate structure in it, is not "
         "well-formed. Evidence that is well-formed and fails is no error but "

@@ -311,7 +311,7 @@ def implied(method, operation, parameters):
     wanted = {"400", "406"}
     scoped = any(p["name"] == "subscriptionId" for p in parameters)
     if operation["security"]:
-        wanted.add("401")
+        wanted |= {"401", "429"}
     if operation["x-role"] in ROLES[2:] or operation["x-role"] == "reader" and scoped:
         wanted.add("403")
     if any(p["in"] == "path" and p["name"] not in ("subscriptionId", "resourceGroup")

@@ -30,6 +30,7 @@ MUTATIONS = [
     ("a range", "paths|/v1/jobs|get|responses|4XX", {"description": "x"}, "by its number"),
     ("no success", "paths|/v1/jobs|get|responses|200", REMOVE, "no 2xx"),
     ("no 401", "paths|/v1/jobs|get|responses|401", REMOVE, "implies 401"),
+    ("no 429", "paths|/v1/jobs|get|responses|429", REMOVE, "implies 429"),
     ("no 400", "paths|/livez|get|responses|400", REMOVE, "implies 400"),
     ("no 403", f"paths|{VM}|get|responses|403", REMOVE, "implies 403"),
     ("no 404", f"paths|{VM}|get|responses|404", REMOVE, "implies 404"),
