@@ -1,0 +1,174 @@
+"""Kills the gateway at every point of a job and compares what is left with an undisturbed run.
+
+A clean run counts how often each fault point is passed; then, for each point and each pass, a fresh
+gateway is killed (SIGKILL) there, started again, and must come to the same end.
+"""
+import json
+import pathlib
+import re
+import shutil
+import signal
+import time
+import urllib.error
+
+from guest import to_cbor
+from stack import SUBSCRIPTION, Gateway, vm_spec
+
+PASSWORD = "Canary-kill-Pw!9zebra"
+POINTS = ["store.batch.begin", "store.commit.before", "store.commit.after", "store.complete.after",
+          "arm.send.before", "arm.send.after", "arm.reply.after"]
+
+
+class Gone(Exception):
+    """The gateway died while it was asked."""
+
+
+class Scene:
+    """One gateway with a database of its own, one resource group of its own, one VM."""
+
+    def __init__(self, folder, emulator, name, **env):
+        self.name, self.emulator = name, emulator
+        self.folder = pathlib.Path(folder) / name
+        self.base = f"/v1/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}/virtualMachines/vm1"
+        self.gateway = Gateway(self.folder, emulator)
+        self.gateway.restart(**env)
+        self.kills = 0
+
+    def api(self):
+        return self.gateway.api(self.gateway.admin_key)
+
+    def alive(self):
+        return self.gateway.program.process.poll() is None
+
+    def revive(self):
+        """Starts the gateway again where it was killed."""
+        if self.alive():
+            return False
+        status = self.gateway.program.process.returncode
+        assert status == -signal.SIGKILL, self.gateway.log_path.read_text()[-3000:]
+        self.kills += 1
+        self.gateway.start()
+        return True
+
+    def ask(self, call, seconds=60):
+        """`call(api)`, again after each death, as a client with an Idempotency-Key does."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                return call(self.api())
+            except (OSError, ConnectionError, urllib.error.URLError):
+                for _ in range(100):
+                    if self.revive():
+                        break
+                    time.sleep(0.02)
+        raise AssertionError(f"{self.name}: no answer")
+
+    def submit(self, method, **spec):
+        body = vm_spec(**spec) if method == "PUT" else None
+        key = {"Idempotency-Key": f'"{self.name}-{method}"'}
+        answer = self.ask(lambda api: api.request(method, self.base, body, key))
+        assert answer.status == 202, answer
+        return answer.json["id"]
+
+    def finish(self, job_id, seconds=60):
+        end = time.monotonic() + seconds
+        while True:
+            job = self.ask(lambda api: api.get(f"/v1/jobs/{job_id}")).json
+            if job["state"] in ("succeeded", "failed", "canceled"):
+                return job
+            assert time.monotonic() < end, f"{self.name}: {json.dumps(job)}"
+            time.sleep(0.05)
+
+    def report(self):
+        """One report of the VM's own TPM, sent until it is answered."""
+        vm_id = self.ask(lambda api: api.get(self.base)).json["vmId"]
+        guest = self.emulator.guest(vm_id)
+        token = json.loads(guest.userdata)["enrollmentToken"]
+
+        def send(api):
+            given = api.post("/v1/attestation/challenges", {"vmId": vm_id}).json
+            return api.request("POST", "/v1/attestation/reports", to_cbor(guest.report(given, token)),
+                               {"Content-Type": "application/cbor"})
+
+        def send_again(api):
+            answer = send(api)
+            return answer
+
+        answer = self.ask(send_again)
+        assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
+        return answer.json
+
+    def state(self, job_id):
+        """What must not depend on kills: Azure's resources, the job, its events, the status."""
+        api = self.api()
+        job = api.get(f"/v1/jobs/{job_id}").json
+        prefix = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{self.name}"
+        resources = self.emulator.arm("GET", prefix + "/resources?api-version=2025-04-01")["value"]
+        vm = api.get(self.base)
+        boot = api.get(self.base + "/bootIntegrity")
+        return {
+            "job": job["state"], "error": job.get("error"),
+            "steps": [(s["name"], s["state"]) for s in job["steps"]],
+            "resources": sorted(r["id"].lower().replace(self.name, "*") for r in resources),
+            "vm": vm.status, "boot": boot.json["status"] if boot.status == 200 else boot.status,
+        }
+
+    def check_invariants(self, job_id):
+        # Exactly one effective create (a PUT answered 201) of each resource.
+        creates = {}
+        for row in self.emulator.requests()["value"]:
+            path = row["url"].split("?")[0].lower()
+            if row["method"] == "PUT" and row["status"] == 201 and f"/{self.name}/" in path + "/":
+                creates[path] = creates.get(path, 0) + 1
+        assert all(n == 1 for n in creates.values()), creates
+        # Events without a gap.
+        text = self.api().get(f"/v1/jobs/{job_id}/events").body.decode()
+        ids = [int(i) for i in re.findall(r"^id: ?(\d+)", text, re.M)]
+        assert ids == list(range(1, len(ids) + 1)), ids
+        # No secret on disk.
+        for path in self.gateway.data_dir.rglob("*"):
+            if path.is_file():
+                assert PASSWORD.encode() not in path.read_bytes(), path
+
+    def close(self):
+        if self.alive():
+            self.gateway.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def count_points(path):
+    return {name: int(n) for name, n in
+            (line.split() for line in path.read_text().splitlines() if line.strip())}
+
+
+def spec():
+    return {"admin": {"username": "azureuser", "password": PASSWORD}}
+
+
+def create(scene):
+    return scene.submit("PUT", **spec())
+
+
+def clean_run(folder, emulator, act, name):
+    """(state, passes of each point) of `act` undisturbed. act(scene) returns the job's id."""
+    counts = pathlib.Path(folder) / f"{name}.count"
+    scene = Scene(folder, emulator, name, TLGATE_FAULT_COUNT=str(counts))
+    try:
+        job_id = act(scene)
+        scene.finish(job_id)
+        scene.check_invariants(job_id)
+        return scene.state(job_id), count_points(counts)
+    finally:
+        scene.close()
+
+
+def killed_run(folder, emulator, act, name, point, nth):
+    """The state after a kill at the nth pass of the point; None where the point was not reached."""
+    scene = Scene(folder, emulator, name, TLGATE_FAULT=f"{point}:{nth}:kill")
+    try:
+        job_id = act(scene)
+        scene.finish(job_id)
+        scene.check_invariants(job_id)
+        return scene.state(job_id) if scene.kills else None
+    finally:
+        scene.close()
