@@ -318,8 +318,8 @@ static void claim_config(struct log_claims *out, const struct log_event *ev, str
         .present = true, .digest = digest, .certificates = s.certificates, .hashes = s.hashes};
 }
 
-static void claim_authority(struct log_claims *out, const struct log_event *ev,
-                            struct bytes digest, struct arena *a)
+static void claim_authority(struct log_claims *out, const struct log_event *ev, struct bytes digest,
+                            struct arena *a)
 {
     struct uefi_variable v;
     if (uefi_variable_parse(ev->data, &v) || out->n_authorities == CLAIMS_AUTHORITIES)
@@ -371,9 +371,8 @@ static void claim_event(struct log_claims *out, const struct log_event *ev, stru
 struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank, uint32_t pcrs,
                                  struct arena *a)
 {
-    struct log_claims out = {.secure_boot = TRI_UNSET,
-                             .debug_mode = TRI_UNSET,
-                             .dma_protection = TRI_UNSET};
+    struct log_claims out = {
+        .secure_boot = TRI_UNSET, .debug_mode = TRI_UNSET, .dma_protection = TRI_UNSET};
     for (size_t i = 0; i < log->n; i++) {
         const struct log_event *ev = &log->events[i];
         if (ev->pcr >= EVIDENCE_PCRS || !(pcrs >> ev->pcr & 1) || ev->digest[bank].len == 0)

@@ -157,8 +157,8 @@ static bool parse_header(struct parser *p)
     if (!parse_legacy(p, ev))
         return false;
     p->log.n = 1;
-    bool spec_id = ev->type == EV_NO_ACTION &&
-                   has_prefix(ev->data, spec_id_prefix, sizeof spec_id_prefix - 1);
+    bool spec_id =
+        ev->type == EV_NO_ACTION && has_prefix(ev->data, spec_id_prefix, sizeof spec_id_prefix - 1);
     if (!spec_id) {
         p->log.banks[BANK_SHA1] = true;
         return true;
@@ -166,7 +166,8 @@ static bool parse_header(struct parser *p)
     if (ev->pcr != 0)
         return malformed(p, "header", "the Spec ID event is not for PCR 0");
     /* "Spec ID Event00" and "02" head legacy logs (TCG EFI 1.22, 7.4) */
-    if (has_prefix(ev->data, "Spec ID Event00", 16) || has_prefix(ev->data, "Spec ID Event02", 16)) {
+    if (has_prefix(ev->data, "Spec ID Event00", 16) ||
+        has_prefix(ev->data, "Spec ID Event02", 16)) {
         p->log.banks[BANK_SHA1] = true;
         return true;
     }

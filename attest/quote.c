@@ -4,6 +4,7 @@
 
 struct verified_quote {
     struct pcr_set pcrs;
+    struct ak_key signer;
 };
 
 struct quoting {
@@ -100,13 +101,12 @@ static void check_surplus(struct quoting *s)
                 continue;
             char pointer[48];
             snprintf(pointer, sizeof pointer, "#/pcrs/%s/%u", pcr_banks[b].name, i);
-            if (s->e && s->e->code == OK)
-                err_set(s->e, ERR_EVIDENCE_MALFORMED, "the evidence is not well-formed");
-            err_add_field(s->e, pointer, "the quote does not select this PCR");
+            wire_malformed(s->e, pointer, "the quote does not select this PCR");
         }
     }
 }
 
+/* False where it is not known which PCRs the quote is about. */
 static bool check_selection(struct quoting *s)
 {
     const char *why = read_selection(s);
@@ -115,16 +115,14 @@ static bool check_selection(struct quoting *s)
         return false;
     }
     uint32_t missing = required_pcrs(s->in) & ~s->pcrs.mask;
-    for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
-        if (missing >> i & 1) {
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
+        if (missing >> i & 1)
             result_fail_at(s->r, CHECK_QUOTE_SELECTION, "required_pcr_missing", ATTEST_NO_INDEX,
                            (int)i);
-            return false;
-        }
-    }
-    check_surplus(s);
+    if (!missing)
+        check_surplus(s);
     result_pass(s->r, CHECK_QUOTE_SELECTION);
-    return !result_has_failed(s->r, CHECK_QUOTE_SELECTION);
+    return true;
 }
 
 /* Part 3, 18.4: the PCR digest uses the hash of the signing scheme, not that of the bank. */
@@ -141,7 +139,7 @@ static void check_digest(struct quoting *s)
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
         if (!(s->pcrs.mask >> i & 1))
             continue;
-        if (!(bank->present >> i & 1)) {
+        if (!(bank->present >> i & 1) || bank->value[i].len != size) {
             result_fail_at(s->r, CHECK_QUOTE_PCR_DIGEST, "pcr_value_missing", ATTEST_NO_INDEX,
                            (int)i);
             return;
@@ -277,10 +275,16 @@ const struct verified_quote *quote_verify(const struct quote_input *q, struct ar
             return NULL;
     struct verified_quote *v = ARENA_NEW(a, struct verified_quote);
     v->pcrs = s.pcrs;
+    v->signer = *q->key;
     return v;
 }
 
 const struct pcr_set *quote_pcrs(const struct verified_quote *q)
 {
     return &q->pcrs;
+}
+
+const struct ak_key *quote_signer(const struct verified_quote *q)
+{
+    return &q->signer;
 }

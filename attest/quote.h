@@ -39,5 +39,7 @@ const struct verified_quote *quote_verify(const struct quote_input *q, struct ar
                                           struct attest_result *r, struct err_info *e);
 
 const struct pcr_set *quote_pcrs(const struct verified_quote *q);
+/* The key whose signature was verified. */
+const struct ak_key *quote_signer(const struct verified_quote *q);
 
 #endif

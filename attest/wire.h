@@ -70,6 +70,9 @@ enum err wire_decode_json(char *text, size_t len, enum wire_need need, struct ar
 enum err wire_decode_cbor(struct bytes body, enum wire_need need, struct arena *a,
                           struct evidence *out, struct err_info *e) MUST_CHECK;
 
+/* Adds one bad member to *e (may be NULL) and makes it ERR_EVIDENCE_MALFORMED, which it returns. */
+enum err wire_malformed(struct err_info *e, const char *pointer, const char *why);
+
 /* Appends the CBOR form of `in`, which must hold to the limits above. */
 void wire_encode_cbor(const struct evidence *in, struct buf *out);
 /* Appends the JSON form. */

@@ -1,0 +1,99 @@
+#include "attest/policy.h"
+
+static void check_secure_boot(const struct attest_input *in, const struct policy_facts *f,
+                              struct attest_result *r)
+{
+    if (!f->log_sent) {
+        if (in->require_secure_boot && !in->allow_quote_only)
+            result_fail(r, CHECK_SECURE_BOOT, "no_event_log");
+        else
+            result_skip(r, CHECK_SECURE_BOOT, "no_event_log");
+        return;
+    }
+    if (!f->claims || !f->claims->has_log) {
+        /* Whatever stands in the way has failed under its own name. */
+        result_skip(r, CHECK_SECURE_BOOT, "not_proven");
+        return;
+    }
+    enum tri state = f->claims->log.secure_boot;
+    if (state == TRI_TRUE)
+        result_pass(r, CHECK_SECURE_BOOT);
+    else if (in->require_secure_boot)
+        result_fail(r, CHECK_SECURE_BOOT, state == TRI_FALSE ? "secure_boot_off" : "not_proven");
+    else if (state == TRI_FALSE)
+        result_warn(r, CHECK_SECURE_BOOT, "secure_boot_off");
+    else
+        result_skip(r, CHECK_SECURE_BOOT, "not_proven");
+}
+
+static bool quote_holds(const struct policy_facts *f)
+{
+    return f->ak && f->quote && ak_key_equal(trusted_ak_key(f->ak), quote_signer(f->quote));
+}
+
+static void check_policy(const struct attest_input *in, const struct policy_facts *f,
+                         struct attest_result *r)
+{
+    if (!quote_holds(f))
+        result_skip(r, CHECK_POLICY, "not_proven");
+    else if (!f->log_sent && !in->allow_quote_only)
+        result_fail(r, CHECK_POLICY, "no_event_log");
+    else if (f->log_sent && !f->log)
+        result_skip(r, CHECK_POLICY, "not_proven");
+    else
+        result_pass(r, CHECK_POLICY);
+}
+
+static bool is_missing_issuer(const struct attest_finding *f)
+{
+    return f->check == CHECK_AK_CHAIN && f->reason && strcmp(f->reason, "issuer_missing") == 0;
+}
+
+/* A certificate that nobody sent proves nothing either way, unless something else is wrong. */
+static enum attest_verdict verdict_of_failures(struct attest_result *r)
+{
+    enum attest_verdict v = VERDICT_INDETERMINATE;
+    for (size_t i = 0; i < r->n_findings; i++) {
+        const struct attest_finding *f = &r->findings[i];
+        if (f->status != STATUS_FAIL || is_missing_issuer(f))
+            continue;
+        if (v == VERDICT_INDETERMINATE)
+            r->reason = f->reason;
+        v = VERDICT_UNTRUSTED;
+    }
+    if (v == VERDICT_INDETERMINATE)
+        r->reason = "issuer_missing";
+    return v;
+}
+
+static bool any_failed(const struct attest_result *r)
+{
+    for (size_t i = 0; i < r->n_findings; i++)
+        if (r->findings[i].status == STATUS_FAIL)
+            return true;
+    return false;
+}
+
+static void decide(const struct policy_facts *f, struct attest_result *r)
+{
+    if (any_failed(r)) {
+        r->verdict = verdict_of_failures(r);
+        return;
+    }
+    if (!quote_holds(f) || (f->log_sent && !f->log)) {
+        r->verdict = VERDICT_UNTRUSTED;
+        r->reason = "not_proven";
+        return;
+    }
+    r->verdict = f->log ? VERDICT_TRUSTED : VERDICT_TRUSTED_QUOTE_ONLY;
+    r->reason = f->log ? NULL : "no_event_log";
+}
+
+void policy_decide(const struct attest_input *in, const struct policy_facts *f,
+                   struct attest_result *r)
+{
+    check_secure_boot(in, f, r);
+    check_policy(in, f, r);
+    result_sort(r);
+    decide(f, r);
+}

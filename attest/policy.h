@@ -1,0 +1,22 @@
+/*
+ * Policy: what was asked for against what is proven. It takes proofs only, never the evidence.
+ */
+#ifndef ATTEST_POLICY_H
+#define ATTEST_POLICY_H
+
+#include "attest/replay.h"
+#include "attest/trust.h"
+
+struct policy_facts {
+    const struct trusted_ak *ak; /* NULL: not proven */
+    const struct verified_quote *quote;
+    const struct verified_log *log;
+    const struct attest_claims *claims; /* NULL: nothing is proven */
+    bool log_sent;
+};
+
+/* Runs `secureBoot` and `policy` and sets verdict and reason. Call it last. */
+void policy_decide(const struct attest_input *in, const struct policy_facts *f,
+                   struct attest_result *r);
+
+#endif

@@ -1,0 +1,262 @@
+#include "attest/akcheck.h"
+#include "attest/content.h"
+#include "attest/hash.h"
+#include "attest/policy.h"
+
+#include <openssl/err.h>
+
+struct verifying {
+    const struct attest_input *in;
+    const struct evidence *ev;
+    struct arena *arena;
+    struct attest_result *r;
+    struct err_info malformed;
+
+    struct tpm_attest attest;
+    struct tpm_signature signature;
+    struct tpm_public public;
+    struct ak_cert *cert;
+    struct ak_choice choice;
+    struct policy_facts facts;
+};
+
+/* ---- form: everything is parsed before anything is judged, so that all of it can be named ---- */
+
+static void parse_part(struct verifying *v, const char *pointer, const char *why)
+{
+    if (why)
+        wire_malformed(&v->malformed, pointer, why);
+}
+
+static void parse_chain(struct verifying *v)
+{
+    for (size_t i = 0; i < v->ev->n_chain; i++) {
+        char pointer[40];
+        snprintf(pointer, sizeof pointer, "#/ak/chain/%zu", i);
+        /* Decoding costs; where the leaf's path is known the chain is not looked at again. */
+        if (akcert_strip(v->ev->chain[i]).len != v->ev->chain[i].len)
+            wire_malformed(&v->malformed, pointer, "not exactly one DER certificate");
+    }
+}
+
+static void parse_evidence(struct verifying *v)
+{
+    const struct evidence *ev = v->ev;
+    parse_part(v, "#/quote/message", tpm_parse_attest(ev->quote_message, &v->attest));
+    parse_part(v, "#/quote/signature", tpm_parse_signature(ev->quote_signature, &v->signature));
+    if (ev->ak_public.len)
+        parse_part(v, "#/ak/public", tpm_parse_public(ev->ak_public, &v->public));
+    if (ev->ak_certificate.len) {
+        const char *why = NULL;
+        v->cert = trust_parse(v->in->trust, ev->ak_certificate, &why);
+        parse_part(v, "#/ak/certificate", why);
+    }
+    parse_chain(v);
+}
+
+/* ---- AK ---- */
+
+static void check_ak(struct verifying *v)
+{
+    const struct attest_input *in = v->in;
+    const struct ak_material m = {v->ev->ak_public.len ? &v->public : NULL, v->cert};
+    ak_choose(in, &m, &v->signature, v->attest.message, v->arena, &v->choice);
+    ak_check_binding(in, &m, &v->choice, v->r);
+    ak_check_attributes(in, &v->choice, v->r);
+    if (in->profile == PROFILE_TPM && in->n_pins) {
+        result_skip(v->r, CHECK_AK_CHAIN, "pinned");
+        result_skip(v->r, CHECK_AK_PROFILE, "not_applicable");
+        if (v->choice.found)
+            v->facts.ak = trust_by_pin(in, &v->choice.key, v->arena);
+        return;
+    }
+    if (v->cert) {
+        v->facts.ak = trust_by_chain(in, v->cert, v->arena, v->r);
+        return;
+    }
+    result_fail(v->r, CHECK_AK_CHAIN, "certificate_missing");
+    result_skip(v->r, CHECK_AK_PROFILE, "certificate_missing");
+}
+
+static void describe_ak(struct verifying *v)
+{
+    struct attest_result *r = v->r;
+    if (v->cert && v->cert->subject[0])
+        r->ak_subject = arena_strdup(v->arena, v->cert->subject);
+    if (v->cert)
+        r->ak_expires = v->cert->not_after;
+    if (!v->choice.found)
+        return;
+    r->has_ak = true;
+    ak_key_spki_sha256(&v->choice.key, v->arena, r->ak_spki_sha256);
+    if (v->choice.public)
+        r->ak_name_len = tpm_name(v->choice.public, r->ak_name);
+}
+
+/* A trusted certificate is no proof about a key whose attributes or binding are wrong. */
+static void settle_ak(struct verifying *v)
+{
+    if (result_has_failed(v->r, CHECK_AK_BINDING) || result_has_failed(v->r, CHECK_AK_ATTRIBUTES) ||
+        result_has_failed(v->r, CHECK_QUOTE_SIGNER))
+        v->facts.ak = NULL;
+}
+
+static void check_quote(struct verifying *v)
+{
+    const struct quote_input q = {
+        .in = v->in,
+        .attest = &v->attest,
+        .signature = &v->signature,
+        .key = v->choice.found ? &v->choice.key : NULL,
+        .pkey = v->choice.pkey,
+        .public = v->choice.public,
+        .pinned_by_key = v->choice.pinned_by_key,
+    };
+    v->facts.quote = quote_verify(&q, v->arena, v->r, &v->malformed);
+    v->r->signed_by_pin = v->r->quote_authentic && v->choice.pin < v->in->n_pins;
+}
+
+/* ---- log ---- */
+
+static enum pcr_bank quoted_bank(const struct verifying *v)
+{
+    static const enum pcr_bank order[] = {BANK_SHA256, BANK_SHA384, BANK_SHA512, BANK_SHA1};
+    if (v->facts.quote)
+        return quote_pcrs(v->facts.quote)->bank;
+    for (size_t i = 0; i < ARRAY_LEN(order); i++)
+        if (v->ev->banks[order[i]].present)
+            return order[i];
+    return BANK_SHA256;
+}
+
+/* The quote does not hold, so nothing can be proven; but where the log differs even from the values
+ * that were sent, that is worth telling. */
+static void compare_unproven(struct verifying *v, const struct event_log *log)
+{
+    struct pcr_set sent = {.bank = quoted_bank(v)};
+    const struct evidence_bank *bank = &v->ev->banks[sent.bank];
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
+        if (!(bank->present >> i & 1) || bank->value[i].len != pcr_banks[sent.bank].size)
+            continue;
+        sent.mask |= 1u << i;
+        memcpy(sent.values[i], bank->value[i].data, bank->value[i].len);
+    }
+    struct log_replay replay;
+    replay_run(log, sent.bank, &replay, v->r);
+    if (replay.ok)
+        replay_compare(&replay, &sent, v->r);
+    if (!result_has_failed(v->r, CHECK_LOG_REPLAY))
+        result_skip(v->r, CHECK_LOG_REPLAY, "quote_not_verified");
+}
+
+static enum pcr_bank content_bank(const struct verifying *v, const struct event_log *log)
+{
+    enum pcr_bank bank = quoted_bank(v);
+    for (int i = BANK_COUNT - 1; i >= 0 && !log->banks[bank]; i--)
+        if (log->banks[i])
+            bank = (enum pcr_bank)i;
+    return bank;
+}
+
+static void check_content(struct verifying *v, const struct event_log *log,
+                          struct attest_claims *claims)
+{
+    struct content_report report = content_check(log, content_bank(v, log), v->r);
+    if (report.malformed) {
+        wire_malformed(&v->malformed, "#/eventLog", report.malformed);
+        return;
+    }
+    if (!v->facts.log) {
+        if (!result_has_failed(v->r, CHECK_LOG_CONTENT))
+            result_skip(v->r, CHECK_LOG_CONTENT, "not_replayed");
+        return;
+    }
+    if (result_has_failed(v->r, CHECK_LOG_CONTENT))
+        return;
+    result_pass(v->r, CHECK_LOG_CONTENT);
+    claims->has_log = true;
+    claims->n_events = log->n;
+    claims->log = content_claims(replay_log(v->facts.log), replay_bank(v->facts.log),
+                                 replay_proven(v->facts.log) & ~report.doubtful, v->arena);
+}
+
+static void skip_log(struct verifying *v, const char *reason)
+{
+    result_skip(v->r, CHECK_LOG_FORMAT, reason);
+    result_skip(v->r, CHECK_LOG_REPLAY, reason);
+    result_skip(v->r, CHECK_LOG_CONTENT, reason);
+}
+
+static void check_log(struct verifying *v, struct attest_claims *claims)
+{
+    const struct evidence *ev = v->ev;
+    if (ev->event_log.len == 0) {
+        skip_log(v, "no_event_log");
+        return;
+    }
+    v->facts.log_sent = true;
+    v->r->has_event_log = true;
+    hash_digest(BANK_SHA256, ev->event_log, v->r->event_log_sha256);
+    struct event_log *log = ARENA_NEW(v->arena, struct event_log);
+    *log = eventlog_parse(ev->event_log, v->arena);
+    if (log->bad) {
+        wire_malformed(&v->malformed, "#/eventLog", log->bad_detail);
+        return;
+    }
+    if (ev->event_log_digest.len &&
+        !bytes_equal(ev->event_log_digest, BYTES_OF(v->r->event_log_sha256)))
+        result_fail(v->r, CHECK_LOG_FORMAT, "log_digest_mismatch");
+    result_pass(v->r, CHECK_LOG_FORMAT);
+    if (v->facts.quote)
+        v->facts.log = replay_verify(v->facts.quote, log, v->arena, v->r);
+    else
+        compare_unproven(v, log);
+    check_content(v, log, claims);
+}
+
+/* ---- claims ---- */
+
+/* Only with both proofs in hand. */
+static void set_claims(struct verifying *v, struct attest_claims *claims)
+{
+    if (!v->facts.ak || !v->facts.quote)
+        return;
+    const struct pcr_set *pcrs = quote_pcrs(v->facts.quote);
+    claims->profile = v->in->profile;
+    claims->bank = pcrs->bank;
+    claims->quoted = pcrs->mask;
+    memcpy(claims->pcrs, pcrs->values, sizeof claims->pcrs);
+    claims->firmware_version = v->attest.firmware_version;
+    v->facts.claims = claims;
+    v->r->claims = claims;
+}
+
+static void judge(struct verifying *v)
+{
+    struct attest_claims *claims = ARENA_NEW(v->arena, struct attest_claims);
+    check_ak(v);
+    check_quote(v);
+    settle_ak(v);
+    describe_ak(v);
+    check_log(v, claims);
+    result_skip(v->r, CHECK_MAA_TOKEN, v->ev->maa_token.len ? "not_evaluated" : "not_sent");
+    set_claims(v, claims);
+    policy_decide(v->in, &v->facts, v->r);
+}
+
+enum err attest_verify(const struct attest_input *in, struct arena *a, struct attest_result *r,
+                       struct err_info *e)
+{
+    struct verifying *v = ARENA_NEW(a, struct verifying);
+    *v = (struct verifying){.in = in, .ev = in->evidence, .arena = a, .r = r};
+    result_init(r);
+    parse_evidence(v);
+    if (!v->malformed.code)
+        judge(v);
+    akcert_release(v->cert);
+    EVP_PKEY_free(v->choice.pkey);
+    ERR_clear_error();
+    if (v->malformed.code && e)
+        *e = v->malformed;
+    return v->malformed.code;
+}

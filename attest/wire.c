@@ -1,0 +1,205 @@
+#include "attest/wire.h"
+
+#include "attest/wireform.h"
+#include "core/clock.h"
+
+#define AT(member) offsetof(struct evidence, member)
+
+const struct wire_member wire_members[WIRE_MEMBERS] = {
+    {LEVEL_ROOT, "challengeId", KIND_TEXT, AT(challenge_id), 0},
+    {LEVEL_ROOT, "vmId", KIND_TEXT, AT(vm_id), 0},
+    {LEVEL_ROOT, "enrollment", KIND_OBJECT, 0, LEVEL_ENROLLMENT},
+    {LEVEL_ENROLLMENT, "token", KIND_SECRET, AT(enrollment_token), 0},
+    {LEVEL_ROOT, "quote", KIND_OBJECT, 0, LEVEL_QUOTE},
+    {LEVEL_QUOTE, "message", KIND_BYTES, AT(quote_message), 0},
+    {LEVEL_QUOTE, "signature", KIND_BYTES, AT(quote_signature), 0},
+    {LEVEL_ROOT, "pcrs", KIND_PCRS, 0, 0},
+    {LEVEL_ROOT, "ak", KIND_OBJECT, 0, LEVEL_AK},
+    {LEVEL_AK, "public", KIND_BYTES, AT(ak_public), 0},
+    {LEVEL_AK, "certificate", KIND_BYTES, AT(ak_certificate), 0},
+    {LEVEL_AK, "chain", KIND_CHAIN, 0, 0},
+    {LEVEL_ROOT, "eventLog", KIND_BYTES, AT(event_log), 0},
+    {LEVEL_ROOT, "eventLogDigest", KIND_HEX, AT(event_log_digest), 0},
+    {LEVEL_ROOT, "maaToken", KIND_TOKEN, AT(maa_token), 0},
+};
+
+/* Most bytes of what is not bounded elsewhere. */
+static const struct {
+    const char *pointer;
+    size_t offset;
+    size_t max;
+} limits[] = {
+    {"#/quote/message", AT(quote_message), 4096},
+    {"#/quote/signature", AT(quote_signature), 2048},
+    {"#/ak/public", AT(ak_public), 4096},
+    {"#/ak/certificate", AT(ak_certificate), EVIDENCE_CERT_MAX},
+    {"#/eventLog", AT(event_log), EVIDENCE_LOG_MAX},
+    {"#/maaToken", AT(maa_token), EVIDENCE_TOKEN_MAX},
+};
+
+enum err wire_malformed(struct err_info *e, const char *pointer, const char *why)
+{
+    if (e && e->code == OK)
+        err_set(e, ERR_EVIDENCE_MALFORMED, "the evidence is not well-formed");
+    err_add_field(e, pointer, "%s", why);
+    return ERR_EVIDENCE_MALFORMED;
+}
+
+void wire_pointer(char *out, size_t size, const char *parent, struct bytes name)
+{
+    size_t n = (size_t)snprintf(out, size, "%s/", parent);
+    for (size_t i = 0; i < name.len && n + 3 < size; i++) {
+        char c = (char)name.data[i];
+        if (c == '~' || c == '/') { /* RFC 6901, section 3 */
+            out[n++] = '~';
+            out[n++] = c == '~' ? '0' : '1';
+        } else {
+            out[n++] = name.data[i] >= 0x20 && name.data[i] < 0x7f ? c : '?';
+        }
+    }
+    out[n] = 0;
+}
+
+const struct wire_member *wire_enter(struct wire_state *s, enum wire_level level, struct bytes name,
+                                     const char *pointer)
+{
+    for (unsigned i = 0; i < WIRE_MEMBERS; i++) {
+        const struct wire_member *m = &wire_members[i];
+        if (m->level != level || !bytes_equal(name, BYTES_STR(m->name)))
+            continue;
+        if (s->seen >> i & 1) {
+            wire_malformed(s->e, pointer, "appears twice");
+            return NULL;
+        }
+        s->seen |= 1u << i;
+        return m;
+    }
+    wire_malformed(s->e, pointer, "is not a member of evidence");
+    return NULL;
+}
+
+void wire_set_text(struct wire_state *s, const struct wire_member *m, const char *text, size_t n)
+{
+    void *at = (char *)s->out + m->offset;
+    if (m->kind == KIND_SECRET)
+        *(struct secret *)at = (struct secret){text, n};
+    else if (m->kind == KIND_TOKEN)
+        *(struct bytes *)at = BYTES(text, n);
+    else
+        *(const char **)at = text;
+}
+
+void wire_set_bytes(struct wire_state *s, const struct wire_member *m, struct bytes b)
+{
+    *(struct bytes *)(void *)((char *)s->out + m->offset) = b;
+}
+
+enum pcr_bank wire_enter_bank(struct wire_state *s, struct bytes name)
+{
+    char pointer[64];
+    wire_pointer(pointer, sizeof pointer, "#/pcrs", name);
+    for (int i = 0; i < BANK_COUNT; i++) {
+        if (!bytes_equal(name, BYTES_STR(pcr_banks[i].name)))
+            continue;
+        if (s->banks >> i & 1) {
+            wire_malformed(s->e, pointer, "appears twice");
+            return BANK_COUNT;
+        }
+        s->banks |= 1u << i;
+        return (enum pcr_bank)i;
+    }
+    wire_malformed(s->e, pointer, "is not a PCR bank");
+    return BANK_COUNT;
+}
+
+bool wire_set_pcr(struct wire_state *s, enum pcr_bank bank, uint64_t index, struct bytes value)
+{
+    char pointer[64];
+    snprintf(pointer, sizeof pointer, "#/pcrs/%s/%llu", pcr_banks[bank].name,
+             (unsigned long long)index);
+    struct evidence_bank *b = &s->out->banks[bank];
+    const char *why = NULL;
+    if (index >= EVIDENCE_PCRS)
+        why = "is not a PCR index";
+    else if (b->present >> index & 1)
+        why = "appears twice";
+    else if (value.len != pcr_banks[bank].size)
+        why = "has not the size of the bank's digest";
+    if (why) {
+        wire_malformed(s->e, pointer, why);
+        return false;
+    }
+    b->present |= 1u << index;
+    b->value[index] = value;
+    return true;
+}
+
+bool wire_add_chain(struct wire_state *s, struct bytes der)
+{
+    struct evidence *ev = s->out;
+    const char *why = NULL;
+    if (ev->n_chain == EVIDENCE_CHAIN_MAX)
+        why = "has more than 6 certificates";
+    else if (der.len == 0 || der.len > EVIDENCE_CERT_MAX)
+        why = "holds a certificate that is empty or larger than 8 KiB";
+    if (why) {
+        wire_malformed(s->e, "#/ak/chain", why);
+        return false;
+    }
+    ev->chain[ev->n_chain++] = der;
+    return true;
+}
+
+static bool was_seen(const struct wire_state *s, size_t offset)
+{
+    for (unsigned i = 0; i < WIRE_MEMBERS; i++)
+        if (wire_members[i].offset == offset && wire_members[i].kind == KIND_BYTES)
+            return s->seen >> i & 1;
+    return false;
+}
+
+static void check_sizes(const struct wire_state *s)
+{
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+        const struct bytes *b = (const void *)((const char *)s->out + limits[i].offset);
+        if (b->len > limits[i].max)
+            wire_malformed(s->e, limits[i].pointer, "is larger than allowed");
+    }
+    if (s->out->event_log_digest.len && s->out->event_log_digest.len != 32)
+        wire_malformed(s->e, "#/eventLogDigest", "must have 32 bytes");
+}
+
+static void check_ids(const struct wire_state *s, enum wire_need need)
+{
+    const struct evidence *ev = s->out;
+    if (need == WIRE_REPORT && !ev->challenge_id)
+        wire_malformed(s->e, "#/challengeId", "is required");
+    if (ev->challenge_id && (!ev->challenge_id[0] || strlen(ev->challenge_id) > 256))
+        wire_malformed(s->e, "#/challengeId", "must have 1 to 256 characters");
+    if (need == WIRE_REPORT && !ev->vm_id)
+        wire_malformed(s->e, "#/vmId", "is required");
+    if (ev->vm_id && !uuid_valid(ev->vm_id))
+        wire_malformed(s->e, "#/vmId", "must be a GUID");
+    size_t token = ev->enrollment_token.len;
+    if (ev->enrollment_token.text && (token == 0 || token > 512))
+        wire_malformed(s->e, "#/enrollment/token", "must have 1 to 512 characters");
+}
+
+enum err wire_finish(struct wire_state *s, enum wire_need need)
+{
+    const struct evidence *ev = s->out;
+    uint32_t any = 0;
+    for (int i = 0; i < BANK_COUNT; i++)
+        any |= ev->banks[i].present;
+    check_ids(s, need);
+    if (ev->quote_message.len == 0)
+        wire_malformed(s->e, "#/quote/message", "is required");
+    if (ev->quote_signature.len == 0)
+        wire_malformed(s->e, "#/quote/signature", "is required");
+    if (!any)
+        wire_malformed(s->e, "#/pcrs", "at least one PCR value is required");
+    if (was_seen(s, AT(event_log)) && ev->event_log_digest.len)
+        wire_malformed(s->e, "#/eventLogDigest", "excludes eventLog");
+    check_sizes(s);
+    return s->e->code;
+}
