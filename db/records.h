@@ -308,6 +308,9 @@ struct report {
     int64_t clock_ms;
 };
 
+/* True where (reset, restart, clock) of a report lies before the newest of the VM's pinned AK. */
+bool vm_clock_regressed(const struct vm *vm, const struct report *r);
+
 struct report_list {
     struct report *items;
     size_t n;

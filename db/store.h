@@ -208,6 +208,11 @@ struct job_submitted {
 void store_submit_job(struct store *s, const struct job_new *in, struct job_submitted *out,
                       struct store_done *done);
 
+/* The job of the same request, before it is submitted again; ERR_NOT_FOUND: the key is new;
+ * ERR_IDEMPOTENCY_KEY_REUSED. A hint: store_submit_job decides. */
+enum err store_find_replay(struct store *s, struct arena *a, const struct idempotency *i,
+                           int64_t now, const char **job_id, struct err_info *e) MUST_CHECK;
+
 struct job_request {
     const char *job_id;
     const char *scope; /* of the principal: a job outside it is ERR_NOT_FOUND; NULL: any */
@@ -320,7 +325,7 @@ struct job_advanced {
 };
 
 /* ERR_LEASE_LOST: the epoch is stale or the job is over; ERR_INVALID_STATE: no such transition;
- * ERR_NOT_FOUND: no such job, step or secret. */
+ * ERR_NOT_FOUND: no such job or step. `out` may be NULL. */
 void store_advance_job(struct store *s, const struct job_advance *in, struct job_advanced *out,
                        struct store_done *done);
 

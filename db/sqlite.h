@@ -1,0 +1,227 @@
+/*
+ * Inside of the SQLite store: connections, statements, the writer. Only db/ includes this.
+ *
+ * One read-write connection belongs to the writer thread, which also does every checkpoint: SQLite
+ * up to 3.51.2 may corrupt a WAL that two connections write or checkpoint at once. The read
+ * connections are query_only and never checkpoint.
+ */
+#ifndef DB_SQLITE_H
+#define DB_SQLITE_H
+
+#include "core/cleanup.h"
+#include "db/store.h"
+
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+/* ---- connections and statements (sqlite_conn.c) ---- */
+
+#define STATEMENTS_MAX 256 /* power of two */
+
+struct statement {
+    const char *sql; /* the text itself is the key: literals live for ever, others are interned */
+    sqlite3_stmt *st;
+};
+
+struct conn {
+    sqlite3 *db;
+    int rc; /* first failure since conn_begin; SQLITE_OK: none */
+    struct statement statements[STATEMENTS_MAX];
+    unsigned n_statements;
+    char *interned[64];
+    unsigned n_interned;
+    struct conn *next; /* in the pool of readers */
+};
+
+enum err conn_open(const char *file, bool writer, struct conn **out, struct err_info *e) MUST_CHECK;
+void conn_close(struct conn *c); /* NULL is fine */
+/* Statements without parameters and rows: any text, or one that is prepared once (see conn_query).
+ */
+enum err conn_exec(struct conn *c, const char *sql, struct err_info *e);
+enum err conn_run(struct conn *c, const char *sql, struct err_info *e);
+/* What a failed statement means to the caller; c->rc is kept. */
+enum err conn_err(struct conn *c, int rc, struct err_info *e);
+/* The file or the disk below it is broken: nothing more can be written by this process. */
+bool conn_rc_fatal(int rc);
+
+/*
+ * One use of a prepared statement: parameters in their order, then steps, then columns in their
+ * order.
+ *
+ *     AUTO(query) struct query q = conn_query(c, "SELECT a FROM t WHERE b = $1");
+ *     q_text(&q, b);
+ *     if (q_step(&q)) a = q_get_text(&q, arena);
+ *     return q_end(&q, e);
+ */
+struct query {
+    struct conn *conn;
+    sqlite3_stmt *st;
+    int param;
+    int column;
+    int rc;
+    bool single_use;
+};
+
+/* `sql` must live for ever and is found by its address. */
+struct query conn_query(struct conn *c, const char *sql);
+/* `sql` may be composed; it is interned. */
+struct query conn_query_text(struct conn *c, const char *sql);
+void q_text(struct query *q, const char *v); /* NULL is null; must live until q_end */
+void q_int(struct query *q, int64_t v);
+void q_blob(struct query *q, struct bytes v);
+/* Two parameters, for "c = CASE WHEN $1 THEN $2 ELSE c END". */
+void q_set_text(struct query *q, bool set, const char *v);
+void q_set_int(struct query *q, bool set, int64_t v);
+bool q_step(struct query *q); /* true: a row */
+enum err q_end(struct query *q,
+               struct err_info *e); /* what happened; may be called once or never */
+enum err q_run(struct query *q, struct err_info *e); /* a statement without rows */
+const char *q_get_text(struct query *q, struct arena *a);
+int64_t q_get_int(struct query *q);
+struct bytes q_get_blob(struct query *q, struct arena *a);
+void auto_query(struct query *q);
+
+/* Lower-case ASCII: the key of an ARM id, a vmId, a scope. NULL stays NULL. */
+const char *key_of(struct arena *a, const char *text);
+
+/* ---- store (sqlite_open.c) ---- */
+
+enum store_state { STORE_GOOD, STORE_FULL, STORE_FAILED };
+
+struct store {
+    char *file;
+    int lock_fd;
+    int schema;
+
+    pthread_mutex_t pool_lock;
+    pthread_cond_t pool_free;
+    struct conn *pool;
+    int n_readers;
+    int n_free;
+
+    pthread_t thread;
+    pthread_mutex_t queue_lock;
+    pthread_cond_t queue_filled;
+    struct store_done *head;
+    struct store_done **tail;
+    bool closing;
+
+    pthread_mutex_t watch_lock;
+    store_changed_fn *watch;
+    void *watch_ctx;
+
+    /* the writer's own */
+    struct conn *conn;
+    struct arena *scratch;
+    int64_t wal_pages;
+    int64_t wal_tried; /* pages at the last attempt to checkpoint */
+    char *claim_after; /* subscription that was served last */
+
+    atomic_int state; /* enum store_state */
+    atomic_int_least64_t writes, commits, commit_failures, commit_us_total, commit_us_max,
+        batch_max, queued, checkpoints, wal_bytes;
+};
+
+/* A read connection within a read transaction: one snapshot. */
+struct reader {
+    struct store *store;
+    struct conn *conn;
+};
+struct reader reader_take(struct store *s);
+void auto_reader(struct reader *r);
+
+/* ---- writer (sqlite_writer.c) ---- */
+
+/* What a verb works with. The arena is wiped after the batch. */
+struct write {
+    struct store *store;
+    struct conn *conn;
+    struct arena *arena;
+    struct changed *changed; /* jobs to report after the commit, newest first */
+};
+
+struct changed {
+    struct changed *next;
+    const char *job_id;
+    enum job_state state;
+    int64_t due_at;
+};
+
+/* One kind of write: runs under its own savepoint; an error takes back what it did. */
+struct store_verb {
+    const char *name;
+    enum err (*run)(struct write *w, const void *in, void *out, struct err_info *e);
+};
+
+void writer_queue(struct store *s, const struct store_verb *verb, const void *in, void *out,
+                  struct store_done *done);
+enum err writer_start(struct store *s, struct err_info *e) MUST_CHECK;
+void writer_stop(struct store *s);
+void write_changed(struct write *w, const char *job_id, enum job_state state, int64_t due_at);
+
+/* ---- schema (sqlite_schema.c) ---- */
+
+enum err schema_ensure(struct conn *c, bool migrate, int *version, struct err_info *e) MUST_CHECK;
+
+/* ---- shared by the verbs ---- */
+
+/* sqlite_audit.c; job_id may be NULL */
+enum err audit_add(struct write *w, const struct audit *a, int64_t now, const char *job_id,
+                   struct err_info *e) MUST_CHECK;
+/* sqlite_vms.c */
+enum err vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
+                  struct err_info *e) MUST_CHECK;
+enum vm_by { VM_BY_RESOURCE, VM_BY_ID, VM_BY_AK };
+enum err vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value, struct vm *out,
+                 struct err_info *e) MUST_CHECK;
+#define VM_COLUMNS                                                                                 \
+    "resource_id, vm_id, name, location, state, origin, job_id, spec, made, secure_boot, vtpm,"    \
+    " monitoring, created_at, updated_at, status, reasons, claims, last_report_id, last_verdict,"  \
+    " last_report_at, ak_spki, ak_name, enrolled_at, reset_count, restart_count, clock_ms, etag"
+void vm_read_row(struct query *q, struct arena *a, struct vm *vm);
+const char *etag_new(struct arena *a);
+/* sqlite_jobs.c: the jobs that wait for this key become due */
+enum err jobs_wake_key(struct write *w, const char *key, int64_t now, int64_t *woken,
+                       struct err_info *e) MUST_CHECK;
+/* Raises the job's last_event and writes the event with that id. */
+enum err event_add(struct write *w, const char *job_id, const struct event_new *ev, int64_t now,
+                   struct err_info *e) MUST_CHECK;
+/* sqlite_jobs_read.c */
+enum err job_read(struct conn *c, struct arena *a, const char *id, struct job *out,
+                  struct err_info *e) MUST_CHECK;
+/* The earliest due job of the first subscription after `after`; false: no more, or *err. */
+bool due_next(struct conn *c, struct arena *a, const char *after, const char **subscription,
+              int64_t *due_at, enum err *err, struct err_info *e);
+#define LOG_USE_GRAIN_MS (60 * 60 * 1000) /* last_used_at of a log is written at most so often */
+/* sqlite_reports.c */
+enum err enrollment_add(struct write *w, const char *hash, const char *resource_id,
+                        const char *job_id, int64_t now, int64_t expires_at,
+                        struct err_info *e) MUST_CHECK;
+
+/*
+ * A SELECT whose conditions depend on the request. Values are bound in the order they were added.
+ *
+ *     struct filter f = filter_of("SELECT id FROM job WHERE 1 = 1");
+ *     filter_text(&f, " AND kind = ", kind);           (nothing where kind is NULL)
+ *     filter_int(&f, " ORDER BY id DESC LIMIT ", 100);
+ *     AUTO(query) struct query q = filter_query(&f, conn);
+ */
+#define FILTER_MAX 12
+struct filter {
+    char sql[1400];
+    size_t len;
+    int n;
+    struct {
+        const char *text; /* NULL: number */
+        int64_t number;
+    } values[FILTER_MAX];
+};
+struct filter filter_of(const char *select);
+void filter_add(struct filter *f, const char *sql);
+void filter_text(struct filter *f, const char *condition, const char *value);
+void filter_int(struct filter *f, const char *condition, int64_t value);
+/* The column (an ARM id in lower case) is the scope or below it; NULL and "/" are no condition. */
+void filter_scope(struct filter *f, struct arena *a, const char *column, const char *scope);
+struct query filter_query(const struct filter *f, struct conn *c);
+
+#endif

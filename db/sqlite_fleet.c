@@ -1,0 +1,80 @@
+#include "db/sqlite.h"
+
+/* Statuses that end when the last report is too old (vm_apply_age). */
+static bool status_ages(enum vm_status s)
+{
+    return s == VM_HEALTHY || s == VM_UNHEALTHY;
+}
+
+static void filter_status(struct filter *f, enum vm_status status, int64_t fresh_after)
+{
+    if (status == VM_UNKNOWN && fresh_after) {
+        filter_int(f,
+                   " AND (status = 'unknown' OR (status IN ('healthy','unhealthy')"
+                   " AND last_report_at < ",
+                   fresh_after);
+        filter_add(f, "))");
+        return;
+    }
+    filter_text(f, " AND status = ", vm_status_text(status));
+    if (status_ages(status) && fresh_after)
+        filter_int(f, " AND last_report_at >= ", fresh_after);
+}
+
+enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter *in,
+                        struct vm_list *out, struct err_info *e)
+{
+    size_t limit = (size_t)in->page.limit;
+    *out = (struct vm_list){.items = arena_array(a, limit + 1, sizeof *out->items)};
+    struct filter f = filter_of("SELECT " VM_COLUMNS " FROM vm WHERE 1 = 1");
+    filter_scope(&f, a, "resource_key", in->scope);
+    filter_scope(&f, a, "resource_key", in->within);
+    if (in->status)
+        filter_status(&f, *in->status, in->fresh_after);
+    filter_text(&f, " AND origin = ", in->origin);
+    filter_text(&f, " AND resource_key > ", key_of(a, in->page.after));
+    filter_int(&f, " ORDER BY resource_key LIMIT ", in->page.limit + 1);
+    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(query) struct query q = filter_query(&f, r.conn);
+    while (q_step(&q))
+        vm_read_row(&q, a, &out->items[out->n++]);
+    out->more = out->n > limit;
+    out->n -= out->more;
+    for (size_t i = 0; in->fresh_after && i < out->n; i++)
+        vm_apply_age(a, &out->items[i], in->fresh_after);
+    return q_end(&q, e);
+}
+
+/* One range of the index vm_status. */
+static enum err count_status(struct conn *c, struct arena *a, const struct vm_filter *in,
+                             enum vm_status status, struct vm_summary *out, struct err_info *e)
+{
+    struct filter f = filter_of("SELECT count(*), coalesce(sum(CASE WHEN last_report_at < ");
+    filter_int(&f, "", in->fresh_after);
+    filter_text(&f, " THEN 1 ELSE 0 END), 0) FROM vm WHERE status = ", vm_status_text(status));
+    filter_scope(&f, a, "resource_key", in->scope);
+    filter_scope(&f, a, "resource_key", in->within);
+    AUTO(query) struct query q = filter_query(&f, c);
+    if (!q_step(&q))
+        return q_end(&q, e);
+    int64_t n = q_get_int(&q), old = q_get_int(&q);
+    if (!status_ages(status))
+        old = 0;
+    out->total += n;
+    out->by_status[status] += n - old;
+    out->by_status[VM_UNKNOWN] += old;
+    return q_end(&q, e);
+}
+
+enum err store_count_vms(struct store *s, const struct vm_filter *in, struct vm_summary *out,
+                         struct err_info *e)
+{
+    *out = (struct vm_summary){0};
+    struct arena *a = arena_new();
+    AUTO(reader) struct reader r = reader_take(s);
+    enum err err = OK;
+    for (int i = 0; i < VM_STATUSES && !err; i++)
+        err = count_status(r.conn, a, in, (enum vm_status)i, out, e);
+    arena_free(a);
+    return err;
+}

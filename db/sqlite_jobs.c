@@ -1,0 +1,402 @@
+#include "db/sqlite.h"
+
+/* ---- idempotency ---- */
+
+/* *job_id: the job of the same request, or NULL where there was none. */
+static enum err find_replay(struct write *w, const struct idempotency *i, int64_t now,
+                            const char **job_id, struct err_info *e)
+{
+    *job_id = NULL;
+    if (!i)
+        return OK;
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "SELECT i.fingerprint, i.job_id FROM idempotency i JOIN job j ON j.id = i.job_id"
+                 " WHERE i.principal_id = $1 AND i.operation = $2 AND i.idem_key = $3"
+                 " AND i.expires_at > $4");
+    q_text(&q, i->principal_id);
+    q_text(&q, i->operation);
+    q_text(&q, i->key);
+    q_int(&q, now);
+    if (!q_step(&q))
+        return q_end(&q, e);
+    if (strcmp(q_get_text(&q, w->arena), i->fingerprint))
+        return err_set(e, ERR_IDEMPOTENCY_KEY_REUSED,
+                       "the Idempotency-Key was used for another request");
+    *job_id = q_get_text(&q, w->arena);
+    return q_end(&q, e);
+}
+
+static enum err remember(struct write *w, const struct idempotency *i, const char *job_id,
+                         struct err_info *e)
+{
+    if (!i)
+        return OK;
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "INSERT INTO idempotency (principal_id, operation, idem_key, fingerprint, job_id,"
+                 " expires_at) VALUES ($1,$2,$3,$4,$5,$6)"
+                 " ON CONFLICT (principal_id, operation, idem_key) DO UPDATE SET"
+                 " fingerprint = excluded.fingerprint, job_id = excluded.job_id,"
+                 " expires_at = excluded.expires_at");
+    q_text(&q, i->principal_id);
+    q_text(&q, i->operation);
+    q_text(&q, i->key);
+    q_text(&q, i->fingerprint);
+    q_text(&q, job_id);
+    q_int(&q, i->expires_at);
+    return q_run(&q, e);
+}
+
+/* ---- submit ---- */
+
+struct busy {
+    const char *job_id; /* NULL: the resource is free */
+    const char *kind;
+    const char *body_hash;
+    enum job_state state;
+};
+
+static enum err find_busy(struct write *w, const char *resource_key, struct busy *b,
+                          struct err_info *e)
+{
+    *b = (struct busy){0};
+    AUTO(query)
+    struct query q =
+        conn_query(w->conn, "SELECT id, kind, body_hash, state FROM job"
+                            " WHERE resource_key = $1 AND terminal = 0 AND shared = 0");
+    q_text(&q, resource_key);
+    if (q_step(&q)) {
+        b->job_id = q_get_text(&q, w->arena);
+        b->kind = q_get_text(&q, w->arena);
+        b->body_hash = q_get_text(&q, w->arena);
+        if (!job_state_parse(q_get_text(&q, w->arena), &b->state))
+            return err_set(e, ERR_INTERNAL, "job %s has no known state", b->job_id);
+    }
+    return q_end(&q, e);
+}
+
+static enum err refuse_busy(const struct busy *b, struct err_info *e)
+{
+    err_set(e, ERR_OPERATION_IN_PROGRESS, "job %s (%s) works on the resource", b->job_id, b->kind);
+    if (e)
+        snprintf(e->job_id, sizeof e->job_id, "%s", b->job_id);
+    return ERR_OPERATION_IN_PROGRESS;
+}
+
+static enum err insert_job(struct write *w, const struct job_new *in, int64_t due_at,
+                           struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "INSERT INTO job (id, kind, state, terminal, shared, resource_id, resource_key,"
+                 " subscription_id, subscription_key, created_at, updated_at, ended_at, due_at,"
+                 " deadline_at, cancel_requested_at, created_by_id, created_by, request_id,"
+                 " traceparent, body_hash, spec, vars, wakes, wakes_seen, undoing, current_step,"
+                 " attempt, lease_until, epoch, last_event)"
+                 " VALUES ($1,$2,'queued',0,$3,$4,$5,$6,$7,$8,$8,0,$9,$10,0,$11,$12,$13,$14,$15,"
+                 " $16,$17,0,0,0,0,0,0,0,0)");
+    q_text(&q, in->id);
+    q_text(&q, in->kind);
+    q_int(&q, in->shared);
+    q_text(&q, in->resource_id);
+    q_text(&q, key_of(w->arena, in->resource_id));
+    q_text(&q, in->subscription_id);
+    q_text(&q, key_of(w->arena, in->subscription_id));
+    q_int(&q, in->now);
+    q_int(&q, due_at);
+    q_int(&q, in->deadline_at);
+    q_text(&q, in->audit.principal_id ? in->audit.principal_id : "");
+    q_text(&q, in->audit.principal ? in->audit.principal : "");
+    q_text(&q, in->audit.request_id);
+    q_text(&q, in->audit.traceparent);
+    q_text(&q, in->body_hash);
+    q_text(&q, in->spec);
+    q_text(&q, in->vars);
+    return q_run(&q, e);
+}
+
+static enum err insert_steps(struct write *w, const struct job_new *in, struct err_info *e)
+{
+    enum err err = OK;
+    for (int i = 0; i < in->n_steps && !err; i++) {
+        AUTO(query)
+        struct query q = conn_query(
+            w->conn, "INSERT INTO step (job_id, seq, name, state) VALUES ($1,$2,$3,'pending')");
+        q_text(&q, in->id);
+        q_int(&q, i);
+        q_text(&q, in->steps[i]);
+        err = q_run(&q, e);
+    }
+    return err;
+}
+
+static enum err insert_secrets(struct write *w, const struct job_new *in, struct err_info *e)
+{
+    enum err err = OK;
+    for (int i = 0; i < in->n_secrets && !err; i++) {
+        AUTO(query)
+        struct query q =
+            conn_query(w->conn, "INSERT INTO job_secret (job_id, name, sealed) VALUES ($1,$2,$3)");
+        q_text(&q, in->id);
+        q_text(&q, in->secrets[i].name);
+        q_blob(&q, in->secrets[i].sealed);
+        err = q_run(&q, e);
+    }
+    return err;
+}
+
+enum err event_add(struct write *w, const char *job_id, const struct event_new *ev, int64_t now,
+                   struct err_info *e)
+{
+    int64_t id = 0;
+    {
+        AUTO(query)
+        struct query q = conn_query(w->conn, "UPDATE job SET last_event = last_event + 1"
+                                             " WHERE id = $1 RETURNING last_event");
+        q_text(&q, job_id);
+        if (q_step(&q))
+            id = q_get_int(&q);
+        enum err err = q_end(&q, e);
+        if (err)
+            return err;
+    }
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "INSERT INTO event (job_id, id, at, type, data) VALUES ($1,$2,$3,$4,$5)");
+    q_text(&q, job_id);
+    q_int(&q, id);
+    q_int(&q, now);
+    q_text(&q, ev->type);
+    q_text(&q, ev->data);
+    return q_run(&q, e);
+}
+
+static enum err insert_all(struct write *w, const struct job_new *in, struct err_info *e)
+{
+    int64_t due_at = in->due_at ? in->due_at : in->now;
+    const struct enrollment_new *t = in->enrollment;
+    enum err err;
+    if ((err = insert_job(w, in, due_at, e)) || (err = insert_steps(w, in, e)) ||
+        (err = insert_secrets(w, in, e)) ||
+        (in->vm && (err = vm_apply(w, in->vm, in->now, in->id, e))) ||
+        (t &&
+         (err = enrollment_add(w, t->hash, in->resource_id, in->id, in->now, t->expires_at, e))) ||
+        (err = event_add(w, in->id, &in->event, in->now, e)) ||
+        (err = remember(w, in->idempotency, in->id, e)) ||
+        (err = audit_add(w, &in->audit, in->now, in->id, e)))
+        return err;
+    write_changed(w, in->id, JOB_QUEUED, due_at);
+    return OK;
+}
+
+static void submitted(struct job_submitted *out, enum submit_outcome outcome, const char *job_id)
+{
+    out->outcome = outcome;
+    snprintf(out->job_id, sizeof out->job_id, "%s", job_id);
+}
+
+static bool same_work(const struct busy *b, const struct job_new *in)
+{
+    return b->state != JOB_CANCELING && !strcmp(b->kind, in->kind) && b->body_hash &&
+           in->body_hash && !strcmp(b->body_hash, in->body_hash);
+}
+
+static enum err run_submit(struct write *w, const void *in_, void *out_, struct err_info *e)
+{
+    const struct job_new *in = in_;
+    struct job_submitted *out = out_;
+    const char *replay = NULL;
+    enum err err = find_replay(w, in->idempotency, in->now, &replay, e);
+    if (err)
+        return err;
+    if (replay) {
+        submitted(out, SUBMIT_REPLAYED, replay);
+        return OK;
+    }
+    struct busy busy = {0};
+    if (!in->shared && (err = find_busy(w, key_of(w->arena, in->resource_id), &busy, e)))
+        return err;
+    if (!busy.job_id) {
+        submitted(out, SUBMIT_CREATED, in->id);
+        return insert_all(w, in, e);
+    }
+    if (!same_work(&busy, in))
+        return refuse_busy(&busy, e);
+    submitted(out, SUBMIT_SAME, busy.job_id);
+    return remember(w, in->idempotency, busy.job_id, e);
+}
+
+void store_submit_job(struct store *s, const struct job_new *in, struct job_submitted *out,
+                      struct store_done *done)
+{
+    static const struct store_verb verb = {"submit_job", run_submit};
+    writer_queue(s, &verb, in, out, done);
+}
+
+/* ---- cancel and retry ---- */
+
+struct target {
+    enum job_state state;
+    const char *resource_id;
+    const char *resource_key;
+    bool shared;
+    int64_t lease_until;
+    int64_t due_at;
+    int64_t deadline_at;
+};
+
+static enum err find_target(struct write *w, const struct job_request *in, struct target *t,
+                            struct err_info *e)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(w->conn, "SELECT state, resource_id, resource_key, shared, lease_until, due_at,"
+                            " deadline_at FROM job WHERE id = $1");
+    q_text(&q, in->job_id);
+    if (!q_step(&q)) {
+        enum err err = q_end(&q, e);
+        return err ? err : err_set(e, ERR_NOT_FOUND, "no job %s", in->job_id);
+    }
+    if (!job_state_parse(q_get_text(&q, w->arena), &t->state))
+        return err_set(e, ERR_INTERNAL, "job %s has no known state", in->job_id);
+    t->resource_id = q_get_text(&q, w->arena);
+    t->resource_key = q_get_text(&q, w->arena);
+    t->shared = q_get_int(&q);
+    t->lease_until = q_get_int(&q);
+    t->due_at = q_get_int(&q);
+    t->deadline_at = q_get_int(&q);
+    if (in->scope && !scope_covers(in->scope, t->resource_id))
+        return err_set(e, ERR_NOT_FOUND, "no job %s", in->job_id);
+    return q_end(&q, e);
+}
+
+static enum err finish_request(struct write *w, const struct job_request *in, struct err_info *e)
+{
+    enum err err;
+    if ((err = event_add(w, in->job_id, &in->event, in->now, e)) ||
+        (err = remember(w, in->idempotency, in->job_id, e)))
+        return err;
+    return audit_add(w, &in->audit, in->now, in->job_id, e);
+}
+
+/* Work that is under way is not taken from its worker: its release finds wakes > wakes_seen. */
+static int64_t woken_due(int64_t lease_until, int64_t due_at, int64_t now)
+{
+    return lease_until ? due_at : now;
+}
+
+static enum err run_cancel(struct write *w, const void *in_, void *out, struct err_info *e)
+{
+    const struct job_request *in = in_;
+    const char *replay = NULL;
+    struct target t = {0};
+    enum err err;
+    if ((err = find_target(w, in, &t, e)) ||
+        (err = find_replay(w, in->idempotency, in->now, &replay, e)))
+        return err;
+    if (replay || t.state == JOB_CANCELING || t.state == JOB_CANCELED)
+        return OK;
+    if (!job_may_go(t.state, JOB_CANCELING, JOB_BY_CANCEL))
+        return err_set(e, ERR_INVALID_STATE, "the job has %s", job_state_text(t.state));
+    int64_t due_at = woken_due(t.lease_until, t.due_at, in->now);
+    {
+        AUTO(query)
+        struct query q =
+            conn_query(w->conn, "UPDATE job SET state = 'canceling', cancel_requested_at = $1,"
+                                " updated_at = $1, wakes = wakes + 1, due_at = $2 WHERE id = $3");
+        q_int(&q, in->now);
+        q_int(&q, due_at);
+        q_text(&q, in->job_id);
+        if ((err = q_run(&q, e)))
+            return err;
+    }
+    write_changed(w, in->job_id, JOB_CANCELING, due_at);
+    return finish_request(w, in, e);
+}
+
+void store_cancel_job(struct store *s, const struct job_request *in, void *out,
+                      struct store_done *done)
+{
+    static const struct store_verb verb = {"cancel_job", run_cancel};
+    writer_queue(s, &verb, in, out, done);
+}
+
+static enum err reset_steps(struct write *w, const char *job_id, struct err_info *e)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(w->conn, "UPDATE step SET state = 'pending', ended_at = 0, detail = NULL,"
+                            " poll_url = NULL, poll_kind = NULL, poll_not_before = 0"
+                            " WHERE job_id = $1 AND state NOT IN ('succeeded','skipped')");
+    q_text(&q, job_id);
+    return q_run(&q, e);
+}
+
+static enum err requeue(struct write *w, const struct job_request *in, int64_t deadline_at,
+                        struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "UPDATE job SET state = 'queued', terminal = 0, updated_at = $1, ended_at = 0,"
+                 " due_at = $1, deadline_at = $2, cancel_requested_at = 0, result = NULL,"
+                 " error = NULL, undoing = 0, attempt = 0, current_step = coalesce((SELECT"
+                 " min(seq) FROM step WHERE job_id = $3 AND state = 'pending'), current_step)"
+                 " WHERE id = $3");
+    q_int(&q, in->now);
+    q_int(&q, deadline_at);
+    q_text(&q, in->job_id);
+    return q_run(&q, e);
+}
+
+static enum err run_retry(struct write *w, const void *in_, void *out, struct err_info *e)
+{
+    const struct job_request *in = in_;
+    const char *replay = NULL;
+    struct target t = {0};
+    struct busy busy = {0};
+    enum err err;
+    if ((err = find_target(w, in, &t, e)) ||
+        (err = find_replay(w, in->idempotency, in->now, &replay, e)) || replay)
+        return err;
+    if (!job_may_go(t.state, JOB_QUEUED, JOB_BY_RETRY))
+        return err_set(e, ERR_INVALID_STATE, "the job is %s", job_state_text(t.state));
+    if (!t.shared && (err = find_busy(w, t.resource_key, &busy, e)))
+        return err;
+    if (busy.job_id)
+        return refuse_busy(&busy, e);
+    if ((err = reset_steps(w, in->job_id, e)) ||
+        (err = requeue(w, in, in->deadline_at ? in->deadline_at : t.deadline_at, e)))
+        return err;
+    write_changed(w, in->job_id, JOB_QUEUED, in->now);
+    return finish_request(w, in, e);
+}
+
+void store_retry_job(struct store *s, const struct job_request *in, void *out,
+                     struct store_done *done)
+{
+    static const struct store_verb verb = {"retry_job", run_retry};
+    writer_queue(s, &verb, in, out, done);
+}
+
+/* ---- wake-ups ---- */
+
+enum err jobs_wake_key(struct write *w, const char *key, int64_t now, int64_t *woken,
+                       struct err_info *e)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(w->conn, "UPDATE job SET wakes = wakes + 1,"
+                            " due_at = CASE WHEN lease_until > 0 THEN due_at ELSE $1 END"
+                            " WHERE wake_key = $2 AND terminal = 0 RETURNING id, state, due_at");
+    q_int(&q, now);
+    q_text(&q, key);
+    for (*woken = 0; q_step(&q); ++*woken) {
+        const char *id = q_get_text(&q, w->arena);
+        enum job_state state = JOB_WAITING;
+        if (!job_state_parse(q_get_text(&q, w->arena), &state))
+            return err_set(e, ERR_INTERNAL, "job %s has no known state", id);
+        write_changed(w, id, state, q_get_int(&q));
+    }
+    return q_end(&q, e);
+}

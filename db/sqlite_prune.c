@@ -1,0 +1,96 @@
+#include "db/sqlite.h"
+
+/*
+ * Retention. Each statement takes at most `limit` rows, oldest first along an index, so that a prune
+ * never holds the writer for long. Ids of reports and of audit rows rise with time: only the oldest
+ * few are looked at.
+ */
+struct pruning {
+    struct write *w;
+    const struct store_prune *in;
+    struct store_pruned *out;
+    struct err_info *e;
+};
+
+static enum err delete_before(struct pruning *p, const char *sql, int64_t before, int64_t *count)
+{
+    AUTO(query) struct query q = conn_query(p->w->conn, sql);
+    q_int(&q, before);
+    q_int(&q, p->in->limit);
+    enum err err = q_run(&q, p->e);
+    *count = sqlite3_changes(p->w->conn->db);
+    if (*count == p->in->limit)
+        p->out->more = true;
+    return err;
+}
+
+static enum err prune_jobs(struct pruning *p)
+{
+    static const char sql[] = "DELETE FROM job WHERE id IN (SELECT id FROM job WHERE terminal = 1"
+                              " AND ended_at < $1 ORDER BY ended_at LIMIT $2)";
+    if (!p->in->jobs_ms)
+        return OK;
+    return delete_before(p, sql, p->in->now - p->in->jobs_ms, &p->out->jobs);
+}
+
+static enum err prune_reports(struct pruning *p)
+{
+    static const char reports[] =
+        "DELETE FROM report WHERE id IN (SELECT id FROM (SELECT id, received_at FROM report"
+        " ORDER BY id LIMIT $2) AS oldest WHERE received_at < $1)";
+    static const char logs[] =
+        "DELETE FROM log WHERE (vm_key, digest) IN (SELECT vm_key, digest FROM log"
+        " WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2)";
+    if (!p->in->reports_ms)
+        return OK;
+    int64_t before = p->in->now - p->in->reports_ms;
+    enum err err = delete_before(p, reports, before, &p->out->reports);
+    return err ? err : delete_before(p, logs, before - LOG_USE_GRAIN_MS, &p->out->logs);
+}
+
+static enum err prune_audit(struct pruning *p)
+{
+    static const char sql[] =
+        "DELETE FROM audit WHERE id IN (SELECT id FROM (SELECT id, at FROM audit ORDER BY id"
+        " LIMIT $2) AS oldest WHERE at < $1)";
+    if (!p->in->audit_ms)
+        return OK;
+    return delete_before(p, sql, p->in->now - p->in->audit_ms, &p->out->audit);
+}
+
+static enum err prune_expired(struct pruning *p)
+{
+    static const char idempotency[] =
+        "DELETE FROM idempotency WHERE (principal_id, operation, idem_key) IN (SELECT"
+        " principal_id, operation, idem_key FROM idempotency WHERE expires_at < $1"
+        " ORDER BY expires_at LIMIT $2)";
+    static const char challenges[] =
+        "DELETE FROM challenge_used WHERE hash IN (SELECT hash FROM challenge_used"
+        " WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+    static const char enrollments[] =
+        "DELETE FROM enrollment WHERE hash IN (SELECT hash FROM enrollment"
+        " WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+    int64_t now = p->in->now;
+    enum err err;
+    if ((err = delete_before(p, idempotency, now, &p->out->idempotency)) ||
+        (err = delete_before(p, challenges, now, &p->out->challenges)))
+        return err;
+    return delete_before(p, enrollments, now, &p->out->enrollments);
+}
+
+static enum err run_prune(struct write *w, const void *in, void *out, struct err_info *e)
+{
+    struct pruning p = {w, in, out, e};
+    *p.out = (struct store_pruned){0};
+    enum err err;
+    if ((err = prune_jobs(&p)) || (err = prune_reports(&p)) || (err = prune_audit(&p)))
+        return err;
+    return prune_expired(&p);
+}
+
+void store_prune(struct store *s, const struct store_prune *in, struct store_pruned *out,
+                 struct store_done *done)
+{
+    static const struct store_verb verb = {"prune", run_prune};
+    writer_queue(s, &verb, in, out, done);
+}

@@ -1,0 +1,331 @@
+#include "db/sqlite.h"
+
+/* ---- enrolment ---- */
+
+enum err enrollment_add(struct write *w, const char *hash, const char *resource_id,
+                        const char *job_id, int64_t now, int64_t expires_at, struct err_info *e)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(w->conn, "INSERT INTO enrollment (hash, resource_id, resource_key, job_id,"
+                            " created_at, expires_at) VALUES ($1,$2,$3,$4,$5,$6)");
+    q_text(&q, hash);
+    q_text(&q, resource_id);
+    q_text(&q, key_of(w->arena, resource_id));
+    q_text(&q, job_id);
+    q_int(&q, now);
+    q_int(&q, expires_at);
+    return q_run(&q, e);
+}
+
+static enum err run_put_enrollment(struct write *w, const void *in_, void *out, struct err_info *e)
+{
+    const struct enrollment_put *in = in_;
+    struct vm vm = {0};
+    enum err err;
+    if ((err = vm_read(w->conn, w->arena, VM_BY_RESOURCE, in->resource_id, &vm, e)) ||
+        (err = enrollment_add(w, in->hash, in->resource_id, NULL, in->now, in->expires_at, e)))
+        return err;
+    return audit_add(w, &in->audit, in->now, NULL, e);
+}
+
+void store_put_enrollment(struct store *s, const struct enrollment_put *in, void *out,
+                          struct store_done *done)
+{
+    static const struct store_verb verb = {"put_enrollment", run_put_enrollment};
+    writer_queue(s, &verb, in, out, done);
+}
+
+static enum err enrollment_read(struct conn *c, struct arena *a, const char *hash,
+                                struct enrollment *out, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(c, "SELECT hash, resource_id, job_id, created_at, expires_at,"
+                                   " used_at FROM enrollment WHERE hash = $1");
+    q_text(&q, hash);
+    if (!q_step(&q)) {
+        enum err err = q_end(&q, e);
+        return err ? err : err_set(e, ERR_NOT_FOUND, "no such enrolment");
+    }
+    out->hash = q_get_text(&q, a);
+    out->resource_id = q_get_text(&q, a);
+    out->job_id = q_get_text(&q, a);
+    out->created_at = q_get_int(&q);
+    out->expires_at = q_get_int(&q);
+    out->used_at = q_get_int(&q);
+    return q_end(&q, e);
+}
+
+enum err store_get_enrollment(struct store *s, struct arena *a, const char *hash,
+                              struct enrollment *out, struct err_info *e)
+{
+    AUTO(reader) struct reader r = reader_take(s);
+    return enrollment_read(r.conn, a, hash, out, e);
+}
+
+/* ---- what is decided again in the transaction ---- */
+
+struct putting {
+    struct write *w;
+    const struct report_new *in;
+    struct vm vm;
+    const char *vm_key;
+    const char *ak_spki;
+    bool by_pin;  /* the AK is the pinned one */
+    bool pin;     /* the AK becomes the pinned one */
+    bool consume; /* the enrolment gets used up */
+    struct err_info *e;
+};
+
+static enum err refuse(struct putting *p, const char *why)
+{
+    return err_set(p->e, ERR_NOT_ENROLLED, "%s", why);
+}
+
+static enum err find_vm(struct putting *p)
+{
+    enum err err = vm_read(p->w->conn, p->w->arena, VM_BY_ID, p->in->report.vm_id, &p->vm, p->e);
+    if (err == ERR_NOT_FOUND)
+        return refuse(p, "the vmId is not registered");
+    p->by_pin = !err && p->vm.ak_spki && p->ak_spki && !strcmp(p->vm.ak_spki, p->ak_spki);
+    return err;
+}
+
+/* NULL: the enrolment is this VM's, unused and in time; else why not. */
+static enum err check_enrollment(struct putting *p, const char **why)
+{
+    *why = "no enrolment was given and the AK is not the pinned one";
+    if (!p->in->enrollment_hash)
+        return OK;
+    struct enrollment t = {0};
+    enum err err = enrollment_read(p->w->conn, p->w->arena, p->in->enrollment_hash, &t, p->e);
+    if (err && err != ERR_NOT_FOUND)
+        return err;
+    if (err)
+        *why = "the enrolment is not known";
+    else if (strcmp(key_of(p->w->arena, t.resource_id), key_of(p->w->arena, p->vm.resource_id)))
+        *why = "the enrolment is another VM's";
+    else if (t.used_at)
+        *why = "the enrolment was used before";
+    else if (t.expires_at <= p->in->report.received_at)
+        *why = "the enrolment has expired";
+    else
+        *why = NULL;
+    return OK;
+}
+
+static enum err check_new_pin(struct putting *p)
+{
+    struct vm other = {0};
+    enum err err = vm_read(p->w->conn, p->w->arena, VM_BY_AK, p->ak_spki, &other, p->e);
+    if (err == ERR_NOT_FOUND)
+        return OK;
+    return err ? err : refuse(p, "the AK is pinned by another VM");
+}
+
+static enum err check_credential(struct putting *p)
+{
+    const char *why = NULL;
+    enum err err = check_enrollment(p, &why);
+    if (err)
+        return err;
+    p->pin = !p->by_pin && !why && p->ak_spki && p->in->pin_allowed;
+    p->consume = !why && (p->by_pin || p->pin);
+    if (p->pin)
+        return check_new_pin(p);
+    return p->by_pin || !why ? OK : refuse(p, why);
+}
+
+static enum err check_clock(struct putting *p)
+{
+    bool regressed = p->by_pin && vm_clock_regressed(&p->vm, &p->in->report);
+    if (regressed == p->in->clock_regressed)
+        return OK;
+    return err_set(p->e, ERR_PRECONDITION_FAILED, "another report of the VM came first");
+}
+
+/* ---- what is written ---- */
+
+static enum err use_challenge(struct putting *p)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(p->w->conn, "INSERT INTO challenge_used (hash, expires_at) VALUES ($1,$2)"
+                               " ON CONFLICT DO NOTHING");
+    q_text(&q, p->in->challenge_hash);
+    q_int(&q, p->in->challenge_expires_at);
+    enum err err = q_run(&q, p->e);
+    if (!err && !sqlite3_changes(p->w->conn->db))
+        return err_set(p->e, ERR_CHALLENGE_USED, "the challenge was used before");
+    return err;
+}
+
+static enum err find_log(struct putting *p, bool *held, int64_t *used_at)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(p->w->conn, "SELECT last_used_at FROM log WHERE vm_key = $1 AND digest = $2");
+    q_text(&q, p->vm_key);
+    q_text(&q, p->in->report.log_digest);
+    *held = q_step(&q);
+    if (*held)
+        *used_at = q_get_int(&q);
+    return q_end(&q, p->e);
+}
+
+static enum err touch_log(struct putting *p)
+{
+    AUTO(query)
+    struct query q = conn_query(
+        p->w->conn, "UPDATE log SET last_used_at = $1 WHERE vm_key = $2 AND digest = $3");
+    q_int(&q, p->in->report.received_at);
+    q_text(&q, p->vm_key);
+    q_text(&q, p->in->report.log_digest);
+    return q_run(&q, p->e);
+}
+
+static enum err insert_log(struct putting *p)
+{
+    {
+        AUTO(query)
+        struct query q = conn_query(
+            p->w->conn, "INSERT INTO log (vm_key, digest, last_used_at) VALUES ($1,$2,$3)");
+        q_text(&q, p->vm_key);
+        q_text(&q, p->in->report.log_digest);
+        q_int(&q, p->in->report.received_at);
+        enum err err = q_run(&q, p->e);
+        if (err)
+            return err;
+    }
+    AUTO(query)
+    struct query q =
+        conn_query(p->w->conn, "INSERT INTO log_body (vm_key, digest, body) VALUES ($1,$2,$3)");
+    q_text(&q, p->vm_key);
+    q_text(&q, p->in->report.log_digest);
+    q_blob(&q, p->in->log);
+    return q_run(&q, p->e);
+}
+
+static enum err keep_log(struct putting *p)
+{
+    if (!p->in->report.log_digest)
+        return OK;
+    bool held = false;
+    int64_t used_at = 0;
+    enum err err = find_log(p, &held, &used_at);
+    if (err)
+        return err;
+    if (held)
+        return used_at + LOG_USE_GRAIN_MS > p->in->report.received_at ? OK : touch_log(p);
+    if (!p->in->log.len)
+        return err_set(p->e, ERR_EVENT_LOG_REQUIRED, "this event log is not held for the VM");
+    return insert_log(p);
+}
+
+static enum err use_enrollment(struct putting *p)
+{
+    if (!p->consume)
+        return OK;
+    AUTO(query)
+    struct query q = conn_query(p->w->conn, "UPDATE enrollment SET used_at = $1 WHERE hash = $2");
+    q_int(&q, p->in->report.received_at);
+    q_text(&q, p->in->enrollment_hash);
+    return q_run(&q, p->e);
+}
+
+static enum err insert_report(struct putting *p)
+{
+    const struct report *r = &p->in->report;
+    AUTO(query)
+    struct query q = conn_query(
+        p->w->conn, "INSERT INTO report (id, vm_id, vm_key, resource_id, received_at, verdict,"
+                    " checks, claims, evidence_hash, log_digest, ak_spki, reset_count,"
+                    " restart_count, clock_ms)"
+                    " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)");
+    q_text(&q, r->id);
+    q_text(&q, p->vm.vm_id);
+    q_text(&q, p->vm_key);
+    q_text(&q, p->vm.resource_id);
+    q_int(&q, r->received_at);
+    q_text(&q, r->verdict);
+    q_text(&q, r->checks);
+    q_text(&q, r->claims);
+    q_text(&q, r->evidence_hash);
+    q_text(&q, r->log_digest);
+    q_text(&q, p->ak_spki);
+    q_int(&q, r->reset_count);
+    q_int(&q, r->restart_count);
+    q_int(&q, r->clock_ms);
+    return q_run(&q, p->e);
+}
+
+static enum err update_vm(struct putting *p)
+{
+    const struct report *r = &p->in->report;
+    bool enroll = p->pin, count = p->pin || (p->by_pin && !p->in->clock_regressed);
+    AUTO(query)
+    struct query q = conn_query(
+        p->w->conn, "UPDATE vm SET updated_at = $1, etag = $2, status = $3, reasons = $4,"
+                    " claims = $5, last_report_id = $6, last_verdict = $7, last_report_at = $1,"
+                    " ak_spki = CASE WHEN $8 THEN $9 ELSE ak_spki END,"
+                    " ak_name = CASE WHEN $10 THEN $11 ELSE ak_name END,"
+                    " enrolled_at = CASE WHEN $12 THEN $13 ELSE enrolled_at END,"
+                    " reset_count = CASE WHEN $14 THEN $15 ELSE reset_count END,"
+                    " restart_count = CASE WHEN $16 THEN $17 ELSE restart_count END,"
+                    " clock_ms = CASE WHEN $18 THEN $19 ELSE clock_ms END WHERE vm_key = $20");
+    q_int(&q, r->received_at);
+    q_text(&q, etag_new(p->w->arena));
+    q_text(&q, vm_status_text(p->in->status));
+    q_text(&q, p->in->reasons);
+    q_text(&q, r->claims);
+    q_text(&q, r->id);
+    q_text(&q, r->verdict);
+    q_set_text(&q, enroll, p->ak_spki);
+    q_set_text(&q, enroll, key_of(p->w->arena, p->in->ak_name));
+    q_set_int(&q, enroll, r->received_at);
+    q_set_int(&q, count, r->reset_count);
+    q_set_int(&q, count, r->restart_count);
+    q_set_int(&q, count, r->clock_ms);
+    q_text(&q, p->vm_key);
+    return q_run(&q, p->e);
+}
+
+static enum err finish_report(struct putting *p, int64_t *woken)
+{
+    const struct report_new *in = p->in;
+    *woken = 0;
+    enum err err =
+        in->wake_key ? jobs_wake_key(p->w, in->wake_key, in->report.received_at, woken, p->e) : OK;
+    if (err || !in->audit)
+        return err;
+    return audit_add(p->w, in->audit, in->report.received_at, NULL, p->e);
+}
+
+static enum err run_put_report(struct write *w, const void *in_, void *out_, struct err_info *e)
+{
+    const struct report_new *in = in_;
+    struct report_stored *out = out_;
+    struct putting p = {
+        .w = w,
+        .in = in,
+        .vm_key = key_of(w->arena, in->report.vm_id),
+        .ak_spki = key_of(w->arena, in->report.ak_spki),
+        .e = e,
+    };
+    int64_t woken = 0;
+    enum err err;
+    if ((err = find_vm(&p)) || (err = check_credential(&p)) || (err = check_clock(&p)) ||
+        (err = use_challenge(&p)) || (err = keep_log(&p)) || (err = use_enrollment(&p)) ||
+        (err = insert_report(&p)) || (err = update_vm(&p)) || (err = finish_report(&p, &woken)))
+        return err;
+    if (out)
+        *out = (struct report_stored){.enrolled = p.pin, .woken = woken};
+    return OK;
+}
+
+void store_put_report(struct store *s, const struct report_new *in, struct report_stored *out,
+                      struct store_done *done)
+{
+    static const struct store_verb verb = {"put_report", run_put_report};
+    writer_queue(s, &verb, in, out, done);
+}

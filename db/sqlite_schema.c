@@ -1,0 +1,266 @@
+#include "core/fault.h"
+#include "db/sqlite.h"
+
+/*
+ * Numbered migrations, each in one transaction with its number (PRAGMA user_version). A published
+ * one is never changed: a change is a new one.
+ *
+ * Times are ms since 1970 and 0 where there is none. *_key columns hold the lower-case form of the
+ * column beside them. JSON is TEXT that the database never looks into.
+ */
+static const char migration_1[] =
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+    "INSERT INTO meta VALUES ('probe', '0');"
+
+    "CREATE TABLE job ("
+    " id TEXT PRIMARY KEY,"
+    " kind TEXT NOT NULL,"
+    " state TEXT NOT NULL,"
+    " terminal INTEGER NOT NULL," /* 1: succeeded, failed, canceled */
+    " shared INTEGER NOT NULL,"
+    " resource_id TEXT NOT NULL,"
+    " resource_key TEXT NOT NULL,"
+    " subscription_id TEXT NOT NULL,"
+    " subscription_key TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL,"
+    " ended_at INTEGER NOT NULL,"
+    " due_at INTEGER NOT NULL," /* leased: the end of the lease */
+    " deadline_at INTEGER NOT NULL,"
+    " cancel_requested_at INTEGER NOT NULL,"
+    " created_by_id TEXT NOT NULL,"
+    " created_by TEXT NOT NULL,"
+    " request_id TEXT,"
+    " traceparent TEXT,"
+    " body_hash TEXT,"
+    " spec TEXT,"
+    " vars TEXT,"
+    " result TEXT,"
+    " error TEXT,"
+    " wake_key TEXT,"
+    " wakes INTEGER NOT NULL,"      /* wake-ups and cancel requests so far */
+    " wakes_seen INTEGER NOT NULL," /* of which the present claim knows */
+    " undoing INTEGER NOT NULL,"
+    " current_step INTEGER NOT NULL,"
+    " attempt INTEGER NOT NULL,"
+    " lease_until INTEGER NOT NULL,"
+    " epoch INTEGER NOT NULL,"
+    " last_event INTEGER NOT NULL"
+    ") STRICT;"
+    /* One job at a time works on a resource. */
+    "CREATE UNIQUE INDEX job_busy ON job (resource_key) WHERE terminal = 0 AND shared = 0;"
+    "CREATE INDEX job_due ON job (subscription_key, due_at) WHERE terminal = 0;"
+    "CREATE INDEX job_wake ON job (wake_key) WHERE wake_key IS NOT NULL AND terminal = 0;"
+    "CREATE INDEX job_resource ON job (resource_key, id);"
+    "CREATE INDEX job_subscription ON job (subscription_key, id);"
+    "CREATE INDEX job_state ON job (state, id);"
+    "CREATE INDEX job_ended ON job (ended_at) WHERE terminal = 1;"
+
+    "CREATE TABLE step ("
+    " job_id TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE,"
+    " seq INTEGER NOT NULL,"
+    " name TEXT NOT NULL,"
+    " state TEXT NOT NULL,"
+    " started_at INTEGER NOT NULL DEFAULT 0,"
+    " ended_at INTEGER NOT NULL DEFAULT 0,"
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " detail TEXT,"
+    " created INTEGER NOT NULL DEFAULT 0,"
+    " intent_method TEXT,"
+    " intent_url TEXT,"
+    " intent_body_hash TEXT,"
+    " intent_request_id TEXT,"
+    " intent_at INTEGER NOT NULL DEFAULT 0,"
+    " poll_url TEXT,"
+    " poll_kind TEXT,"
+    " poll_not_before INTEGER NOT NULL DEFAULT 0,"
+    " last_status INTEGER NOT NULL DEFAULT 0,"
+    " vars TEXT,"
+    " PRIMARY KEY (job_id, seq)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE event ("
+    " job_id TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE,"
+    " id INTEGER NOT NULL,"
+    " at INTEGER NOT NULL,"
+    " type TEXT NOT NULL,"
+    " data TEXT,"
+    " PRIMARY KEY (job_id, id)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE job_secret ("
+    " job_id TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE,"
+    " name TEXT NOT NULL,"
+    " sealed BLOB NOT NULL,"
+    " PRIMARY KEY (job_id, name)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE idempotency ("
+    " principal_id TEXT NOT NULL,"
+    " operation TEXT NOT NULL,"
+    " idem_key TEXT NOT NULL,"
+    " fingerprint TEXT NOT NULL,"
+    " job_id TEXT NOT NULL,"
+    " expires_at INTEGER NOT NULL,"
+    " PRIMARY KEY (principal_id, operation, idem_key)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX idempotency_expires ON idempotency (expires_at);"
+
+    "CREATE TABLE audit ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " at INTEGER NOT NULL,"
+    " principal_id TEXT,"
+    " principal TEXT,"
+    " action TEXT NOT NULL,"
+    " resource_id TEXT,"
+    " job_id TEXT,"
+    " request_id TEXT,"
+    " traceparent TEXT,"
+    " peer TEXT,"
+    " detail TEXT"
+    ") STRICT;"
+
+    "CREATE TABLE vm ("
+    " resource_key TEXT PRIMARY KEY,"
+    " resource_id TEXT NOT NULL,"
+    " vm_id TEXT,"
+    " vm_key TEXT UNIQUE,"
+    " name TEXT,"
+    " location TEXT,"
+    " state TEXT,"
+    " origin TEXT,"
+    " job_id TEXT,"
+    " spec TEXT,"
+    " made TEXT,"
+    " secure_boot INTEGER NOT NULL DEFAULT 0,"
+    " vtpm INTEGER NOT NULL DEFAULT 0,"
+    " monitoring INTEGER NOT NULL DEFAULT 0,"
+    " created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL,"
+    " status TEXT NOT NULL DEFAULT 'unknown',"
+    " reasons TEXT,"
+    " claims TEXT,"
+    " last_report_id TEXT,"
+    " last_verdict TEXT,"
+    " last_report_at INTEGER NOT NULL DEFAULT 0,"
+    " ak_spki TEXT UNIQUE," /* two VMs never share an AK */
+    " ak_name TEXT,"
+    " enrolled_at INTEGER NOT NULL DEFAULT 0,"
+    " reset_count INTEGER NOT NULL DEFAULT 0,"
+    " restart_count INTEGER NOT NULL DEFAULT 0,"
+    " clock_ms INTEGER NOT NULL DEFAULT 0,"
+    " etag TEXT NOT NULL"
+    ") STRICT;"
+    /* Fleet list by status, and the summary without touching the rows. */
+    "CREATE INDEX vm_status ON vm (status, resource_key, last_report_at);"
+
+    "CREATE TABLE enrollment ("
+    " hash TEXT PRIMARY KEY,"
+    " resource_id TEXT NOT NULL,"
+    " resource_key TEXT NOT NULL,"
+    " job_id TEXT,"
+    " created_at INTEGER NOT NULL,"
+    " expires_at INTEGER NOT NULL,"
+    " used_at INTEGER NOT NULL DEFAULT 0"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX enrollment_resource ON enrollment (resource_key);"
+    "CREATE INDEX enrollment_expires ON enrollment (expires_at);"
+
+    "CREATE TABLE report ("
+    " id TEXT PRIMARY KEY,"
+    " vm_id TEXT NOT NULL,"
+    " vm_key TEXT NOT NULL,"
+    " resource_id TEXT NOT NULL,"
+    " received_at INTEGER NOT NULL,"
+    " verdict TEXT NOT NULL,"
+    " checks TEXT,"
+    " claims TEXT,"
+    " evidence_hash TEXT,"
+    " log_digest TEXT,"
+    " ak_spki TEXT,"
+    " reset_count INTEGER NOT NULL,"
+    " restart_count INTEGER NOT NULL,"
+    " clock_ms INTEGER NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX report_vm ON report (vm_key, id);"
+
+    "CREATE TABLE log ("
+    " vm_key TEXT NOT NULL,"
+    " digest TEXT NOT NULL,"
+    " last_used_at INTEGER NOT NULL,"
+    " PRIMARY KEY (vm_key, digest)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX log_used ON log (last_used_at);"
+    /* The log itself has a table of its own, so that a new last_used_at does not write it again. */
+    "CREATE TABLE log_body ("
+    " vm_key TEXT NOT NULL,"
+    " digest TEXT NOT NULL,"
+    " body BLOB NOT NULL,"
+    " PRIMARY KEY (vm_key, digest),"
+    " FOREIGN KEY (vm_key, digest) REFERENCES log (vm_key, digest) ON DELETE CASCADE"
+    ") STRICT;"
+
+    "CREATE TABLE challenge_used ("
+    " hash TEXT PRIMARY KEY,"
+    " expires_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX challenge_expires ON challenge_used (expires_at);"
+
+    "CREATE TABLE api_key ("
+    " id TEXT PRIMARY KEY,"
+    " name TEXT NOT NULL,"
+    " hash TEXT NOT NULL,"
+    " role TEXT NOT NULL,"
+    " scope TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL,"
+    " expires_at INTEGER NOT NULL,"
+    " revoked_at INTEGER NOT NULL,"
+    " last_used_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;";
+
+static const char *const migrations[] = {migration_1};
+
+int store_schema_newest(void)
+{
+    return (int)ARRAY_LEN(migrations);
+}
+
+static enum err read_version(struct conn *c, int *version, struct err_info *e)
+{
+    AUTO(query) struct query q = conn_query(c, "PRAGMA user_version");
+    if (q_step(&q))
+        *version = (int)q_get_int(&q);
+    return q_end(&q, e);
+}
+
+static enum err apply(struct conn *c, int number, struct err_info *e)
+{
+    char set_version[48];
+    snprintf(set_version, sizeof set_version, "PRAGMA user_version = %d", number);
+    enum err err = conn_exec(c, "BEGIN IMMEDIATE", e);
+    if (err)
+        return err;
+    if ((err = conn_exec(c, migrations[number - 1], e)) || (err = conn_exec(c, set_version, e)) ||
+        (FAULT_POINT("store.migrate") ? (err = err_set(e, ERR_UNAVAILABLE, "I/O error")) : OK) ||
+        (err = conn_exec(c, "COMMIT", e)))
+        sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+    return err;
+}
+
+enum err schema_ensure(struct conn *c, bool migrate, int *version, struct err_info *e)
+{
+    int newest = store_schema_newest();
+    enum err err = read_version(c, version, e);
+    if (err)
+        return err;
+    if (*version > newest)
+        return err_set(e, ERR_CONFIG, "the database has schema %d, this program knows up to %d",
+                       *version, newest);
+    /* A fresh database is not an older one: nothing in it could be lost. */
+    if (*version && *version < newest && !migrate)
+        return err_set(e, ERR_CONFIG, "the database has schema %d and needs %d: run tlgate migrate",
+                       *version, newest);
+    for (; *version < newest && !err; *version += !err)
+        err = apply(c, *version + 1, e);
+    return err;
+}

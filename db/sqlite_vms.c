@@ -1,0 +1,254 @@
+#include "db/sqlite.h"
+
+/* Everything that belongs to one vmId, as in a row that never had one. */
+#define NO_ATTESTATION                                                                             \
+    " claims = NULL, last_report_id = NULL, last_verdict = NULL, last_report_at = 0,"              \
+    " ak_spki = NULL, ak_name = NULL, enrolled_at = 0, reset_count = 0, restart_count = 0,"        \
+    " clock_ms = 0"
+
+/* ---- writing ---- */
+
+struct vm_row {
+    bool there;
+    const char *vm_key;
+    const char *etag;
+};
+
+static enum err find_row(struct write *w, const char *key, struct vm_row *row, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(w->conn, "SELECT vm_key, etag FROM vm WHERE resource_key = $1");
+    q_text(&q, key);
+    row->there = q_step(&q);
+    if (row->there) {
+        row->vm_key = q_get_text(&q, w->arena);
+        row->etag = q_get_text(&q, w->arena);
+    }
+    return q_end(&q, e);
+}
+
+static enum err run_with_key(struct write *w, const char *sql, const char *key, struct err_info *e)
+{
+    AUTO(query) struct query q = conn_query(w->conn, sql);
+    q_text(&q, key);
+    return q_run(&q, e);
+}
+
+static enum err delete_row(struct write *w, const char *key, struct err_info *e)
+{
+    static const char enrollments[] =
+        "DELETE FROM enrollment WHERE resource_key = $1 AND used_at = 0";
+    static const char row[] = "DELETE FROM vm WHERE resource_key = $1";
+    enum err err = run_with_key(w, enrollments, key, e);
+    return err ? err : run_with_key(w, row, key, e);
+}
+
+/* Unguessable, so that a row made again under the same id has no ETag of the former one. */
+const char *etag_new(struct arena *a)
+{
+    uint8_t raw[10];
+    char text[BASE64URL_SIZE(sizeof raw)];
+    random_bytes(raw, sizeof raw);
+    base64url_encode(BYTES_OF(raw), text);
+    return arena_strdup(a, text);
+}
+
+static enum err insert_row(struct write *w, const char *key, const struct vm_write *v, int64_t now,
+                           struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(w->conn, "INSERT INTO vm (resource_key, resource_id, created_at,"
+                                         " updated_at, etag) VALUES ($1,$2,$3,$3,$4)");
+    q_text(&q, key);
+    q_text(&q, v->resource_id);
+    q_int(&q, now);
+    q_text(&q, "");
+    return q_run(&q, e);
+}
+
+/* Azure moves a VM between resource groups with its vmId: the newest place is the true one. */
+static enum err take_vm_id(struct write *w, const char *key, const char *vm_key, struct err_info *e)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(w->conn, "UPDATE vm SET vm_id = NULL, vm_key = NULL, status = 'unknown',"
+                            " reasons = NULL, etag = $1," NO_ATTESTATION
+                            " WHERE vm_key = $2 AND resource_key <> $3");
+    q_text(&q, etag_new(w->arena));
+    q_text(&q, vm_key);
+    q_text(&q, key);
+    return q_run(&q, e);
+}
+
+static enum err change_vm_id(struct write *w, const char *key, const char *vm_key,
+                             struct err_info *e)
+{
+    enum err err = vm_key ? take_vm_id(w, key, vm_key, e) : OK;
+    if (err)
+        return err;
+    return run_with_key(w,
+                        "UPDATE vm SET status = 'unknown', reasons = NULL," NO_ATTESTATION
+                        " WHERE resource_key = $1 AND vm_key IS NOT NULL",
+                        key, e);
+}
+
+static enum err update_row(struct write *w, const char *key, const struct vm_write *v, int64_t now,
+                           const char *job_id, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "UPDATE vm SET updated_at = $1, etag = $2, job_id = coalesce($3, job_id),"
+                 " vm_id = CASE WHEN $4 THEN $5 ELSE vm_id END,"
+                 " vm_key = CASE WHEN $6 THEN $7 ELSE vm_key END,"
+                 " name = CASE WHEN $8 THEN $9 ELSE name END,"
+                 " location = CASE WHEN $10 THEN $11 ELSE location END,"
+                 " origin = CASE WHEN $12 THEN $13 ELSE origin END,"
+                 " state = CASE WHEN $14 THEN $15 ELSE state END,"
+                 " spec = CASE WHEN $16 THEN $17 ELSE spec END,"
+                 " made = CASE WHEN $18 THEN $19 ELSE made END,"
+                 " secure_boot = CASE WHEN $20 THEN $21 ELSE secure_boot END,"
+                 " vtpm = CASE WHEN $22 THEN $23 ELSE vtpm END,"
+                 " monitoring = CASE WHEN $24 THEN $25 ELSE monitoring END,"
+                 " status = CASE WHEN $26 THEN $27 ELSE status END,"
+                 " reasons = CASE WHEN $28 THEN $29 ELSE reasons END"
+                 " WHERE resource_key = $30");
+    q_int(&q, now);
+    q_text(&q, etag_new(w->arena));
+    q_text(&q, job_id);
+    q_set_text(&q, v->set & VM_SET_VM_ID, v->vm_id);
+    q_set_text(&q, v->set & VM_SET_VM_ID, key_of(w->arena, v->vm_id));
+    q_set_text(&q, v->set & VM_SET_PLACE, v->name);
+    q_set_text(&q, v->set & VM_SET_PLACE, v->location);
+    q_set_text(&q, v->set & VM_SET_PLACE, v->origin);
+    q_set_text(&q, v->set & VM_SET_STATE, v->state);
+    q_set_text(&q, v->set & VM_SET_SPEC, v->spec);
+    q_set_text(&q, v->set & VM_SET_MADE, v->made);
+    q_set_int(&q, v->set & VM_SET_EXPECT, v->secure_boot);
+    q_set_int(&q, v->set & VM_SET_EXPECT, v->vtpm);
+    q_set_int(&q, v->set & VM_SET_EXPECT, v->monitoring);
+    q_set_text(&q, v->set & VM_SET_STATUS, vm_status_text(v->status));
+    q_set_text(&q, v->set & VM_SET_STATUS, v->reasons);
+    q_text(&q, key);
+    return q_run(&q, e);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? !strcmp(a, b) : a == b;
+}
+
+enum err vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
+                  struct err_info *e)
+{
+    const char *key = key_of(w->arena, v->resource_id);
+    const char *vm_key = key_of(w->arena, v->vm_id);
+    if (v->set & VM_DELETE)
+        return delete_row(w, key, e);
+    struct vm_row row = {0};
+    enum err err = find_row(w, key, &row, e);
+    if (err || (!row.there && (v->set & VM_ONLY_IF_THERE)))
+        return err;
+    if (!row.there && (err = insert_row(w, key, v, now, e)))
+        return err;
+    if ((v->set & VM_SET_VM_ID) && !same_text(row.vm_key, vm_key) &&
+        (err = change_vm_id(w, key, vm_key, e)))
+        return err;
+    return update_row(w, key, v, now, job_id, e);
+}
+
+static enum err run_put_vm(struct write *w, const void *in_, void *out, struct err_info *e)
+{
+    const struct vm_put *in = in_;
+    struct vm_row row = {0};
+    enum err err = find_row(w, key_of(w->arena, in->vm.resource_id), &row, e);
+    if (err)
+        return err;
+    if (!row.there && (in->vm.set & (VM_DELETE | VM_ONLY_IF_THERE)))
+        return err_set(e, ERR_NOT_FOUND, "no VM %s", in->vm.resource_id);
+    if (in->if_etag && !same_text(in->if_etag, row.etag))
+        return err_set(e, ERR_PRECONDITION_FAILED, "the VM has changed");
+    if ((err = vm_apply(w, &in->vm, in->now, NULL, e)))
+        return err;
+    return audit_add(w, &in->audit, in->now, NULL, e);
+}
+
+void store_put_vm(struct store *s, const struct vm_put *in, void *out, struct store_done *done)
+{
+    static const struct store_verb verb = {"put_vm", run_put_vm};
+    writer_queue(s, &verb, in, out, done);
+}
+
+/* ---- reading ---- */
+
+void vm_read_row(struct query *q, struct arena *a, struct vm *vm)
+{
+    vm->resource_id = q_get_text(q, a);
+    vm->vm_id = q_get_text(q, a);
+    vm->name = q_get_text(q, a);
+    vm->location = q_get_text(q, a);
+    vm->state = q_get_text(q, a);
+    vm->origin = q_get_text(q, a);
+    vm->job_id = q_get_text(q, a);
+    vm->spec = q_get_text(q, a);
+    vm->made = q_get_text(q, a);
+    vm->secure_boot = q_get_int(q);
+    vm->vtpm = q_get_int(q);
+    vm->monitoring = q_get_int(q);
+    vm->created_at = q_get_int(q);
+    vm->updated_at = q_get_int(q);
+    if (!vm_status_parse(q_get_text(q, a), &vm->status))
+        vm->status = VM_UNKNOWN;
+    vm->reasons = q_get_text(q, a);
+    vm->claims = q_get_text(q, a);
+    vm->last_report_id = q_get_text(q, a);
+    vm->last_verdict = q_get_text(q, a);
+    vm->last_report_at = q_get_int(q);
+    vm->ak_spki = q_get_text(q, a);
+    vm->ak_name = q_get_text(q, a);
+    vm->enrolled_at = q_get_int(q);
+    vm->reset_count = q_get_int(q);
+    vm->restart_count = q_get_int(q);
+    vm->clock_ms = q_get_int(q);
+    vm->etag = q_get_text(q, a);
+}
+
+static const char *const by_column[] = {
+    [VM_BY_RESOURCE] = "SELECT " VM_COLUMNS " FROM vm WHERE resource_key = $1",
+    [VM_BY_ID] = "SELECT " VM_COLUMNS " FROM vm WHERE vm_key = $1",
+    [VM_BY_AK] = "SELECT " VM_COLUMNS " FROM vm WHERE ak_spki = $1",
+};
+
+enum err vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value, struct vm *out,
+                 struct err_info *e)
+{
+    AUTO(query) struct query q = conn_query(c, by_column[by]);
+    q_text(&q, key_of(a, value));
+    bool there = q_step(&q);
+    if (there)
+        vm_read_row(&q, a, out);
+    enum err err = q_end(&q, e);
+    if (!err && !there)
+        return err_set(e, ERR_NOT_FOUND, "no such VM");
+    return err;
+}
+
+enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out,
+                      struct err_info *e)
+{
+    AUTO(reader) struct reader r = reader_take(s);
+    return vm_read(r.conn, a, VM_BY_RESOURCE, resource_id, out, e);
+}
+
+enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,
+                            struct err_info *e)
+{
+    AUTO(reader) struct reader r = reader_take(s);
+    return vm_read(r.conn, a, VM_BY_ID, vm_id, out, e);
+}
+
+enum err store_get_vm_by_ak(struct store *s, struct arena *a, const char *ak_spki, struct vm *out,
+                            struct err_info *e)
+{
+    AUTO(reader) struct reader r = reader_take(s);
+    return vm_read(r.conn, a, VM_BY_AK, ak_spki, out, e);
+}

@@ -1,0 +1,392 @@
+#include "core/fault.h"
+#include "db/sqlite.h"
+
+#define BATCH_MAX          256
+#define CHECKPOINT_PAGES   1000  /* PASSIVE whenever the WAL grew by so many */
+#define RESTART_PAGES      16384 /* 64 MiB: readers kept the WAL from starting over; wait for them */
+#define IDLE_MS            1000  /* without a write: TRUNCATE */
+#define PROBE_MS           500   /* after a full disk: try again */
+#define CHECKPOINT_WAIT_MS 20    /* for readers: writes wait meanwhile */
+#define FRAME_BYTES        4120  /* page and frame header, SQLite file format 4.1 */
+
+static int64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void raise_max(atomic_int_least64_t *max, int64_t v)
+{
+    if (v > atomic_load(max)) /* the writer is the only one that writes it */
+        atomic_store(max, v);
+}
+
+/* ---- completions ---- */
+
+static void finish(struct store_done *d)
+{
+    d->fn(d); /* may free d */
+}
+
+static void finish_all(struct store *s, struct store_done *batch)
+{
+    while (batch) {
+        struct store_done *d = batch;
+        batch = d->next;
+        atomic_fetch_sub(&s->queued, 1);
+        finish(d);
+    }
+}
+
+static void fail_all(struct store_done *batch, enum err code, const char *why)
+{
+    for (struct store_done *d = batch; d; d = d->next)
+        d->err = err_set(&d->info, code, "%s", why);
+}
+
+static struct changed *oldest_first(struct changed *c)
+{
+    struct changed *reversed = NULL;
+    while (c) {
+        struct changed *next = c->next;
+        c->next = reversed;
+        reversed = c;
+        c = next;
+    }
+    return reversed;
+}
+
+static void tell_watcher(struct store *s, struct changed *newest)
+{
+    const struct changed *c = oldest_first(newest);
+    pthread_mutex_lock(&s->watch_lock);
+    for (; c && s->watch; c = c->next)
+        s->watch(s->watch_ctx, c->job_id, c->state, c->due_at);
+    pthread_mutex_unlock(&s->watch_lock);
+}
+
+void write_changed(struct write *w, const char *job_id, enum job_state state, int64_t due_at)
+{
+    struct changed *c = ARENA_NEW(w->arena, struct changed);
+    *c = (struct changed){w->changed, arena_strdup(w->arena, job_id), state, due_at};
+    w->changed = c;
+}
+
+/* ---- one batch ---- */
+
+/* After such a failure the transaction is gone, or nothing more can be trusted in it. */
+static bool batch_broken(const struct conn *c)
+{
+    return conn_rc_fatal(c->rc) || (c->rc & 0xff) == SQLITE_FULL || sqlite3_get_autocommit(c->db);
+}
+
+/* Runs one write under its savepoint. False: the whole batch is lost. */
+static bool run_one(struct write *w, struct store_done *d)
+{
+    struct conn *c = w->conn;
+    struct changed *before = w->changed;
+    c->rc = SQLITE_OK;
+    d->err = conn_run(c, "SAVEPOINT one", &d->info);
+    if (!d->err)
+        d->err = d->verb->run(w, d->in, d->out, &d->info);
+    if (batch_broken(c))
+        return false;
+    if (d->err) {
+        w->changed = before;
+        c->rc = SQLITE_OK;
+        conn_run(c, "ROLLBACK TO one", NULL);
+    }
+    conn_run(c, "RELEASE one", NULL);
+    return !batch_broken(c);
+}
+
+static bool run_all(struct write *w, struct store_done *batch)
+{
+    for (struct store_done *d = batch; d; d = d->next)
+        if (!run_one(w, d))
+            return false;
+    return true;
+}
+
+static enum err commit(struct conn *c)
+{
+    c->rc = SQLITE_OK;
+    if (FAULT_POINT("store.commit.before")) {
+        c->rc = SQLITE_IOERR_FSYNC;
+        return ERR_UNAVAILABLE;
+    }
+    enum err err = conn_run(c, "COMMIT", NULL);
+    if (!err && FAULT_POINT("store.commit.after")) {
+        c->rc = SQLITE_IOERR_FSYNC;
+        return ERR_UNAVAILABLE;
+    }
+    return err;
+}
+
+/*
+ * A full disk rolls back and is tried again. After an I/O error it is not known what reached the
+ * disk, and the kernel reports a failed write-back only once (fsync(2)): no second attempt can be
+ * believed, so nothing is written until the process has started again and recovered from the WAL.
+ */
+static void note_failure(struct store *s)
+{
+    int rc = s->conn->rc;
+    atomic_fetch_add(&s->commit_failures, 1);
+    if (!sqlite3_get_autocommit(s->conn->db))
+        sqlite3_exec(s->conn->db, "ROLLBACK", NULL, NULL, NULL);
+    if (conn_rc_fatal(rc))
+        atomic_store(&s->state, STORE_FAILED);
+    else if ((rc & 0xff) == SQLITE_FULL)
+        atomic_store(&s->state, STORE_FULL);
+}
+
+static const char *failure_text(const struct store *s)
+{
+    switch ((enum store_state)atomic_load(&s->state)) {
+    case STORE_FULL:
+        return "the store has no space left";
+    case STORE_FAILED:
+        return "the store had an I/O error";
+    case STORE_GOOD:
+        break;
+    }
+    return "the store could not commit";
+}
+
+static bool execute(struct store *s, struct write *w, struct store_done *batch)
+{
+    s->conn->rc = SQLITE_OK;
+    if (FAULT_POINT("store.batch.begin"))
+        s->conn->rc = SQLITE_IOERR;
+    if (s->conn->rc || conn_run(s->conn, "BEGIN IMMEDIATE", NULL))
+        return false;
+    return run_all(w, batch) && !commit(s->conn);
+}
+
+static void run_batch(struct store *s, struct store_done *batch, int64_t n)
+{
+    if (atomic_load(&s->state) == STORE_FAILED) {
+        fail_all(batch, ERR_UNAVAILABLE, failure_text(s));
+        finish_all(s, batch);
+        return;
+    }
+    struct write w = {.store = s, .conn = s->conn, .arena = s->scratch};
+    int64_t start = now_us();
+    if (execute(s, &w, batch)) {
+        int64_t took = now_us() - start;
+        atomic_store(&s->state, STORE_GOOD);
+        atomic_fetch_add(&s->commits, 1);
+        atomic_fetch_add(&s->writes, n);
+        atomic_fetch_add(&s->commit_us_total, took);
+        raise_max(&s->commit_us_max, took);
+        raise_max(&s->batch_max, n);
+        tell_watcher(s, w.changed);
+    } else {
+        note_failure(s);
+        fail_all(batch, ERR_UNAVAILABLE, failure_text(s));
+    }
+    finish_all(s, batch);
+    (void)FAULT_POINT("store.complete.after");
+    arena_reset(s->scratch);
+}
+
+/* ---- checkpoints ---- */
+
+static int on_wal(void *ctx, sqlite3 *db, const char *name, int pages)
+{
+    struct store *s = ctx;
+    if (pages < s->wal_pages)
+        s->wal_tried = 0; /* it started over */
+    s->wal_pages = pages;
+    atomic_store(&s->wal_bytes, (int64_t)pages * FRAME_BYTES);
+    return SQLITE_OK;
+}
+
+static void checkpoint(struct store *s, int mode)
+{
+    int rc = FAULT_POINT("store.checkpoint.before") ? SQLITE_IOERR : SQLITE_OK;
+    int pages = 0;
+    sqlite3_busy_timeout(s->conn->db, CHECKPOINT_WAIT_MS);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_wal_checkpoint_v2(s->conn->db, NULL, mode, &pages, NULL);
+    sqlite3_busy_timeout(s->conn->db, 1000);
+    (void)FAULT_POINT("store.checkpoint.after");
+    if (conn_rc_fatal(rc))
+        atomic_store(&s->state, STORE_FAILED);
+    if (rc != SQLITE_OK)
+        return;
+    atomic_fetch_add(&s->checkpoints, 1);
+    if (mode == SQLITE_CHECKPOINT_TRUNCATE) {
+        s->wal_pages = 0;
+        atomic_store(&s->wal_bytes, 0);
+    }
+}
+
+static void checkpoint_if_grown(struct store *s)
+{
+    if (s->wal_pages - s->wal_tried < CHECKPOINT_PAGES || atomic_load(&s->state) == STORE_FAILED)
+        return;
+    s->wal_tried = s->wal_pages;
+    checkpoint(s, s->wal_pages < RESTART_PAGES ? SQLITE_CHECKPOINT_PASSIVE
+                                               : SQLITE_CHECKPOINT_RESTART);
+}
+
+/* ---- the thread ---- */
+
+/* True where the writer has something to do without being asked, and after how long. */
+static bool idle_work(const struct store *s, int64_t *wait_ms)
+{
+    enum store_state state = (enum store_state)atomic_load(&s->state);
+    *wait_ms = state == STORE_FULL ? PROBE_MS : IDLE_MS;
+    return state == STORE_FULL || (state == STORE_GOOD && s->wal_pages > 0);
+}
+
+/* Called with queue_lock held. False: nothing came in time. */
+static bool wait_for_work(struct store *s)
+{
+    int64_t ms = 0;
+    bool timed = idle_work(s, &ms);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    int rc = 0;
+    while (!s->head && !s->closing && !rc)
+        rc = timed ? pthread_cond_timedwait(&s->queue_filled, &s->queue_lock, &until)
+                   : pthread_cond_wait(&s->queue_filled, &s->queue_lock);
+    return s->head || s->closing;
+}
+
+/* Called with queue_lock held. */
+static struct store_done *take_batch(struct store *s, int64_t *n)
+{
+    struct store_done *first = s->head;
+    struct store_done **end = &s->head;
+    for (*n = 0; *end && *n < BATCH_MAX; ++*n)
+        end = &(*end)->next;
+    s->head = *end;
+    *end = NULL;
+    if (!s->head)
+        s->tail = &s->head;
+    return first;
+}
+
+static enum err run_probe(struct write *w, const void *in, void *out, struct err_info *e)
+{
+    return conn_run(w->conn, "UPDATE meta SET value = value WHERE name = 'probe'", e);
+}
+
+static void ignore(struct store_done *d)
+{
+}
+
+static void idle(struct store *s)
+{
+    if (atomic_load(&s->state) == STORE_FULL) {
+        static const struct store_verb probe = {"probe", run_probe};
+        struct store_done d = {.fn = ignore, .verb = &probe};
+        atomic_fetch_add(&s->queued, 1);
+        run_batch(s, &d, 1);
+        return;
+    }
+    checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE);
+}
+
+static void *writer_main(void *arg)
+{
+    struct store *s = arg;
+    for (;;) {
+        pthread_mutex_lock(&s->queue_lock);
+        bool work = wait_for_work(s);
+        int64_t n = 0;
+        struct store_done *batch = take_batch(s, &n);
+        bool end = s->closing && !batch;
+        pthread_mutex_unlock(&s->queue_lock);
+        if (end)
+            break;
+        if (!work) {
+            idle(s);
+            continue;
+        }
+        run_batch(s, batch, n);
+        checkpoint_if_grown(s);
+    }
+    if (atomic_load(&s->state) == STORE_GOOD)
+        checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE);
+    return NULL;
+}
+
+void writer_queue(struct store *s, const struct store_verb *verb, const void *in, void *out,
+                  struct store_done *done)
+{
+    done->err = OK;
+    done->next = NULL;
+    done->verb = verb;
+    done->in = in;
+    done->out = out;
+    atomic_fetch_add(&s->queued, 1);
+    pthread_mutex_lock(&s->queue_lock);
+    bool was_empty = !s->head;
+    *s->tail = done;
+    s->tail = &done->next;
+    pthread_mutex_unlock(&s->queue_lock);
+    if (was_empty)
+        pthread_cond_signal(&s->queue_filled);
+}
+
+enum err writer_start(struct store *s, struct err_info *e)
+{
+    sqlite3_wal_hook(s->conn->db, on_wal, s);
+    s->wal_pages = 1; /* what a former process left is checkpointed when idle */
+    if (pthread_create(&s->thread, NULL, writer_main, s))
+        return err_set(e, ERR_UNAVAILABLE, "no thread for the store");
+    pthread_setname_np(s->thread, "store");
+    return OK;
+}
+
+void writer_stop(struct store *s)
+{
+    pthread_mutex_lock(&s->queue_lock);
+    s->closing = true;
+    pthread_mutex_unlock(&s->queue_lock);
+    pthread_cond_signal(&s->queue_filled);
+    pthread_join(s->thread, NULL);
+}
+
+/* ---- waiting for one write ---- */
+
+static void waiter_done(struct store_done *d)
+{
+    struct store_waiter *w = CONTAINER_OF(d, struct store_waiter, done);
+    pthread_mutex_lock(&w->lock);
+    w->finished = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
+}
+
+struct store_done *store_waiter_init(struct store_waiter *w)
+{
+    memset(w, 0, sizeof *w);
+    w->done.fn = waiter_done;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->cond, NULL);
+    return &w->done;
+}
+
+enum err store_wait(struct store_waiter *w, struct err_info *e)
+{
+    pthread_mutex_lock(&w->lock);
+    while (!w->finished)
+        pthread_cond_wait(&w->cond, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    pthread_mutex_destroy(&w->lock);
+    pthread_cond_destroy(&w->cond);
+    if (w->done.err && e)
+        *e = w->done.info;
+    return w->done.err;
+}
