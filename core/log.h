@@ -21,7 +21,13 @@ struct log_field {
     int64_t number;
 };
 
-#define LOG_S(k, v) ((struct log_field){.key = (k), .text = (v) ? (v) : ""})
+/* An absent text is written as "". */
+static inline const char *log_text(const char *s)
+{
+    return s ? s : "";
+}
+
+#define LOG_S(k, v) ((struct log_field){.key = (k), .text = log_text(v)})
 #define LOG_I(k, v) ((struct log_field){.key = (k), .number = (v)})
 
 void log_level_set(enum log_level least);
