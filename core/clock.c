@@ -224,8 +224,7 @@ bool duration_parse(const char *s, int64_t *ms)
         int64_t n;
         if (!duration_part(&s, &unit, &n))
             return false;
-        while (next < ARRAY_LEN(units) &&
-               (units[next].unit != unit || units[next].time != time))
+        while (next < ARRAY_LEN(units) && (units[next].unit != unit || units[next].time != time))
             next++;
         if (next == ARRAY_LEN(units))
             return false;

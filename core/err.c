@@ -7,11 +7,10 @@ static const struct err_row {
     enum retry_class retry;
     const char *code;
     const char *title;
-} rows[ERR_COUNT] = {
-    [OK] = {200, RETRY_NEVER, "ok", "OK"},
+} rows[ERR_COUNT] = {[OK] = {200, RETRY_NEVER, "ok", "OK"},
 #define X(name, http_, code_, retry_, title_)                                                      \
     [ERR_##name] = {.http = http_, .retry = RETRY_##retry_, .code = code_, .title = title_},
-    ERR_LIST(X)
+                     ERR_LIST(X)
 #undef X
 };
 
