@@ -7,10 +7,14 @@
  * Without TLGATE_FAULTS the macro is the constant 0 and nothing of this is in the binary. With it,
  * the environment rules, read once:
  *
- *     TLGATE_FAULT="name:n:action[:ms],..."   act at the n-th pass (1 is the first; 0: at every
- * pass) kill    SIGKILL to the own process eio     the macro yields EIO delay   sleep ms (default
- * 200) stop    SIGSTOP to the own process TLGATE_FAULT_COUNT=FILE   one line "name passes" for each
- * point, kept up to date
+ *     TLGATE_FAULT="name:n:action[:ms],..."
+ *         act at the n-th pass (1 is the first; 0: at every pass):
+ *         kill     SIGKILL to the own process
+ *         eio      the macro yields EIO
+ *         delay    sleep ms (default 200)
+ *         stop     SIGSTOP to the own process
+ *     TLGATE_FAULT_COUNT=FILE
+ *         one line "name passes" for each point, kept up to date
  *
  * A malformed variable or an unknown name ends the process: a test must not pass because of a typo.
  * Any thread may pass a point.
