@@ -55,6 +55,7 @@ static void scrub(char *s)
             *s = '?';
 }
 
+PRINTF(3, 0)
 static void format(char *out, size_t size, const char *fmt, va_list ap)
 {
     vsnprintf(out, size, fmt, ap);
