@@ -10,54 +10,53 @@ static const struct known {
     const char *code; /* ARM's error.code; NULL: any */
     const char *text; /* part of the message; NULL: any */
     enum err err;
+    const char *reason; /* code of the job's error */
     const char *detail;
     const char *remedy;
 } known[] = {
     {NULL, "TrustedLaunch setting is not supported for the provided image", ERR_UPSTREAM_REJECTED,
-     "image_not_trusted_launch: the image does not support Trusted Launch",
+     "image_not_trusted_launch", "the image does not support Trusted Launch",
      "Choose a generation 2 image whose SecurityType feature names TrustedLaunch, or ask for "
      "securityType Standard."},
     {NULL, "with 'TrustedLaunch' security type. For more information", ERR_UPSTREAM_REJECTED,
-     "size_not_trusted_launch: the VM size does not support Trusted Launch",
+     "size_not_trusted_launch", "the VM size does not support Trusted Launch",
      "Choose a size with generation 2 support and without TrustedLaunchDisabled."},
     {NULL, "only supports creation of VMs and VM Scale Sets with 'TrustedLaunch'",
-     ERR_UPSTREAM_REJECTED,
-     "image_requires_trusted_launch: the image makes Trusted Launch VMs only",
-     "Remove securityType Standard."},
+     ERR_UPSTREAM_REJECTED, "image_requires_trusted_launch",
+     "the image makes Trusted Launch VMs only", "Remove securityType Standard."},
     {NULL, "Creation of managed images are not supported for virtual machine with TrustedLaunch",
-     ERR_UPSTREAM_REJECTED,
-     "managed_image_not_supported: a Trusted Launch VM cannot become a managed image",
-     "Capture it into a compute gallery."},
+     ERR_UPSTREAM_REJECTED, "managed_image_not_supported",
+     "a Trusted Launch VM cannot become a managed image", "Capture it into a compute gallery."},
     {NULL, "The security type 'TrustedLaunchSupported' is not supported for the source id",
-     ERR_UPSTREAM_REJECTED,
-     "source_not_supported: this source cannot become a TrustedLaunchSupported image",
+     ERR_UPSTREAM_REJECTED, "source_not_supported",
+     "this source cannot become a TrustedLaunchSupported image",
      "Use a VHD, a managed image or a gallery version as the source, or the type TrustedLaunch."},
     {"ArtifactNotFound", "type 'GuestAttestation' could not be found", ERR_UPSTREAM_REJECTED,
-     "extension_not_available: the GuestAttestation extension does not exist in this region",
+     "extension_not_available", "the GuestAttestation extension does not exist in this region",
      "Set trustedLaunch.integrityMonitoring to false; the gateway's own attestation still works."},
     {"InvalidParameter", "securityProfile.securityType", ERR_UPSTREAM_REJECTED,
-     "standard_not_registered: the subscription may not opt out of Trusted Launch",
+     "standard_not_registered", "the subscription may not opt out of Trusted Launch",
      "Register the feature Microsoft.Compute/UseStandardSecurityType."},
-    {"RequestDisallowedByPolicy", NULL, ERR_UPSTREAM_REJECTED,
-     "denied_by_policy: an Azure Policy of the subscription denies this",
+    {"RequestDisallowedByPolicy", NULL, ERR_UPSTREAM_REJECTED, "denied_by_policy",
+     "an Azure Policy of the subscription denies this",
      "Change the request to what the policy allows, or ask its owner for an exemption."},
-    {"QuotaExceeded", NULL, ERR_UPSTREAM_REJECTED,
-     "quota_exceeded: the subscription's quota is used up",
+    {"QuotaExceeded", NULL, ERR_UPSTREAM_REJECTED, "quota_exceeded",
+     "the subscription's quota is used up",
      "Ask for more quota, or choose another size or region."},
-    {"OperationNotAllowed", "quota", ERR_UPSTREAM_REJECTED,
-     "quota_exceeded: the subscription's quota is used up",
+    {"OperationNotAllowed", "quota", ERR_UPSTREAM_REJECTED, "quota_exceeded",
+     "the subscription's quota is used up",
      "Ask for more quota, or choose another size or region."},
-    {"SkuNotAvailable", NULL, ERR_UPSTREAM, "no_capacity: the size is not available there now",
+    {"SkuNotAvailable", NULL, ERR_UPSTREAM, "no_capacity", "the size is not available there now",
      "Try later, or choose another size, zone or region."},
-    {"AllocationFailed", NULL, ERR_UPSTREAM, "no_capacity: Azure has no room for the VM there now",
+    {"AllocationFailed", NULL, ERR_UPSTREAM, "no_capacity",
+     "Azure has no room for the VM there now",
      "Try later, or choose another size, zone or region."},
-    {"ResourceGroupNotFound", NULL, ERR_UPSTREAM_REJECTED,
-     "resource_group_not_found: the resource group does not exist",
-     "Create it, or set createResourceGroup."},
-    {"MissingSubscriptionRegistration", NULL, ERR_UPSTREAM_REJECTED,
-     "provider_not_registered: the subscription does not use this resource provider",
+    {"ResourceGroupNotFound", NULL, ERR_UPSTREAM_REJECTED, "resource_group_not_found",
+     "the resource group does not exist", "Create it, or set createResourceGroup."},
+    {"MissingSubscriptionRegistration", NULL, ERR_UPSTREAM_REJECTED, "provider_not_registered",
+     "the subscription does not use this resource provider",
      "Register Microsoft.Compute and Microsoft.Network in the subscription."},
-    {"ScopeLocked", NULL, ERR_UPSTREAM_REJECTED, "locked: a lock forbids this",
+    {"ScopeLocked", NULL, ERR_UPSTREAM_REJECTED, "locked", "a lock forbids this",
      "Remove the lock, or ask its owner."},
 };
 
@@ -67,7 +66,7 @@ static bool matches(const struct known *k, const struct arm_outcome *o)
            (!k->text || strcasestr(o->message, k->text));
 }
 
-enum err arm_error_read(const struct arm_outcome *o, struct err_info *e)
+enum err arm_error_read(const struct arm_outcome *o, struct err_info *e, const char **reason)
 {
     struct err_info as_is = {0};
     enum err err = arm_outcome_err(o, &as_is);
@@ -77,6 +76,7 @@ enum err arm_error_read(const struct arm_outcome *o, struct err_info *e)
             continue;
         err = err_set(e, known[i].err, "%s (%s)", known[i].detail, o->message);
         err_remedy(e, "%s", known[i].remedy);
+        *reason = known[i].reason;
         memcpy(e->upstream_code, as_is.upstream_code, sizeof e->upstream_code);
         memcpy(e->upstream_request_id, as_is.upstream_request_id, sizeof e->upstream_request_id);
         e->retry_after = as_is.retry_after;

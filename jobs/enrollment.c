@@ -74,3 +74,12 @@ void enrollment_hash(const char *token, uint8_t out[ENROLLMENT_HASH_SIZE])
 {
     SHA256((const unsigned char *)token, strlen(token), out);
 }
+
+const char *enrollment_text(struct arena *a, const char *token)
+{
+    uint8_t hash[ENROLLMENT_HASH_SIZE];
+    char *text = arena_alloc(a, 2 * sizeof hash + 1);
+    enrollment_hash(token, hash);
+    hex_encode(BYTES_OF(hash), text);
+    return text;
+}

@@ -15,6 +15,7 @@
 
 #define ENROLLMENT_TOKEN_SIZE BASE64URL_SIZE(1 + 4 + 16 + KEYRING_MAC_SIZE)
 #define ENROLLMENT_HASH_SIZE  32
+#define ENROLLMENT_MS         (24 * 60 * 60 * 1000) /* how long one is good */
 
 /* Where keys were rotated between two calls for one job, the second passes the first one's key id.
  */
@@ -25,5 +26,7 @@ enum err enrollment_token(const struct keyring *k, uint32_t key_id, const char *
 enum err enrollment_check(const struct keyring *k, const char *token, const char *resource_id,
                           struct err_info *e) MUST_CHECK;
 void enrollment_hash(const char *token, uint8_t out[ENROLLMENT_HASH_SIZE]);
+/* The hash in hex, as the store keeps it. */
+const char *enrollment_text(struct arena *a, const char *token);
 
 #endif

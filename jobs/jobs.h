@@ -20,7 +20,6 @@
 #include "core/err.h"
 #include "db/store.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,23 +29,8 @@ struct vm_spec; /* openapi/schemas.h */
 
 struct jobs;
 
-/*
- * The store is opened before the jobs start, and tells of changes from its first commit on. Give
- * store_options jobs_changed and the address of a hook that outlives both.
- */
-struct jobs_hook {
-    pthread_mutex_t lock;
-    struct jobs *jobs;
-};
-#define JOBS_HOOK_INIT                                                                             \
-    {                                                                                              \
-        .lock = PTHREAD_MUTEX_INITIALIZER                                                          \
-    }
-void jobs_changed(void *hook, const char *job_id, enum job_state state, int64_t due_at);
-
 struct jobs_config {
     struct store *store;
-    struct jobs_hook *hook; /* the one that the store was opened with */
     struct arm *arm;
     const struct keyring *keyring;
     const struct clock *clock;
@@ -58,7 +42,7 @@ struct jobs_config {
     unsigned per_subscription_max; /* of those for one subscription; 0: 32 */
 };
 
-/* Starts the engine thread; leases of a former process are void from here on. The config's parts
+/* Starts the engine thread and becomes the store's watcher; leases of a former process are void from here on. The config's parts
  * must outlive the jobs; strings are copied. */
 enum err jobs_start(const struct jobs_config *config, struct jobs **out,
                     struct err_info *e) MUST_CHECK;

@@ -135,7 +135,7 @@ static void next_fail(struct reading *r)
 {
     r->next->kind = NEXT_FAIL;
     if (r->next->error.code == OK)
-        arm_error_read(&r->outcome, &r->next->error);
+        arm_error_read(&r->outcome, &r->next->error, &r->next->reason);
     if (r->next->error.code == OK)
         err_set(&r->next->error, ERR_UPSTREAM, "Azure's answer makes no sense here (status %d)",
                 r->outcome.status);
@@ -157,7 +157,7 @@ static int64_t backoff(const struct work *w, struct step_vars *v)
 
 static void next_retry(struct reading *r, int64_t failures_max)
 {
-    arm_error_read(&r->outcome, &r->next->error);
+    arm_error_read(&r->outcome, &r->next->error, &r->next->reason);
     if (++r->v->failures > failures_max) {
         next_fail(r);
         return;
@@ -168,7 +168,7 @@ static void next_retry(struct reading *r, int64_t failures_max)
 
 static void next_capacity(struct reading *r)
 {
-    arm_error_read(&r->outcome, &r->next->error);
+    arm_error_read(&r->outcome, &r->next->error, &r->next->reason);
     if (++r->v->capacity >= CAPACITY_MAX) {
         next_fail(r);
         return;

@@ -224,7 +224,7 @@ static void write_os(struct jw *w, const struct vm_plan *p, const struct vm_secr
     jw_open(w, '{');
     jw_key_str(w, "computerName", p->name);
     jw_key_str(w, "adminUsername", p->admin);
-    if (p->has_password)
+    if (s->password)
         jw_key_str(w, "adminPassword", s->password);
     if (!p->windows) {
         write_linux(w, p);

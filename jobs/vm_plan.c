@@ -1,6 +1,7 @@
 #include "jobs/vm_plan.h"
 
 #include "core/clock.h"
+#include "jobs/workflow.h"
 #include "openapi/schemas.h"
 
 #include <string.h>
@@ -72,7 +73,8 @@ static void plan_security(struct vm_plan *p, const struct vm_spec *s)
     p->secure_boot = p->trusted && s->trusted_launch->secure_boot;
     p->vtpm = p->trusted && s->trusted_launch->vtpm;
     /* The extension works only with both; without them monitoring has nothing to stand on. */
-    p->monitoring = p->secure_boot && p->vtpm && s->trusted_launch->integrity_monitoring;
+    p->attested = p->vtpm && s->trusted_launch->integrity_monitoring;
+    p->monitoring = p->attested && p->secure_boot;
 }
 
 struct vm_plan *vm_plan_of(struct arena *a, const struct jobs_vm_ref *vm,
@@ -102,4 +104,44 @@ struct vm_plan *vm_plan_of(struct arena *a, const struct jobs_vm_ref *vm,
         p->attestation_timeout_ms = ATTEST_WAIT_MS;
     p->tags = spec->tags;
     return p;
+}
+
+static bool same_tags(const struct str_map *a, const struct str_map *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++) {
+        bool found = false;
+        for (size_t k = 0; k < b->n && !found; k++)
+            found = strcmp(a->items[i].key, b->items[k].key) == 0 &&
+                    strcmp(a->items[i].value, b->items[k].value) == 0;
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+static bool same_ports(const struct vm_plan *a, const struct vm_plan *b)
+{
+    size_t n = a->ports.n;
+    return n == b->ports.n && strcmp(a->source, b->source) == 0 &&
+           (n == 0 || memcmp(a->ports.items, b->ports.items, n * sizeof *a->ports.items) == 0);
+}
+
+int64_t vm_changes(struct arena *a, const struct jobs_vm_ref *vm, const char *was,
+                   const struct vm_spec *spec)
+{
+    const struct vm_spec *old = spec_load(a, was);
+    if (!old)
+        return 0;
+    const struct vm_plan *p = vm_plan_of(a, vm, old);
+    const struct vm_plan *q = vm_plan_of(a, vm, spec);
+    int64_t changes = 0;
+    if (!same_ports(p, q))
+        changes |= CHANGE_PORTS;
+    if (!same_tags(&p->tags, &q->tags))
+        changes |= CHANGE_TAGS;
+    if (q->monitoring && !p->monitoring)
+        changes |= CHANGE_MONITORING;
+    return changes;
 }

@@ -44,7 +44,9 @@ struct vm_plan {
     const char *publisher, *offer, *sku, *version;
 
     bool trusted; /* false: securityType Standard was asked for */
-    bool secure_boot, vtpm, monitoring;
+    bool secure_boot, vtpm;
+    bool monitoring; /* Azure's: the extension is installed */
+    bool attested;   /* ours: reports are expected */
 
     const char *admin;
     struct str_list ssh_keys;
@@ -70,9 +72,17 @@ struct vm_plan {
     const char *disk_name;
 };
 
+/* A spec as it was stored, without its password; NULL where the text is not one. */
+struct vm_spec *spec_load(struct arena *a, const char *text);
+
 /* Where no spec is known (a delete), `spec` is NULL and only names and ids are set. */
 struct vm_plan *vm_plan_of(struct arena *a, const struct jobs_vm_ref *vm,
                            const struct vm_spec *spec);
+
+/* Which parts of a VM that was made from the stored spec `was` must be written again to be as `spec`
+ * says (enum vm_change of workflow.h). */
+int64_t vm_changes(struct arena *a, const struct jobs_vm_ref *vm, const char *was,
+                   const struct vm_spec *spec);
 
 /* What only the job knows; redacted for a dry run. */
 struct vm_secrets {

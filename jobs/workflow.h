@@ -98,6 +98,7 @@ struct step_next {
     const char *wake_key;  /* WAIT of a STEP_AWAIT */
     bool keep;             /* FAIL: nothing is undone */
     bool throttled;        /* WAIT: ARM asked for it */
+    const char *reason;    /* code of the job's error; NULL: that of `error` */
     struct err_info error; /* FAIL; also the cause of a WAIT after a failure (code is not OK) */
 };
 
@@ -151,8 +152,8 @@ void step_read(struct work *w, const struct step_def *d, struct job_step *row, s
 bool step_needs_undo(const struct work *w, const struct step_def *d, const struct job_step *row,
                      const struct step_vars *v);
 
-/* ARM's error in the words of this API: stable code and remedy for what is known to go wrong with
- * Trusted Launch (else as arm_outcome_err). */
-enum err arm_error_read(const struct arm_outcome *o, struct err_info *e);
+/* ARM's error in the words of this API: for what is known to go wrong with Trusted Launch a stable
+ * reason (else NULL stays) and a remedy; everything else as arm_outcome_err. */
+enum err arm_error_read(const struct arm_outcome *o, struct err_info *e, const char **reason);
 
 #endif

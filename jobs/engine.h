@@ -1,0 +1,175 @@
+/*
+ * Inside of the engine, shared by the files of jobs/ only.
+ *
+ * One engine thread owns all runs and queries. Completions of the store and of the ARM client come
+ * on their threads and only push a task. What is marked "lock" is guarded by jobs.lock; everything
+ * else belongs to the engine thread.
+ */
+#ifndef JOBS_ENGINE_H
+#define JOBS_ENGINE_H
+
+#include "arm/arm.h"
+#include "jobs/enrollment.h"
+#include "jobs/jobs.h"
+#include "jobs/workflow.h"
+
+#include <stdatomic.h>
+
+#define LEASE_MS      (5 * 60 * 1000) /* longer than any request may take */
+#define RUNS_BUCKETS  1024
+#define WATCH_BUCKETS 1024
+
+/* Something for the engine thread to do. */
+struct task {
+    void (*fn)(struct task *t);
+    struct task *next;
+    int64_t at; /* delayed: monotonic */
+};
+
+/* One claim's jobs share its arena. */
+struct batch {
+    struct arena *arena;
+    int refs;
+};
+
+struct run;
+typedef void run_fn(struct run *r);
+
+/* A claimed job while the engine works on it. At most one request or commit is under way. */
+struct run {
+    struct jobs *jobs;
+    struct batch *batch;
+    struct arena *arena;
+    struct job job;
+    const struct workflow *flow;
+    struct work work;
+    struct vm_secrets secrets;
+    char token[ENROLLMENT_TOKEN_SIZE];
+
+    struct job_step *row; /* the current step, its def and vars */
+    const struct step_def *def;
+    struct step_vars vars;
+    enum step_verb verb;
+    int rounds; /* requests of this visit */
+
+    struct task task;
+    run_fn *then;
+    struct arm_reply *reply;
+    bool superseded; /* claimed again after its lease was over: its answers count no more */
+
+    /* the commit under way */
+    struct store_done done;
+    struct job_advance advance;
+    struct job_advanced advanced;
+    struct job_step commit_rows[2];
+    struct event_new events[3];
+    struct vm_write vm_writes[2];
+    const char *wipes[1];
+
+    struct run *hash_next; /* lock */
+    int64_t poked; /* lock: due time that others gave the job since its release was queued */
+    struct run *all_next, *all_prev;
+};
+
+struct subscription {
+    char id[64];
+    unsigned runs;
+    struct subscription *next;
+};
+
+struct query;
+
+struct jobs {
+    struct jobs_config config;
+    char *public_url;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+
+    /* lock */
+    struct task *ready;
+    struct task **ready_end;
+    struct run *by_id[RUNS_BUCKETS];
+    int64_t next_due; /* wall ms; INT64_MAX: nothing is due. 0 at the start: look at once */
+    atomic_bool stopping;
+    bool abandoned;   /* the thread is gone; late answers are dropped */
+    int outstanding;  /* ARM requests */
+    int store_writes; /* store completions to come */
+
+    pthread_mutex_t watch_lock;
+    struct jobs_watch *watches[WATCH_BUCKETS];
+    atomic_llong watch_until; /* the earliest until_ms; INT64_MAX: none */
+
+    /* engine thread; n_runs and claim.busy are written with the lock */
+    struct run *runs;
+    unsigned n_runs;
+    struct subscription *subscriptions;
+    struct task *delayed;
+    struct {
+        bool busy;
+        struct batch *batch;
+        struct job_claim in;
+        struct job_claimed out;
+        struct store_done done;
+        struct task task;
+        int64_t again_at; /* monotonic: not sooner */
+    } claim;
+    struct query *queries;
+    struct read_cache *cache;
+
+    atomic_bool ready_flag;
+    atomic_llong steps_done, jobs_succeeded, jobs_failed, jobs_canceled, arm_requests, arm_retries,
+        arm_throttled, in_flight;
+};
+
+/* ---- engine.c ---- */
+
+int64_t engine_now(const struct jobs *j);  /* wall ms */
+int64_t engine_mono(const struct jobs *j); /* monotonic ms */
+/* Any thread. */
+void engine_push(struct jobs *j, struct task *t);
+/* Engine thread: after ms. */
+void engine_delay(struct jobs *j, struct task *t, int64_t ms);
+/* Engine thread: forget a delayed task. */
+void engine_undelay(struct jobs *j, struct task *t);
+/* Any thread: a job is due at that wall time. */
+void engine_due(struct jobs *j, int64_t due_at);
+uint32_t engine_random(void);
+/* Sends for the engine thread; `t` is pushed once *reply is set. Counts the request. */
+struct arm_call {
+    struct jobs *jobs;
+    struct arm_reply **reply;
+    struct task *task;
+};
+void engine_send(struct jobs *j, const struct arm_request *req, struct arm_reply **reply,
+                 struct task *t);
+
+/* ---- run.c ---- */
+
+/* Takes over one reference to the batch. */
+void run_start(struct jobs *j, struct batch *b, const struct job *job);
+void batch_release(struct batch *b);
+unsigned run_bucket(const char *job_id);
+/* Lock held: the run of that job, or NULL. */
+struct run *run_find(const struct jobs *j, const char *job_id);
+/* After the thread has ended. */
+void runs_free(struct jobs *j);
+
+/* ---- submit.c ---- */
+
+/* Submissions and the engine make the same row of a new VM. */
+void spec_vm_write(struct arena *a, const struct vm_plan *p, const char *spec,
+                   struct vm_write *out);
+
+/* ---- watch.c ---- */
+
+void watch_changed(struct jobs *j, const char *job_id, bool ended);
+/* Fires what is over at `mono`; returns the next time, INT64_MAX: none. */
+int64_t watch_expire(struct jobs *j, int64_t mono);
+
+/* ---- query.c ---- */
+
+void query_start(struct jobs *j);
+void query_stop(struct jobs *j); /* completes all with ERR_UNAVAILABLE */
+
+#endif
