@@ -181,8 +181,8 @@ enum err vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *val
 void vm_read_row(struct query *q, struct arena *a, struct vm *vm);
 const char *etag_new(struct arena *a);
 /* sqlite_jobs.c: the jobs that wait for this key become due */
-enum err jobs_wake_key(struct write *w, const char *key, int64_t now, int64_t *woken,
-                       struct err_info *e) MUST_CHECK;
+enum err jobs_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
+                           struct err_info *e) MUST_CHECK;
 /* Raises the job's last_event and writes the event with that id. */
 enum err event_add(struct write *w, const char *job_id, const struct event_new *ev, int64_t now,
                    struct err_info *e) MUST_CHECK;

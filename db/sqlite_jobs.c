@@ -381,8 +381,8 @@ void store_retry_job(struct store *s, const struct job_request *in, void *out,
 
 /* ---- wake-ups ---- */
 
-enum err jobs_wake_key(struct write *w, const char *key, int64_t now, int64_t *woken,
-                       struct err_info *e)
+enum err jobs_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
+                           struct err_info *e)
 {
     AUTO(query)
     struct query q =
