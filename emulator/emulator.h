@@ -28,12 +28,13 @@
 #define EMULATOR_SUBSCRIPTION "00000000-0000-0000-0000-000000000001"
 
 struct emulator_options {
-    const char *listen;      /* "127.0.0.1:PORT"; loopback only; port 0 takes a free one */
-    const char *imds_listen; /* the same, for IMDS */
-    const char *state_dir;   /* made where it does not exist */
+    const char *listen;               /* "127.0.0.1:PORT"; loopback only; port 0 takes a free one */
+    const char *imds_listen;          /* the same, for IMDS */
+    const char *state_dir;            /* made where it does not exist */
     const char *const *subscriptions; /* beside EMULATOR_SUBSCRIPTION, which always exists */
     size_t n_subscriptions;
-    double time_scale; /* factor on every wait: 0.1 makes operations ten times as fast; 0: as stored */
+    double
+        time_scale; /* factor on every wait: 0.1 makes operations ten times as fast; 0: as stored */
     const struct clock *clock; /* NULL: the system's */
 };
 
