@@ -5,12 +5,9 @@
 #include "core/keyring.h"
 #include "jobs/enrollment.h"
 
-#define TOKEN_LIFE_MS ((int64_t)24 * 3600 * 1000)
-
 struct making {
     struct enrollment_put put;
     char token[ENROLLMENT_TOKEN_SIZE];
-    char hash[2 * ENROLLMENT_HASH_SIZE + 1];
 };
 
 static int token_made(struct call *c)
@@ -35,17 +32,14 @@ int create_enrollment_token(struct call *c)
     if (target_read_vm(c, &vm))
         return call_fail(c);
     char id[UUID_SIZE];
-    uint8_t hash[ENROLLMENT_HASH_SIZE];
     uuid_v4(id);
     if (enrollment_token(keys, keyring_current(keys, KEY_ENROLLMENT), id, vm.resource_id,
                          making->token, &c->err))
         return call_fail(c);
-    enrollment_hash(making->token, hash);
-    hex_encode((struct bytes){hash, sizeof hash}, making->hash);
     making->put = (struct enrollment_put){
-        .hash = making->hash,
+        .hash = enrollment_text(c->arena, making->token),
         .resource_id = vm.resource_id,
-        .expires_at = c->now + TOKEN_LIFE_MS,
+        .expires_at = c->now + ENROLLMENT_MS,
         .now = c->now,
         .audit = call_audit(c, "enrollment.create", vm.resource_id),
     };

@@ -33,7 +33,7 @@ struct submission {
     bool known;
     struct vm vm;
     bool enrolling; /* the token is an unused one of this VM */
-    char enrollment_hash[2 * ENROLLMENT_HASH_SIZE + 1];
+    const char *enrollment_hash;
     bool log_missing; /* eventLogDigest names a log that is not held */
 
     struct attest_result result;
@@ -93,11 +93,9 @@ static bool token_is_good(struct call *c, struct submission *s)
 {
     const char *token = s->evidence.enrollment_token.text;
     struct enrollment row;
-    uint8_t hash[ENROLLMENT_HASH_SIZE];
     if (!token || enrollment_check(c->app->keyring, token, s->vm.resource_id, NULL))
         return false;
-    enrollment_hash(token, hash);
-    hex_encode((struct bytes){hash, sizeof hash}, s->enrollment_hash);
+    s->enrollment_hash = enrollment_text(c->arena, token);
     return store_get_enrollment(c->app->store, c->arena, s->enrollment_hash, &row, NULL) == OK &&
            strcasecmp(row.resource_id, s->vm.resource_id) == 0 && row.used_at == 0 &&
            c->now < row.expires_at;

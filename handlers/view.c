@@ -66,7 +66,7 @@ void view_vm(struct jw *w, const struct vm *vm)
     key_segment(w, "resourceGroup", vm->resource_id, 3);
     jw_key_str_opt(w, "location", vm->location);
     jw_key_str_opt(w, "vmId", vm->vm_id);
-    jw_key_str(w, "provisioningState", vm->state ? vm->state : "unknown");
+    jw_key_str(w, "provisioningState", vm->state);
     jw_key_raw_opt(w, "spec", vm->spec);
     jw_key_str_opt(w, "jobId", vm->job_id);
     jw_key_time(w, "createdAt", vm->created_at);

@@ -197,6 +197,7 @@ static void an_id_is_taken_apart(void **state)
     const struct vm vm = {.resource_id = "/subscriptions/sub/resourceGroups/group/providers/"
                                          "Microsoft.Compute/virtualMachines/web",
                           .name = "web",
+                          .state = "ready",
                           .status = VM_UNKNOWN};
     view_vm(call_json(&f.call), &vm);
     AUTO(json) json_t *v = fake_body(&f);
