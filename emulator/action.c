@@ -177,7 +177,8 @@ bool action_handle(struct arm_call *c)
 void action_ended(struct emulator *em, const char *key, const char *verb, bool succeeded)
 {
     json_t *vm = vm_state(em, json_object_get(resource_record(em, key), "body"));
-    if (!vm || !succeeded || strcmp(verb, "put") != 0 || *arm_text(vm, "powerState"))
+    if (!succeeded || strcmp(verb, "put") != 0 ||
+        strcmp(arm_text(vm, "powerState"), "starting") != 0)
         return;
     json_object_set_new(vm, "powerState", json_string("running"));
     state_save(em->state, STATE_VM, arm_text(resource_record(em, key), "body/properties/vmId"));

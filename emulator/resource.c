@@ -44,7 +44,8 @@ static void each_reference(const json_t *v, const char *own, const char *part, r
     if (!json_is_object(v))
         return;
     const char *id = json_path_str(v, "id");
-    if (id && strncasecmp(id, own, strlen(own)) == 0)
+    size_t n = strlen(own);
+    if (id && strncasecmp(id, own, n) == 0 && (!id[n] || id[n] == '/'))
         part = id;
     else if (id && strncasecmp(id, "/subscriptions/", 15) == 0)
         fn(ctx, id, part);
@@ -530,6 +531,7 @@ static void check_reference(void *ctx, const char *target, const char *part)
     }
 }
 
+/* Of what the caller sent: what Azure adds (an OS disk) comes into being with the resource. */
 static bool references_hold(struct arm_call *c, const json_t *body)
 {
     struct ref_check x = {c, c->at.id, true};
@@ -690,16 +692,13 @@ static void put(struct arm_call *c)
     AUTO(json) json_t *in = read_input(c, type->merges && old, type->merges && old);
     if (!in || !location_fits(c, old, in) || (record && !not_busy(c, record)))
         return;
-    json_t *body = type->merges && old ? json_deep_copy(old) : json_object();
-    AUTO(json) json_t *owned = body;
+    AUTO(json) json_t *body = json_deep_copy(type->merges && old ? old : in);
     if (type->merges && old)
         shape_merge(body, in);
-    else
-        json_object_update(body, in);
     set_identity(c, old, body);
-    if ((type->prepare && !type->prepare(c, old, body)) || !references_hold(c, body))
+    if ((type->prepare && !type->prepare(c, old, body)) || !references_hold(c, in))
         return;
-    accept_body(c, old, TAKE(owned), type->put, "put", old ? type->updated : type->created);
+    accept_body(c, old, TAKE(body), type->put, "put", old ? type->updated : type->created);
 }
 
 static void patch(struct arm_call *c)
@@ -728,7 +727,7 @@ static void patch(struct arm_call *c)
         json_object_del(body, "tags");
     shape_merge(body, in);
     set_identity(c, old, body);
-    if ((type->prepare && !type->prepare(c, old, body)) || !references_hold(c, body))
+    if ((type->prepare && !type->prepare(c, old, body)) || !references_hold(c, in))
         return;
     accept_body(c, old, TAKE(body), type->patch, "patch", 200);
 }
