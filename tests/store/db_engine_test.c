@@ -1,0 +1,455 @@
+/* Conformance: claims, leases, fencing, advancing, wake-ups, recovery. */
+#include "db_store.h"
+
+static void claim_leases_and_lease_expires(void **state)
+{
+    struct fixture *f = *state;
+    const char *id = submit_for(f, "web");
+    assert_int_equal(claim(f, T0 - 1, 5).n, 0);
+    assert_int_equal(claim(f, T0 - 1, 5).next_due, T0);
+
+    struct job_claimed first = claim(f, T0, 5);
+    assert_int_equal(first.n, 1);
+    assert_string_equal(first.jobs[0].id, id);
+    assert_int_equal(first.jobs[0].epoch, 1);
+    assert_int_equal(first.jobs[0].state, JOB_QUEUED);
+    assert_int_equal(first.jobs[0].n_steps, 3);
+    assert_int_equal(first.next_due, T0 + 30000);
+
+    assert_int_equal(claim(f, T0 + 29999, 5).n, 0);
+    struct job second = claim_one(f, T0 + 30000);
+    assert_int_equal(second.epoch, 2);
+    int64_t due = 0;
+    MUST(f, store_next_due(f->store, &due, &f->err));
+    assert_int_equal(due, T0 + 60000);
+}
+
+static void stale_epoch_writes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    const char *id = submit_for(f, "web");
+    struct job late = claim_one(f, T0);
+    struct job now = claim_one(f, T0 + 30000);
+    struct job_step step = late.steps[0];
+    step.state = STEP_SUCCEEDED;
+    struct event_new event = {"step.succeeded", NULL};
+    struct vm_write vm = {.resource_id = VM("web"), .set = VM_SET_STATE, .state = "ready"};
+    struct audit audit = audit_of("job.finish", VM("web"));
+    struct job_advance in = advance_of(&late, T0 + 30001);
+    in.set = JOB_SET_STATE | JOB_SET_VARS;
+    in.state = JOB_RUNNING;
+    in.vars = "{\"late\":true}";
+    in.steps = &step;
+    in.n_steps = 1;
+    in.events = &event;
+    in.n_events = 1;
+    in.vms = &vm;
+    in.n_vms = 1;
+    in.audit = &audit;
+    assert_int_equal(DO(f, store_advance_job, &in, NULL), ERR_LEASE_LOST);
+
+    struct job j = get_job(f, id);
+    assert_int_equal(j.state, JOB_QUEUED);
+    assert_string_equal(j.vars, "{}");
+    assert_int_equal(j.steps[0].state, STEP_PENDING);
+    assert_int_equal(j.last_event, 1);
+    struct vm row;
+    assert_int_equal(store_get_vm(f->store, f->arena, VM("web"), &row, &f->err), ERR_NOT_FOUND);
+    struct audit_list list;
+    MUST(f, store_list_audit(f->store, f->arena, 0, 10, &list, &f->err));
+    assert_int_equal(list.n, 1);
+
+    in.epoch = now.epoch;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    assert_string_equal(get_job(f, id).vars, "{\"late\":true}");
+}
+
+static void released_job_is_not_written_by_its_former_worker(void **state)
+{
+    struct fixture *f = *state;
+    submit_for(f, "web");
+    struct job j = claim_one(f, T0);
+    struct job_advance in = advance_of(&j, T0);
+    in.set = JOB_RELEASE;
+    in.due_at = T0 + 5000;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    assert_int_equal(DO(f, store_advance_job, &in, NULL), ERR_LEASE_LOST);
+    assert_int_equal(claim(f, T0 + 4999, 1).n, 0);
+    assert_int_equal(claim(f, T0 + 5000, 1).n, 1);
+}
+
+static void renewal_keeps_the_lease(void **state)
+{
+    struct fixture *f = *state;
+    submit_for(f, "a");
+    submit_for(f, "b");
+    struct job_claimed c = claim(f, T0, 2);
+    struct job_lease leases[] = {{c.jobs[0].id, c.jobs[0].epoch, false},
+                                 {c.jobs[1].id, c.jobs[1].epoch + 1, false}};
+    struct job_renew in = {leases, 2, T0 + 90000};
+    MUST(f, DO(f, store_renew_jobs, &in, NULL));
+    assert_false(leases[0].lost);
+    assert_true(leases[1].lost);
+    struct job_claimed again = claim(f, T0 + 30000, 2);
+    assert_int_equal(again.n, 1);
+    assert_string_equal(again.jobs[0].id, c.jobs[1].id);
+    assert_int_equal(again.next_due, T0 + 60000);
+}
+
+static void step_protocol_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    const char *id = submit_for(f, "web");
+    struct job j = claim_one(f, T0);
+    struct job_step s = j.steps[1];
+    s.state = STEP_RUNNING;
+    s.started_at = T0 + 1;
+    s.attempts = 2;
+    s.intent_method = "PUT";
+    s.intent_url = "https://management.azure.com/x";
+    s.intent_body_hash = "bh";
+    s.intent_request_id = "crid";
+    s.intent_at = T0 + 1;
+    struct job_advance in = advance_of(&j, T0 + 1);
+    in.set = JOB_SET_STATE | JOB_SET_STEP | JOB_SET_LEASE;
+    in.state = JOB_RUNNING;
+    in.current_step = 1;
+    in.lease_until = T0 + 50000;
+    in.steps = &s;
+    in.n_steps = 1;
+    struct job_advanced out;
+    MUST(f, DO(f, store_advance_job, &in, &out));
+    assert_int_equal(out.state, JOB_RUNNING);
+    assert_false(out.cancel_requested);
+    assert_false(out.woken);
+
+    s.state = STEP_WAITING;
+    s.created = true;
+    s.poll_url = "https://management.azure.com/op/1";
+    s.poll_kind = "azureAsyncOperation";
+    s.poll_not_before = T0 + 2000;
+    s.last_status = 201;
+    s.vars = "{\"etag\":1}";
+    s.detail = "accepted";
+    struct event_new events[] = {{"step.waiting", "{\"a\":1}"}, {"job.waiting", NULL}};
+    in = advance_of(&j, T0 + 2);
+    in.set = JOB_SET_STATE | JOB_RELEASE | JOB_SET_VARS | JOB_SET_ATTEMPT;
+    in.state = JOB_WAITING;
+    in.due_at = T0 + 2000;
+    in.vars = "{\"v\":2}";
+    in.attempt = 3;
+    in.steps = &s;
+    in.n_steps = 1;
+    in.events = events;
+    in.n_events = 2;
+    MUST(f, DO(f, store_advance_job, &in, &out));
+    assert_int_equal(out.last_event, 3);
+
+    j = get_job(f, id);
+    assert_int_equal(j.state, JOB_WAITING);
+    assert_int_equal(j.lease_until, 0);
+    assert_int_equal(j.due_at, T0 + 2000);
+    assert_int_equal(j.current_step, 1);
+    assert_int_equal(j.attempt, 3);
+    assert_string_equal(j.vars, "{\"v\":2}");
+    assert_int_equal(j.updated_at, T0 + 2);
+    const struct job_step *r = &j.steps[1];
+    assert_int_equal(r->state, STEP_WAITING);
+    assert_int_equal(r->started_at, T0 + 1);
+    assert_int_equal(r->attempts, 2);
+    assert_true(r->created);
+    assert_string_equal(r->name, "nic");
+    assert_string_equal(r->intent_method, "PUT");
+    assert_string_equal(r->intent_url, s.intent_url);
+    assert_string_equal(r->intent_body_hash, "bh");
+    assert_string_equal(r->intent_request_id, "crid");
+    assert_int_equal(r->intent_at, T0 + 1);
+    assert_string_equal(r->poll_url, s.poll_url);
+    assert_string_equal(r->poll_kind, s.poll_kind);
+    assert_int_equal(r->poll_not_before, T0 + 2000);
+    assert_int_equal(r->last_status, 201);
+    assert_string_equal(r->vars, "{\"etag\":1}");
+    assert_string_equal(r->detail, "accepted");
+
+    struct event_list list;
+    MUST(f, store_list_events(f->store, f->arena, id, 1, 10, &list, &f->err));
+    assert_int_equal(list.n, 2);
+    assert_int_equal(list.items[0].id, 2);
+    assert_string_equal(list.items[0].data, "{\"a\":1}");
+    assert_int_equal(list.items[1].id, 3);
+    MUST(f, store_list_events(f->store, f->arena, id, 1, 1, &list, &f->err));
+    assert_int_equal(list.n, 1);
+}
+
+static void unknown_step_takes_all_of_the_advance_back(void **state)
+{
+    struct fixture *f = *state;
+    const char *id = submit_for(f, "web");
+    struct job j = claim_one(f, T0);
+    struct job_step s = {.seq = 3, .state = STEP_RUNNING};
+    struct job_advance in = advance_of(&j, T0 + 1);
+    in.set = JOB_SET_STATE;
+    in.state = JOB_RUNNING;
+    in.steps = &s;
+    in.n_steps = 1;
+    assert_int_equal(DO(f, store_advance_job, &in, NULL), ERR_NOT_FOUND);
+    assert_int_equal(get_job(f, id).state, JOB_QUEUED);
+}
+
+static void end_wipes_secrets_and_is_final(void **state)
+{
+    struct fixture *f = *state;
+    struct job_new new = job_for(f, "web");
+    struct job_secret secrets[] = {{"a", BYTES_STR("1")}, {"b", BYTES_STR("2")}};
+    new.secrets = secrets;
+    new.n_secrets = 2;
+    const char *id = submit(f, &new);
+    struct job j = claim_one(f, T0);
+    const char *wipe[] = {"a"};
+    struct job_advance in = advance_of(&j, T0 + 1);
+    in.wipe = wipe;
+    in.n_wipe = 1;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    struct bytes sealed;
+    assert_int_equal(store_get_secret(f->store, f->arena, id, "a", &sealed, &f->err),
+                     ERR_NOT_FOUND);
+    MUST(f, store_get_secret(f->store, f->arena, id, "b", &sealed, &f->err));
+
+    struct audit audit = audit_of("job.succeeded", VM("web"));
+    in = advance_of(&j, T0 + 2);
+    in.set = JOB_SET_STATE | JOB_SET_RESULT;
+    in.state = JOB_SUCCEEDED;
+    in.result = "{\"vmId\":\"x\"}";
+    in.audit = &audit;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    assert_int_equal(store_get_secret(f->store, f->arena, id, "b", &sealed, &f->err),
+                     ERR_NOT_FOUND);
+    j = get_job(f, id);
+    assert_int_equal(j.state, JOB_SUCCEEDED);
+    assert_int_equal(j.ended_at, T0 + 2);
+    assert_int_equal(j.lease_until, 0);
+    assert_string_equal(j.result, "{\"vmId\":\"x\"}");
+    struct audit_list list;
+    MUST(f, store_list_audit(f->store, f->arena, 0, 10, &list, &f->err));
+    assert_int_equal(list.n, 2);
+    assert_string_equal(list.items[1].job_id, id);
+
+    in.set = JOB_SET_STATE;
+    in.state = JOB_RUNNING;
+    assert_int_equal(DO(f, store_advance_job, &in, NULL), ERR_LEASE_LOST);
+    assert_int_equal(claim(f, T0 + 999999, 5).n, 0);
+    assert_int_equal(claim(f, T0 + 999999, 5).next_due, 0);
+}
+
+static void only_the_tables_transitions_are_written(void **state)
+{
+    struct fixture *f = *state;
+    for (int from = 0; from < JOB_STATES; from++) {
+        for (int to = 0; to < JOB_STATES; to++) {
+            if (job_state_terminal((enum job_state)from) || from == JOB_CANCELING)
+                continue;
+            const char *id = submit_for(f, arena_printf(f->arena, "vm-%d-%d", from, to));
+            struct job j = claim_one(f, T0);
+            assert_string_equal(j.id, id);
+            struct job_advance in = advance_of(&j, T0);
+            in.set = JOB_SET_STATE;
+            in.state = (enum job_state)from;
+            MUST(f, DO(f, store_advance_job, &in, NULL));
+            in.state = (enum job_state)to;
+            bool may = job_may_go((enum job_state)from, (enum job_state)to, JOB_BY_ENGINE);
+            assert_int_equal(DO(f, store_advance_job, &in, NULL), may ? OK : ERR_INVALID_STATE);
+            assert_int_equal(get_job(f, id).state, may ? to : from);
+        }
+    }
+}
+
+static void cancel_during_a_lease_is_seen_and_kept(void **state)
+{
+    struct fixture *f = *state;
+    const char *id = submit_for(f, "web");
+    struct job j = claim_one(f, T0);
+    struct job_request cancel = {
+        .job_id = id, .now = T0 + 1, .event = {"job.canceling", NULL}, .audit = audit_of("c", "")};
+    MUST(f, DO(f, store_cancel_job, &cancel, NULL));
+    assert_int_equal(claim(f, T0 + 2, 1).n, 0); /* not taken from its worker */
+
+    struct job_advance in = advance_of(&j, T0 + 3);
+    in.set = JOB_SET_STATE | JOB_RELEASE;
+    in.state = JOB_WAITING;
+    in.due_at = T0 + 60000;
+    struct job_advanced out;
+    MUST(f, DO(f, store_advance_job, &in, &out));
+    assert_int_equal(out.state, JOB_CANCELING);
+    assert_true(out.cancel_requested);
+    assert_true(out.woken);
+    j = claim_one(f, T0 + 3); /* due now, not in a minute */
+    assert_int_equal(j.state, JOB_CANCELING);
+
+    in = advance_of(&j, T0 + 4);
+    in.set = JOB_SET_STATE | JOB_RELEASE;
+    in.state = JOB_RUNNING;
+    in.due_at = T0 + 60000;
+    MUST(f, DO(f, store_advance_job, &in, &out));
+    assert_int_equal(out.state, JOB_CANCELING);
+    assert_false(out.woken); /* this claim knew */
+    assert_int_equal(claim(f, T0 + 5, 1).n, 0);
+}
+
+static void recovery_voids_leases_and_fences(void **state)
+{
+    struct fixture *f = *state;
+    submit_for(f, "a");
+    submit_for(f, "b");
+    struct job_claimed c = claim(f, T0, 1);
+    struct job_recover in = {.now = T0 + 5};
+    struct job_recovered out;
+    MUST(f, DO(f, store_recover_jobs, &in, &out));
+    assert_int_equal(out.jobs, 1);
+    struct job_advance late = advance_of(&c.jobs[0], T0 + 6);
+    assert_int_equal(DO(f, store_advance_job, &late, NULL), ERR_LEASE_LOST);
+    assert_int_equal(claim(f, T0 + 5, 5).n, 2);
+}
+
+static void subscriptions_take_turns(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 30; i++) {
+        struct job_new in = job_for(f, arena_printf(f->arena, "big%d", i));
+        in.subscription_id = "aaaa";
+        in.now = T0 - 1000; /* the oldest */
+        submit(f, &in);
+    }
+    for (int i = 0; i < 3; i++) {
+        struct job_new in = job_for(f, arena_printf(f->arena, "small%d", i));
+        in.subscription_id = i < 2 ? "Bbbb" : "cccc";
+        submit(f, &in);
+    }
+    struct job_claim in = {.now = T0, .lease_until = T0 + 1, .limit = 6, .per_subscription = 4};
+    struct job_claimed out = {.arena = f->arena};
+    int big = 0, small = 0;
+    MUST(f, DO(f, store_claim_jobs, &in, &out));
+    for (int i = 0; i < out.n; i++)
+        *(strcmp(out.jobs[i].subscription_id, "aaaa") ? &small : &big) += 1;
+    assert_int_equal(big, 4);
+    assert_int_equal(small, 2);
+    assert_int_equal(out.next_due, T0 - 1000);
+
+    /* Without a cap, too, the next claim begins after the one that was served last. */
+    in.per_subscription = 0;
+    MUST(f, DO(f, store_claim_jobs, &in, &out));
+    assert_int_equal(out.n, 6);
+    assert_string_equal(out.jobs[0].subscription_id, "cccc");
+}
+
+struct claimer {
+    struct fixture *f;
+    int won;
+    int lost_lease;
+};
+
+static void *claim_and_finish(void *arg)
+{
+    struct claimer *c = arg;
+    struct fixture own = *c->f;
+    own.arena = arena_new();
+    for (int idle = 0; idle < 3;) {
+        struct job_claim in = {.now = T0, .lease_until = T0 + 1000, .limit = 3};
+        struct job_claimed out = {.arena = own.arena};
+        struct store_waiter w;
+        store_claim_jobs(own.store, &in, &out, store_waiter_init(&w));
+        if (store_wait(&w, &own.err))
+            break;
+        idle = out.n ? 0 : idle + 1;
+        for (int i = 0; i < out.n; i++) {
+            struct job_advance end = advance_of(&out.jobs[i], T0);
+            end.set = JOB_SET_STATE;
+            end.state = JOB_SUCCEEDED;
+            store_advance_job(own.store, &end, NULL, store_waiter_init(&w));
+            *(store_wait(&w, &own.err) ? &c->lost_lease : &c->won) += 1;
+        }
+    }
+    arena_free(own.arena);
+    return NULL;
+}
+
+static void racing_claimers_never_share_a_job(void **state)
+{
+    struct fixture *f = *state;
+    enum { JOBS = 120, CLAIMERS = 4 };
+    for (int i = 0; i < JOBS; i++)
+        submit_for(f, arena_printf(f->arena, "vm%d", i));
+    pthread_t threads[CLAIMERS];
+    struct claimer claimers[CLAIMERS];
+    int won = 0;
+    for (int i = 0; i < CLAIMERS; i++) {
+        claimers[i] = (struct claimer){.f = f};
+        assert_int_equal(pthread_create(&threads[i], NULL, claim_and_finish, &claimers[i]), 0);
+    }
+    for (int i = 0; i < CLAIMERS; i++) {
+        pthread_join(threads[i], NULL);
+        won += claimers[i].won;
+        assert_int_equal(claimers[i].lost_lease, 0);
+    }
+    assert_int_equal(won, JOBS);
+    struct job_counts counts;
+    MUST(f, store_count_jobs(f->store, &counts, &f->err));
+    assert_int_equal(counts.by_state[JOB_SUCCEEDED], JOBS);
+}
+
+struct seen {
+    pthread_mutex_t lock;
+    char text[400];
+};
+
+static void note_change(void *ctx, const char *job_id, enum job_state state, int64_t due_at)
+{
+    struct seen *s = ctx;
+    pthread_mutex_lock(&s->lock);
+    size_t n = strlen(s->text);
+    snprintf(s->text + n, sizeof s->text - n, "%s:%d ", job_state_text(state),
+             (int)(due_at ? due_at - T0 : -1));
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void watcher_is_told_of_each_job_written(void **state)
+{
+    struct fixture *f = *state;
+    struct seen seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    store_watch(f->store, note_change, &seen);
+    submit_for(f, "web");
+    struct job_new busy = job_for(f, "web");
+    busy.body_hash = "other";
+    struct job_submitted out;
+    assert_int_equal(DO(f, store_submit_job, &busy, &out), ERR_OPERATION_IN_PROGRESS);
+    struct job j = claim_one(f, T0);
+    struct job_advance in = advance_of(&j, T0 + 1);
+    in.set = JOB_SET_STATE | JOB_RELEASE;
+    in.state = JOB_WAITING;
+    in.due_at = T0 + 7;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    j = claim_one(f, T0 + 7);
+    finish_job(f, &j, JOB_FAILED, T0 + 8);
+    store_watch(f->store, NULL, NULL);
+    submit_for(f, "db");
+    assert_string_equal(seen.text, "queued:0 waiting:7 failed:-1 ");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STORE_TEST(claim_leases_and_lease_expires),
+        STORE_TEST(stale_epoch_writes_nothing),
+        STORE_TEST(released_job_is_not_written_by_its_former_worker),
+        STORE_TEST(renewal_keeps_the_lease),
+        STORE_TEST(step_protocol_is_kept),
+        STORE_TEST(unknown_step_takes_all_of_the_advance_back),
+        STORE_TEST(end_wipes_secrets_and_is_final),
+        STORE_TEST(only_the_tables_transitions_are_written),
+        STORE_TEST(cancel_during_a_lease_is_seen_and_kept),
+        STORE_TEST(recovery_voids_leases_and_fences),
+        STORE_TEST(subscriptions_take_turns),
+        STORE_TEST(racing_claimers_never_share_a_job),
+        STORE_TEST(watcher_is_told_of_each_job_written),
+    };
+    return cmocka_run_group_tests_name("store: engine", tests, NULL, NULL);
+}
