@@ -14,7 +14,7 @@
 
 /* A set of options with one base: the settings themselves, or one item of a group. */
 struct scope {
-    const struct option *options;
+    const struct config_option *options;
     size_t n;
     const char *name; /* of the group's item, or NULL */
     char *base;
@@ -37,7 +37,7 @@ struct loader {
     } while (0)
 
 /* "section.key", "section:name.key" or "key". */
-static char *spell(struct loader *l, const struct option *o, const char *name)
+static char *spell(struct loader *l, const struct config_option *o, const char *name)
 {
     if (!o->section)
         return arena_strdup(l->arena, o->key);
@@ -51,8 +51,8 @@ static void add_upper(char **at, const char *s)
         *(*at)++ = isalnum((unsigned char)*s) ? (char)toupper((unsigned char)*s) : '_';
 }
 
-char *config_env_name(const struct config_table *table, const struct option *o, const char *name,
-                      struct arena *arena)
+char *config_env_name(const struct config_table *table, const struct config_option *o,
+                      const char *name, struct arena *arena)
 {
     const char *parts[] = {table->prefix, o->section, name, o->key};
     size_t size = 1;
@@ -113,7 +113,7 @@ static bool parse_size(const char *text, int64_t *bytes)
     return parse_scaled(text, units, ARRAY_LEN(units), bytes);
 }
 
-static void set_number(struct loader *l, const struct scope *s, const struct option *o,
+static void set_number(struct loader *l, const struct scope *s, const struct config_option *o,
                        const char *text)
 {
     const char *rest = "", *kind = o->kind == OPTION_INT ? "an integer" : "a size such as 64K";
@@ -136,7 +136,7 @@ static void set_number(struct loader *l, const struct scope *s, const struct opt
         *(int64_t *)(void *)(s->base + o->offset) = v;
 }
 
-static bool allowed(const struct option *o, const char *text)
+static bool allowed(const struct config_option *o, const char *text)
 {
     if (!o->allowed)
         return true;
@@ -147,7 +147,7 @@ static bool allowed(const struct option *o, const char *text)
 }
 
 /* Length, control bytes and enum of a text option. */
-static bool check_text(struct loader *l, const struct scope *s, const struct option *o,
+static bool check_text(struct loader *l, const struct scope *s, const struct config_option *o,
                        const char *text)
 {
     int64_t n = (int64_t)strlen(text);
@@ -171,7 +171,7 @@ static bool check_text(struct loader *l, const struct scope *s, const struct opt
     return false;
 }
 
-static void add_item(struct loader *l, const struct scope *s, const struct option *o,
+static void add_item(struct loader *l, const struct scope *s, const struct config_option *o,
                      const char *text)
 {
     struct str_list *list = (void *)(s->base + o->offset);
@@ -183,7 +183,7 @@ static void add_item(struct loader *l, const struct scope *s, const struct optio
         list->items[list->n++] = arena_strdup(l->arena, text);
 }
 
-static void set_value(struct loader *l, const struct scope *s, const struct option *o,
+static void set_value(struct loader *l, const struct scope *s, const struct config_option *o,
                       const char *text)
 {
     void *slot = s->base + o->offset;
@@ -212,7 +212,7 @@ static void set_value(struct loader *l, const struct scope *s, const struct opti
     }
 }
 
-static void clear_list(const struct scope *s, const struct option *o)
+static void clear_list(const struct scope *s, const struct config_option *o)
 {
     if (o->kind == OPTION_LIST)
         *(struct str_list *)(void *)(s->base + o->offset) = (struct str_list){0};
@@ -241,7 +241,7 @@ static bool slurp(struct loader *l, const char *path, size_t max, struct bytes *
 }
 
 /* A secret's file: its text without the line end that editors add. */
-static void set_from_file(struct loader *l, const struct scope *s, const struct option *o,
+static void set_from_file(struct loader *l, const struct scope *s, const struct config_option *o,
                           const char *path)
 {
     struct bytes text;
@@ -260,8 +260,8 @@ static void set_from_file(struct loader *l, const struct scope *s, const struct 
 
 /* ---- scopes ---- */
 
-static void open_scope(struct loader *l, const struct option *options, size_t n, const char *name,
-                       void *base)
+static void open_scope(struct loader *l, const struct config_option *options, size_t n,
+                       const char *name, void *base)
 {
     struct scope *s = &l->scopes[l->n_scopes++];
     *s = (struct scope){.options = options, .n = n, .name = name, .base = base};
@@ -339,16 +339,16 @@ static void open_section(struct loader *l, struct ini *ini, char *text)
                  text, name ? ":" : "", name ? name : "");
 }
 
-static bool of_section(const struct option *o, const char *section)
+static bool of_section(const struct config_option *o, const char *section)
 {
     return section ? o->section && strcmp(o->section, section) == 0 : !o->section;
 }
 
 /* The option that `key` names in the current section; *file where it names the secret's file. */
-static const struct option *find_option(const struct ini *ini, const char *key, bool *file)
+static const struct config_option *find_option(const struct ini *ini, const char *key, bool *file)
 {
     for (size_t i = 0; i < ini->scope->n; i++) {
-        const struct option *o = &ini->scope->options[i];
+        const struct config_option *o = &ini->scope->options[i];
         size_t n = strlen(o->key);
         if (!of_section(o, ini->section) || strncmp(o->key, key, n))
             continue;
@@ -369,7 +369,7 @@ static void read_pair(struct loader *l, struct ini *ini, char *line)
     *eq = 0;
     char *key = trim(line), *value = trim(eq + 1);
     bool file;
-    const struct option *o = find_option(ini, key, &file);
+    const struct config_option *o = find_option(ini, key, &file);
     if (!o) {
         COMPLAIN(l, key, "line %d: is not a known option%s%s", ini->line,
                  ini->section ? " of " : "", ini->section ? ini->section : "");
@@ -427,7 +427,7 @@ static void read_ini(struct loader *l, const char *path)
 /* Does `var` ("NAME=value") set this option? An empty value is no value. */
 static bool from_env(struct loader *l, struct scope *s, size_t i, const char *var)
 {
-    const struct option *o = &s->options[i];
+    const struct config_option *o = &s->options[i];
     const char *name = config_env_name(l->table, o, s->name, l->arena);
     size_t n = strlen(name);
     if (strncmp(var, name, n))
@@ -460,7 +460,7 @@ static bool from_env(struct loader *l, struct scope *s, size_t i, const char *va
 static bool of_known_section(struct loader *l, const char *var)
 {
     for (size_t i = 0; i < l->table->n_options; i++) {
-        struct option probe = {.section = l->table->options[i].section, .key = ""};
+        struct config_option probe = {.section = l->table->options[i].section, .key = ""};
         if (!probe.section)
             continue;
         const char *start = config_env_name(l->table, &probe, NULL, l->arena);

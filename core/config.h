@@ -34,7 +34,7 @@ enum option_kind {
     OPTION_LIST,     /* struct str_list */
 };
 
-struct option {
+struct config_option {
     const char *section; /* NULL: before the first section */
     const char *key;
     enum option_kind kind;
@@ -49,7 +49,7 @@ struct option {
 /* Named sections `[section:name]`. Each becomes an item of the obj_list at `offset`. */
 struct config_group {
     const char *section;
-    const struct option *options; /* offsets into the item */
+    const struct config_option *options; /* offsets into the item */
     size_t n_options;
     size_t item_size;
     size_t name_offset; /* const char * of the item: the name */
@@ -58,7 +58,7 @@ struct config_group {
 
 struct config_table {
     const char *prefix; /* of environment variables: "TLGATE" */
-    const struct option *options;
+    const struct config_option *options;
     size_t n_options;
     const struct config_group *groups;
     size_t n_groups;
@@ -82,7 +82,7 @@ void config_help(const struct config_table *table, struct buf *out);
 void config_markdown(const struct config_table *table, struct buf *out);
 
 /* "TLGATE_SERVER_LISTEN"; `name` is the group's name or NULL. In the arena. */
-char *config_env_name(const struct config_table *table, const struct option *o, const char *name,
-                      struct arena *arena);
+char *config_env_name(const struct config_table *table, const struct config_option *o,
+                      const char *name, struct arena *arena);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include <inttypes.h>
 
-static const char *section_of(const struct option *o)
+static const char *section_of(const struct config_option *o)
 {
     return o->section ? o->section : "";
 }
@@ -20,7 +20,7 @@ static void add_scaled(struct buf *out, int64_t v, const char *const *names, con
     buf_printf(out, "%" PRId64 "%s", v, names[n - 1]);
 }
 
-static void add_number(struct buf *out, const struct option *o, int64_t v)
+static void add_number(struct buf *out, const struct config_option *o, int64_t v)
 {
     static const char *const time_names[] = {"d", "h", "m", "s", "ms"};
     static const int64_t times[] = {86400000, 3600000, 60000, 1000, 1};
@@ -34,7 +34,7 @@ static void add_number(struct buf *out, const struct option *o, int64_t v)
         buf_printf(out, "%" PRId64, v);
 }
 
-static void dump_option(const struct option *o, const char *base, struct buf *out)
+static void dump_option(const struct config_option *o, const char *base, struct buf *out)
 {
     const void *slot = base + o->offset;
     const char *text = o->kind == OPTION_STR ? *(const char *const *)slot : NULL;
@@ -69,7 +69,7 @@ void config_dump(const struct config_table *table, const void *settings, struct 
 {
     const char *section = "";
     for (size_t i = 0; i < table->n_options; i++) {
-        const struct option *o = &table->options[i];
+        const struct config_option *o = &table->options[i];
         if (strcmp(section, section_of(o)))
             buf_printf(out, "\n[%s]\n", o->section);
         section = section_of(o);
@@ -89,7 +89,7 @@ void config_dump(const struct config_table *table, const void *settings, struct 
 }
 
 /* "true or false", "1s to 1h", "one of a, b". */
-static void add_bounds(struct buf *out, const struct option *o)
+static void add_bounds(struct buf *out, const struct config_option *o)
 {
     switch (o->kind) {
     case OPTION_BOOL:
@@ -117,8 +117,8 @@ static void add_bounds(struct buf *out, const struct option *o)
     }
 }
 
-static void help_option(const struct config_table *t, const struct option *o, const char *name,
-                        struct arena *a, struct buf *out)
+static void help_option(const struct config_table *t, const struct config_option *o,
+                        const char *name, struct arena *a, struct buf *out)
 {
     buf_printf(out, "  %s%s%s%s%s  (%s%s)\n", section_of(o), name ? ":" : "", name ? name : "",
                o->section ? "." : "", o->key, config_env_name(t, o, name, a),
@@ -139,8 +139,8 @@ void config_help(const struct config_table *table, struct buf *out)
     arena_free(a);
 }
 
-static void markdown_row(const struct config_table *t, const struct option *o, const char *name,
-                         struct arena *a, struct buf *out)
+static void markdown_row(const struct config_table *t, const struct config_option *o,
+                         const char *name, struct arena *a, struct buf *out)
 {
     buf_printf(out, "| `%s` | `%s`%s | ", o->key, config_env_name(t, o, name, a),
                o->kind == OPTION_SECRET ? ", `..._FILE`" : "");
@@ -163,7 +163,7 @@ void config_markdown(const struct config_table *table, struct buf *out)
     struct arena *a = arena_new();
     const char *section = NULL;
     for (size_t i = 0; i < table->n_options; i++) {
-        const struct option *o = &table->options[i];
+        const struct config_option *o = &table->options[i];
         if (!section || strcmp(section, section_of(o)))
             markdown_head(out, section_of(o), "");
         section = section_of(o);

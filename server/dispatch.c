@@ -301,10 +301,8 @@ static void on_done(void *ctx, struct http_exchange *x)
     struct work *w = x->user;
     struct call *c = &w->call;
     int64_t ms = clock_mono(&clock_system) - x->started;
-    char trace_id[33];
-    snprintf(trace_id, sizeof trace_id, "%.32s", w->traceparent + 3);
     count(w, w->match.route ? w->match.route->path : "", ms);
-    log_info("request", LOG_S("requestId", w->request_id), LOG_S("traceId", trace_id),
+    log_info("request", LOG_S("requestId", w->request_id), LOG_S("traceId", call_trace_id(c)),
              LOG_S("method", x->head.method), LOG_S("path", w->target.path),
              LOG_S("operation", c->operation), LOG_I("status", x->status),
              LOG_S("code", c->err.code ? err_code(c->err.code) : ""), LOG_I("durationMs", ms),
@@ -339,10 +337,10 @@ static void on_unparsed(void *ctx, int status, const char *peer, struct buf *out
 {
     struct dispatch *d = ctx;
     struct err_info why;
-    char traceparent[TRACEPARENT_SIZE], trace_id[33];
+    char traceparent[TRACEPARENT_SIZE], *trace_id = traceparent + 3;
     uuid_v7(clock_wall(d->app->clock), request_id);
     fields_traceparent(NULL, traceparent);
-    snprintf(trace_id, sizeof trace_id, "%.32s", traceparent + 3);
+    trace_id[32] = 0;
     err_set(&why, code_of(status), "the request is not well-formed HTTP/1.1");
     problem_write(out, &why, request_id, trace_id);
     metrics_add(d->app->metrics, refused_by_parser, NULL, 1);

@@ -50,7 +50,7 @@ static void completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
         return;
     http_stream_close(l);
     if (l->engaged)
-        h->config.handler.done(h->config.handler.ctx, &l->x);
+        h->handler.done(h->handler.ctx, &l->x);
     http_connection_phase(l->connection, PHASE_IDLE);
     buf_free(&l->x.body);
     buf_free(&l->block);
@@ -71,7 +71,7 @@ static size_t unescape(void *cls, struct MHD_Connection *mhd, char *text)
 
 static enum MHD_Result refuse(struct http_link *l, const struct err_info *why)
 {
-    const struct http_handler *handler = &l->http->config.handler;
+    const struct http_handler *handler = &l->http->handler;
     l->engaged = true;
     l->close = true;
     return http_reply_send(l, handler->refused(handler->ctx, &l->x, why));
@@ -80,7 +80,7 @@ static enum MHD_Result refuse(struct http_link *l, const struct err_info *why)
 /* The first call: the head is complete, and `method` points to its first byte in MHD's buffer. */
 static enum MHD_Result first_call(struct http_link *l, const char *method)
 {
-    const struct http_handler *handler = &l->http->config.handler;
+    const struct http_handler *handler = &l->http->handler;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(l->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     struct err_info why = {0};
@@ -122,7 +122,7 @@ static enum MHD_Result take_body(struct http_link *l, const char *data, size_t n
 /* The body is complete, or a suspended exchange goes on. */
 static enum MHD_Result last_call(struct http_link *l)
 {
-    const struct http_handler *handler = &l->http->config.handler;
+    const struct http_handler *handler = &l->http->handler;
     bool resumed = l->pending;
     if (l->too_large && !resumed) {
         struct err_info why;
@@ -258,6 +258,8 @@ static enum err start_daemon(struct http *h, int fd, struct err_info *e)
 
 static void release(struct http *h)
 {
+    if (h->listen_fd >= 0)
+        close(h->listen_fd);
     if (h->unix_path)
         unlink(h->unix_path);
     free(h->unix_path);
@@ -267,7 +269,7 @@ static void release(struct http *h)
     free(h);
 }
 
-enum err http_start(const struct http_config *config, struct http **out, struct err_info *e)
+enum err http_open(const struct http_config *config, struct http **out, struct err_info *e)
 {
     /* guard.h: the shape of a parsed head is that of these versions. */
     if (strncmp(MHD_get_version(), "0.9.7", 5) != 0)
@@ -277,22 +279,28 @@ enum err http_start(const struct http_config *config, struct http **out, struct 
     if (!h)
         abort();
     h->config = *config;
+    h->listen_fd = -1;
     enum err err = load_tls(h, e);
-    int fd = err ? -1 : http_listen_open(h, e);
-    if (fd < 0) {
+    if (!err)
+        h->listen_fd = http_listen_open(h, e);
+    if (h->listen_fd < 0) {
         release(h);
         return ERR_CONFIG;
     }
-    http_reaper_start(h);
-    err = start_daemon(h, fd, e);
-    if (err) {
-        http_reaper_stop(h);
-        close(fd);
-        release(h);
-        return err;
-    }
     *out = h;
     return OK;
+}
+
+enum err http_serve(struct http *h, const struct http_handler *handler, struct err_info *e)
+{
+    h->handler = *handler;
+    http_reaper_start(h);
+    enum err err = start_daemon(h, h->listen_fd, e);
+    if (err)
+        http_reaper_stop(h);
+    else
+        h->listen_fd = -1;
+    return err;
 }
 
 const char *http_url(const struct http *h)
@@ -334,7 +342,9 @@ void http_stop(struct http *h)
 {
     if (!h)
         return;
-    MHD_stop_daemon(h->daemon);
-    http_reaper_stop(h);
+    if (h->daemon) {
+        MHD_stop_daemon(h->daemon);
+        http_reaper_stop(h);
+    }
     release(h);
 }

@@ -78,11 +78,14 @@ struct http_config {
     int64_t idle_ms;        /* of a kept-alive connection, and of a stalled one */
     int64_t body_grace_ms;  /* before the minimum rate counts */
     int64_t body_bytes_per_s;
-    struct http_handler handler;
 };
 
-/* Listens and serves at once. ERR_CONFIG. */
-enum err http_start(const struct http_config *config, struct http **out,
+/* Reads the TLS files and binds, so that the URL is known; nothing is answered yet. ERR_CONFIG.
+ * http_stop frees. */
+enum err http_open(const struct http_config *config, struct http **out,
+                   struct err_info *e) MUST_CHECK;
+/* Serves from here on. ERR_CONFIG. */
+enum err http_serve(struct http *h, const struct http_handler *handler,
                     struct err_info *e) MUST_CHECK;
 /* "https://127.0.0.1:8443" or "unix:/run/tlgate.sock"; lives as long as the server. */
 const char *http_url(const struct http *h);
@@ -92,8 +95,8 @@ void http_drain(struct http *h);
 int http_in_flight(struct http *h);
 /* Connections that are open. */
 int http_connections(struct http *h);
-/* Only where http_drain was called and nothing is suspended any more (http_in_flight is 0). Closes
- * all connections and frees. NULL is fine. */
+/* Closes all connections and frees. Where it served: only after http_drain and with nothing
+ * suspended any more (http_in_flight is 0). NULL is fine. */
 void http_stop(struct http *h);
 
 const char *http_header(const struct http_exchange *x, const char *name); /* NULL where absent */

@@ -48,6 +48,8 @@ struct http_link {
 
 struct http {
     struct http_config config;
+    struct http_handler handler;
+    int listen_fd; /* until the daemon has it */
     struct MHD_Daemon *daemon;
     bool tls;
     char *url;

@@ -93,7 +93,7 @@ enum MHD_Result MHD_queue_response(struct MHD_Connection *mhd, unsigned int stat
     struct connection *c = http_connection_of(mhd);
     if (!c)
         return http_reply_queue(mhd, (int)status, html);
-    const struct http_handler *handler = &c->http->config.handler;
+    const struct http_handler *handler = &c->http->handler;
     char request_id[HTTP_REQUEST_ID_SIZE];
     struct buf out = {0};
     handler->unparsed(handler->ctx, (int)status, c->peer, &out, request_id);

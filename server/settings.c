@@ -66,7 +66,7 @@ static const char *const credentials[] = {"client_secret", "managed_identity", "
         LIST("arm", "subscription", at(subscriptions),                                             \
              "Subscriptions of this identity; those that no identity names are [arm]'s")
 
-static const struct option options[] = {
+static const struct config_option options[] = {
     TEXT(NULL, "data_dir", AT(data_dir), "/var/lib/tlgate",
          "Folder of the database, keyring and control socket; made with mode 0700"),
     CHOICE("log", "level", AT(log_level), "info", levels, "Least level of the log on stderr"),
@@ -158,7 +158,7 @@ static const struct option options[] = {
 
 #define ITEM_AT(member) offsetof(struct arm_settings, member)
 
-static const struct option identity_options[] = {IDENTITY(ITEM_AT)};
+static const struct config_option identity_options[] = {IDENTITY(ITEM_AT)};
 
 static const struct config_group groups[] = {
     {.section = "arm",

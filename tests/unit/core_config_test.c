@@ -31,7 +31,7 @@ struct settings {
 #define AT(member) offsetof(struct settings, member)
 
 static const char *const levels[] = {"debug", "info", NULL};
-static const struct option options[] = {
+static const struct config_option options[] = {
     {.key = "data_dir", .kind = OPTION_STR, .offset = AT(data_dir), .dflt = "/var", .help = "h"},
     {.section = "server",
      .key = "listen",
@@ -79,7 +79,7 @@ static const struct option options[] = {
      .help = "h"},
     {.section = "trust", .key = "anchor", .kind = OPTION_LIST, .offset = AT(anchors), .help = "h"},
 };
-static const struct option account_options[] = {
+static const struct config_option account_options[] = {
     {.section = "account", .key = "user", .offset = offsetof(struct account, user), .help = "h"},
     {.section = "account",
      .key = "password",

@@ -1,0 +1,229 @@
+#include "server/gateway.h"
+
+#include "attest/attest.h"
+#include "core/log.h"
+#include "handlers/app.h"
+#include "handlers/routes.h"
+#include "jobs/jobs.h"
+#include "server/arm_config.h"
+#include "server/control.h"
+#include "server/dispatch.h"
+#include "server/gauges.h"
+#include "server/upkeep.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#define LIMITER_KEYS 65536
+/* For requests to ARM that are on the wire when the server stops, so that their answers are kept. */
+#define JOBS_DRAIN_MS 10000
+
+struct gateway {
+    const struct settings *settings;
+    struct arena *arena;
+    atomic_bool draining;
+    struct app app;
+    struct keyring *keyring;
+    struct store *store;
+    struct attest_trust *trust;
+    struct arm *arm;
+    struct jobs *jobs;
+    struct metrics *metrics;
+    struct auth *auth;
+    struct limiter *by_principal, *by_peer, *attest_by_peer, *attest_by_vm;
+    struct dispatch dispatch;
+    struct gauges gauges;
+    struct admin admin;
+    struct control *control;
+    struct upkeep *upkeep;
+    struct http *http;
+};
+
+/* ---- the parts, in the order in which they need each other ---- */
+
+typedef enum err part_fn(struct gateway *g, struct err_info *e);
+
+static enum err open_store(struct gateway *g, struct err_info *e)
+{
+    const struct settings *s = g->settings;
+    if (mkdir(s->data_dir, 0700) != 0 && errno != EEXIST)
+        return err_set(e, ERR_CONFIG, "cannot make %s: %s", s->data_dir, strerror(errno));
+    const struct store_options options = {
+        .dir = s->data_dir, .readers = (int)s->store.readers, .migrate = true};
+    enum err err = store_open(&options, &g->store, e);
+    return err ? err : keyring_open(s->keyring_file, &g->keyring, e);
+}
+
+static enum err open_trust(struct gateway *g, struct err_info *e)
+{
+    const struct settings *s = g->settings;
+    const struct attest_trust_options options = {.anchors = s->attestation.trust_anchors.items,
+                                                 .n_anchors = s->attestation.trust_anchors.n,
+                                                 .trust_dir = s->attestation.trust_dir};
+    return attest_trust_open(&options, &g->trust, e);
+}
+
+static enum err open_listener(struct gateway *g, struct err_info *e)
+{
+    const struct settings *s = g->settings;
+    const struct http_config config = {
+        .listen = s->server.listen,
+        .tls_cert = s->server.tls_cert,
+        .tls_key = s->server.tls_key,
+        .threads = (int)s->server.threads,
+        .connections_max = (int)s->server.connections,
+        .connections_per_ip = (int)s->server.connections_per_address,
+        .head_ms = s->server.header_timeout_ms,
+        .idle_ms = s->server.idle_timeout_ms,
+        .body_grace_ms = s->server.body_grace_ms,
+        .body_bytes_per_s = s->server.body_min_rate,
+    };
+    enum err err = http_open(&config, &g->http, e);
+    if (err)
+        return err;
+    if (!s->server.public_url && strncmp(http_url(g->http), "unix:", 5) == 0)
+        return err_set(e, ERR_CONFIG, "server.public_url is needed with a UNIX socket");
+    return OK;
+}
+
+static const char *public_url(const struct gateway *g)
+{
+    const char *set = g->settings->server.public_url;
+    return set ? set : http_url(g->http);
+}
+
+static enum err start_engine(struct gateway *g, struct err_info *e)
+{
+    const struct settings *s = g->settings;
+    const struct arm_config arm = arm_config_from(s, g->arena);
+    enum err err = arm_start(&arm, &g->arm, e);
+    if (err)
+        return err;
+    const struct jobs_config jobs = {
+        .store = g->store,
+        .arm = g->arm,
+        .keyring = g->keyring,
+        .clock = &clock_system,
+        .public_url = public_url(g),
+        .job_deadline_ms = s->jobs.deadline_ms,
+        .query_timeout_ms = s->jobs.query_timeout_ms,
+        .query_cache_ms = s->jobs.query_cache_ms,
+        .in_flight_max = (unsigned)s->jobs.in_flight,
+        .per_subscription_max = (unsigned)s->jobs.per_subscription,
+    };
+    return jobs_start(&jobs, &g->jobs, e);
+}
+
+static void make_app(struct gateway *g)
+{
+    const struct settings *s = g->settings;
+    g->auth = auth_new(g->store, g->keyring, &clock_system);
+    g->by_principal =
+        limiter_new(LIMITER_KEYS, s->limits.requests_per_second, s->limits.requests_burst);
+    g->by_peer = limiter_new(LIMITER_KEYS, s->limits.failed_logins_per_second,
+                             s->limits.failed_logins_burst);
+    g->attest_by_peer = limiter_new(LIMITER_KEYS, s->limits.attestation_address_per_second,
+                                    s->limits.attestation_address_burst);
+    g->attest_by_vm = limiter_new(LIMITER_KEYS, s->limits.attestation_vm_per_second,
+                                  s->limits.attestation_vm_burst);
+    g->app = (struct app){
+        .store = g->store,
+        .jobs = g->jobs,
+        .keyring = g->keyring,
+        .trust = g->trust,
+        .attest_by_peer = g->attest_by_peer,
+        .attest_by_vm = g->attest_by_vm,
+        .metrics = g->metrics,
+        .draining = &g->draining,
+        .clock = &clock_system,
+        .public_url = public_url(g),
+        .challenge_ttl_ms = s->attestation.challenge_ttl_ms,
+        .max_age_ms = s->attestation.max_age_ms,
+    };
+}
+
+/* Control first: whoever reads the URL may ask for a key at once. */
+static enum err start_serving(struct gateway *g, struct err_info *e)
+{
+    make_app(g);
+    g->gauges = (struct gauges){.store = g->store, .jobs = g->jobs, .arm = g->arm, .http = g->http};
+    gauges_register(&g->gauges, g->metrics);
+    g->admin = (struct admin){.store = g->store,
+                              .keyring = g->keyring,
+                              .auth = g->auth,
+                              .clock = &clock_system,
+                              .peer = "control.sock"};
+    enum err err = control_start(g->settings->data_dir, &g->admin, &g->control, e);
+    if (err)
+        return err;
+    g->upkeep = upkeep_start(g->store, g->auth, g->settings);
+    g->dispatch = (struct dispatch){.app = &g->app,
+                                    .auth = g->auth,
+                                    .by_principal = g->by_principal,
+                                    .by_peer = g->by_peer,
+                                    .routes = routes,
+                                    .n_routes = routes_count};
+    const struct http_handler handler = dispatch_handler(&g->dispatch);
+    return http_serve(g->http, &handler, e);
+}
+
+enum err gateway_start(const struct settings *settings, struct gateway **out, struct err_info *e)
+{
+    static part_fn *const parts[] = {open_store, open_trust, open_listener, start_engine,
+                                     start_serving};
+    struct gateway *g = calloc(1, sizeof *g);
+    if (!g)
+        abort();
+    g->settings = settings;
+    g->arena = arena_new();
+    g->metrics = metrics_new();
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        enum err err = parts[i](g, e);
+        if (err) {
+            gateway_stop(g);
+            return err;
+        }
+    }
+    *out = g;
+    return OK;
+}
+
+const char *gateway_url(const struct gateway *g)
+{
+    return http_url(g->http);
+}
+
+void gateway_not_ready(struct gateway *g)
+{
+    atomic_store(&g->draining, true);
+}
+
+void gateway_drain(struct gateway *g)
+{
+    http_drain(g->http);
+}
+
+int gateway_busy(struct gateway *g)
+{
+    return http_in_flight(g->http);
+}
+
+void gateway_stop(struct gateway *g)
+{
+    http_stop(g->http);
+    control_stop(g->control);
+    upkeep_stop(g->upkeep);
+    jobs_stop(g->jobs, JOBS_DRAIN_MS);
+    arm_stop(g->arm);
+    store_close(g->store);
+    auth_free(g->auth);
+    limiter_free(g->by_principal);
+    limiter_free(g->by_peer);
+    limiter_free(g->attest_by_peer);
+    limiter_free(g->attest_by_vm);
+    attest_trust_free(g->trust);
+    keyring_free(g->keyring);
+    metrics_free(g->metrics);
+    arena_free(g->arena);
+    free(g);
+}
