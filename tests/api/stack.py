@@ -11,6 +11,7 @@ import signal
 import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
 
 import tls
@@ -20,6 +21,14 @@ from guest import Guest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("TLGATE_BIN", ROOT / "build/dev/bin"))
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
+RESOURCE_TYPES = {
+    "Microsoft.Compute/virtualMachines": "2026-04-01",
+    "Microsoft.Compute/disks": "2026-03-02",
+    "Microsoft.Network/networkInterfaces": "2025-05-01",
+    "Microsoft.Network/networkSecurityGroups": "2025-05-01",
+    "Microsoft.Network/publicIPAddresses": "2025-05-01",
+    "Microsoft.Network/virtualNetworks": "2025-05-01",
+}
 
 
 def clean_env(**more):
@@ -143,6 +152,18 @@ class Emulator:
                 break
             time.sleep(0.1)
         return value
+
+    def resources(self, group):
+        """Ids of what is in a resource group, by type; [] where the group is not there."""
+        ids = []
+        for kind, version in RESOURCE_TYPES.items():
+            path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{kind}"
+            try:
+                ids += [r["id"] for r in self.arm("GET", f"{path}?api-version={version}")["value"]]
+            except urllib.error.HTTPError as e:
+                if e.code != 404:
+                    raise
+        return ids
 
     def close(self):
         self.program.stop()

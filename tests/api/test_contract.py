@@ -239,8 +239,7 @@ def test_delete_removes_what_was_made_and_nothing_else(api, emulator):
     assert reused.status == 422 and reused.code == "idempotency_key_reused", reused
     rg = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}"
     assert emulator.arm("GET", rg + "?api-version=2025-04-01")["name"].lower() == group
-    left = emulator.arm("GET", rg + "/resources?api-version=2025-04-01")["value"]
-    assert left == [], left
+    assert emulator.resources(group) == []
 
 
 def test_another_ones_vm_is_not_touched(api, emulator, vm):
@@ -290,9 +289,7 @@ def test_cancel_undoes_what_the_job_made(api, emulator):
         emulator.settings(lroSeconds=0.2)
     job = api.wait_job(job_id)
     assert job["state"] == "canceled", job
-    left = emulator.arm("GET", f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/resources"
-                        "?api-version=2025-04-01")["value"]
-    assert left == [], left
+    assert emulator.resources(group) == []
     # Over is over.
     late = api.post(f"/v1/jobs/{api.put(VM + 'waited', vm_spec()).json['id']}/cancel")
     assert late.status in (202, 409)

@@ -102,14 +102,13 @@ class Scene:
         """What must not depend on kills: Azure's resources, the job, its events, the status."""
         api = self.api()
         job = api.get(f"/v1/jobs/{job_id}").json
-        prefix = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{self.name}"
-        resources = self.emulator.arm("GET", prefix + "/resources?api-version=2025-04-01")["value"]
+        resources = self.emulator.resources(self.name)
         vm = api.get(self.base)
         boot = api.get(self.base + "/bootIntegrity")
         return {
             "job": job["state"], "error": job.get("error"),
             "steps": [(s["name"], s["state"]) for s in job["steps"]],
-            "resources": sorted(r["id"].lower().replace(self.name, "*") for r in resources),
+            "resources": sorted(r.lower().replace(self.name.lower(), "*") for r in resources),
             "vm": vm.status, "boot": boot.json["status"] if boot.status == 200 else boot.status,
         }
 
