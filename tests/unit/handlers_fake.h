@@ -7,6 +7,7 @@
 #include "handlers/call.h"
 
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,7 +25,8 @@ struct fake {
         const char *name, *value;
     } sent[16];
     size_t n_sent;
-    int suspended, resumed;
+    int suspended;
+    atomic_int resumed; /* also by threads of the store */
 };
 
 static inline struct fake *fake_of(struct call *c)
@@ -68,7 +70,8 @@ static inline const char *fake_header(const struct fake *f, const char *name)
 
 static inline void fake_open(struct fake *f)
 {
-    *f = (struct fake){.app = {.public_url = "https://gw", .clock = &clock_system}};
+    memset(f, 0, sizeof *f);
+    f->app = (struct app){.public_url = "https://gw", .clock = &clock_system};
     f->call = (struct call){
         .app = &f->app,
         .ops = &fake_ops,
@@ -83,6 +86,18 @@ static inline void fake_close(struct fake *f)
 {
     buf_free(&f->call.out);
     arena_free(f->call.arena);
+}
+
+/* The status once a call that was left waiting has been resumed. */
+static inline int fake_finish(struct fake *f, int status)
+{
+    while (status == CALL_PENDING) {
+        for (int i = 0; i < 10000 && !atomic_load(&f->resumed); i++)
+            usleep(1000);
+        assert_int_equal(atomic_exchange(&f->resumed, 0), 1);
+        status = f->call.then(&f->call);
+    }
+    return status;
 }
 
 /* The reply's body as JSON; the caller frees. */
