@@ -12,6 +12,7 @@
 #include <stdarg.h>
 
 #define SWEEP_MS      250  /* how exactly the time of a waiting request is watched */
+#define LINE_LOOK     512  /* so many may be passed over in one look along the line */
 #define LINE_RETRY_MS 1000 /* told to who did not get through the line in time */
 
 struct call {
@@ -85,6 +86,20 @@ static struct call *list_pop(struct call_list *l)
     return c;
 }
 
+/* Everything of `from` behind what `l` has. */
+static void list_append(struct call_list *l, struct call_list *from)
+{
+    if (!from->head)
+        return;
+    if (l->tail)
+        l->tail->next = from->head;
+    else
+        l->head = from->head;
+    l->tail = from->tail;
+    l->n += from->n;
+    *from = (struct call_list){0};
+}
+
 /* ---- the end of a request ---- */
 
 static void finish(struct call *c, struct arm_reply *r)
@@ -133,8 +148,7 @@ static void answered(struct arm_http_call *http)
     struct arm *arm = c->arm;
     struct arm_reply *r = http->reply;
     arm->in_flight--;
-    if (r->failure == ARM_FAIL_NONE)
-        arm_throttle_note(arm->throttle, c->req.subscription, arm_op_of(c->req.method), r);
+    arm_throttle_note(arm->throttle, c->req.subscription, arm_op_of(c->req.method), r);
     if (r->status == 429)
         arm->stats.throttled++;
     if (r->status == 401 && !c->repeated) {
@@ -164,35 +178,59 @@ static void transfer(struct call *c, const char *bearer, int64_t now)
     arm_http_start(c->arm->http, &c->http);
 }
 
-static void proceed(struct call *c)
+static void fail_held(struct call *c)
+{
+    struct arm *arm = c->arm;
+    const char *subscription = c->req.subscription;
+    int64_t wait = arm_throttle_wait(arm->throttle, subscription, arm_op_of(c->req.method));
+    arm->stats.held++;
+    fail(c, ARM_FAIL_HELD, wait, "held back: Azure throttles this subscription");
+}
+
+/* One step on: to the transfer, to those who wait for the token, or to its end. False: it has to
+ * stay in the line. */
+static bool proceed(struct call *c)
 {
     struct arm *arm = c->arm;
     int64_t now = clock_mono(arm->cfg.clock);
     int64_t retry_ms = -1;
-    int64_t held = arm_throttle_wait(arm->throttle, c->req.subscription, arm_op_of(c->req.method));
-    if (held) {
-        arm->stats.held++;
-        fail(c, ARM_FAIL_HELD, held, "held back: Azure throttles this subscription");
-        return;
-    }
     if (now >= c->deadline) {
         fail(c, ARM_FAIL_HELD, LINE_RETRY_MS, "held back: too many requests wait");
-        return;
+        return true;
     }
     const char *bearer = arm_identity_bearer(&c->identity->token);
-    if (bearer)
-        transfer(c, bearer, now);
-    else if (arm_identity_hopeless(&c->identity->token, &retry_ms))
+    if (!bearer && arm_identity_hopeless(&c->identity->token, &retry_ms)) {
         fail_token(c, retry_ms);
-    else
+        return true;
+    }
+    if (!bearer) {
         list_push(&c->identity->waiting, c);
+        return true;
+    }
+    switch (arm_throttle_turn(arm->throttle, c->req.subscription, arm_op_of(c->req.method))) {
+    case ARM_TURN_GO:
+        transfer(c, bearer, now);
+        return true;
+    case ARM_TURN_HELD:
+        fail_held(c);
+        return true;
+    case ARM_TURN_LATER:
+        break;
+    }
+    return false;
 }
 
+/* Who has to wait for the replies of its own bucket lets the others pass. */
 static void dispatch(struct arm *arm)
 {
+    struct call_list stay = {0};
     struct call *c;
-    while (arm->in_flight < arm->cfg.max_in_flight && (c = list_pop(&arm->line)))
-        proceed(c);
+    while (arm->in_flight < arm->cfg.max_in_flight && stay.n < LINE_LOOK &&
+           (c = list_pop(&arm->line)))
+        if (!proceed(c))
+            list_push(&stay, c);
+    list_append(&stay, &arm->line);
+    arm->line = stay;
 }
 
 static void token_changed(struct arm_identity_token *t)
@@ -202,8 +240,7 @@ static void token_changed(struct arm_identity_token *t)
     struct call *c;
     int64_t retry_ms;
     if (t->error.code == OK) {
-        while ((c = list_pop(&id->waiting)))
-            list_push(&arm->line, c);
+        list_append(&arm->line, &id->waiting);
         return;
     }
     if (!arm_identity_hopeless(t, &retry_ms))

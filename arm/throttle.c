@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <strings.h>
 
-/* Beyond this many subscriptions the one heard of longest ago gives way. */
+/* Beyond this many subscriptions the one not used for longest gives way. */
 #define BUCKETS_MAX 1024
 
 #define BACKOFF_FIRST_MS 1000
@@ -14,7 +14,9 @@ struct bucket {
     int64_t remaining[ARM_OPS];
     int64_t held_until[ARM_OPS]; /* mono */
     unsigned silent_429s[ARM_OPS];
-    int64_t heard; /* mono */
+    unsigned in_flight[ARM_OPS];
+    bool answered[ARM_OPS];
+    int64_t used; /* mono */
 };
 
 struct arm_throttle {
@@ -58,13 +60,26 @@ static struct bucket *find(struct arm_throttle *t, const char *subscription)
     return NULL;
 }
 
+static bool idle(const struct bucket *b)
+{
+    for (int op = 0; op < ARM_OPS; op++)
+        if (b->in_flight[op])
+            return false;
+    return true;
+}
+
+/* There are fewer requests on their way than buckets. */
 static struct bucket *oldest(struct arm_throttle *t)
 {
-    struct bucket *b = &t->buckets[0];
-    for (size_t i = 1; i < t->n; i++)
-        if (t->buckets[i].heard < b->heard)
-            b = &t->buckets[i];
-    return b;
+    struct bucket *found = NULL;
+    for (size_t i = 0; i < t->n; i++) {
+        struct bucket *b = &t->buckets[i];
+        if (idle(b) && (!found || b->used < found->used))
+            found = b;
+    }
+    if (!found)
+        abort();
+    return found;
 }
 
 static struct bucket *find_or_make(struct arm_throttle *t, const char *subscription)
@@ -91,6 +106,32 @@ int64_t arm_throttle_wait(struct arm_throttle *t, const char *subscription, enum
         wait = b->held_until[op] - clock_mono(t->clock);
     pthread_mutex_unlock(&t->lock);
     return wait > 0 ? wait : 0;
+}
+
+/* How many requests may be on their way at once. */
+static bool has_room(const struct bucket *b, enum arm_op op)
+{
+    if (b->in_flight[op] == 0)
+        return true;
+    if (b->remaining[op] >= 0)
+        return b->in_flight[op] < b->remaining[op];
+    return b->answered[op]; /* ARM answered and says nothing about the bucket */
+}
+
+enum arm_turn arm_throttle_turn(struct arm_throttle *t, const char *subscription, enum arm_op op)
+{
+    enum arm_turn turn = ARM_TURN_GO;
+    pthread_mutex_lock(&t->lock);
+    struct bucket *b = find_or_make(t, subscription ? subscription : "");
+    b->used = clock_mono(t->clock);
+    if (b->held_until[op] > b->used)
+        turn = ARM_TURN_HELD;
+    else if (!has_room(b, op))
+        turn = ARM_TURN_LATER;
+    else
+        b->in_flight[op]++;
+    pthread_mutex_unlock(&t->lock);
+    return turn;
 }
 
 static int64_t backoff(unsigned n)
@@ -123,16 +164,19 @@ void arm_throttle_note(struct arm_throttle *t, const char *subscription, enum ar
     bool hold = holds_bucket(r);
     pthread_mutex_lock(&t->lock);
     struct bucket *b = find_or_make(t, subscription ? subscription : "");
-    b->heard = clock_mono(t->clock);
-    note_remaining(b, r);
+    b->used = clock_mono(t->clock);
+    b->in_flight[op]--;
+    if (r->failure == ARM_FAIL_NONE) {
+        b->answered[op] = true;
+        note_remaining(b, r);
+        b->silent_429s[op] = hold ? b->silent_429s[op] : 0;
+    }
     if (hold) {
         if (r->retry_after_ms < 0)
             r->retry_after_ms = backoff(b->silent_429s[op]++);
-        int64_t until = b->heard + r->retry_after_ms;
+        int64_t until = b->used + r->retry_after_ms;
         if (until > b->held_until[op])
             b->held_until[op] = until;
-    } else {
-        b->silent_429s[op] = 0;
     }
     pthread_mutex_unlock(&t->lock);
 }

@@ -102,6 +102,10 @@ struct script {
     unsigned refuse_tokens; /* 401 for tokens up to this number */
     unsigned throttle;      /* answer this many ARM requests with 429 */
     const char *throttle_headers;
+    int bucket; /* with has_bucket: writes left, told with every answer */
+    bool has_bucket;
+    int64_t blocked_until;
+    unsigned early; /* calls before Retry-After was over */
 };
 
 static void answer_token(struct script *p, struct answer *a, bool imds)
@@ -118,6 +122,22 @@ static void answer_token(struct script *p, struct answer *a, bool imds)
                      : "{\"token_type\":\"Bearer\",\"access_token\":\"" TOKEN
                        "-%u\",\"expires_in\":%lld,\"ext_expires_in\":3599}",
                 p->tokens, (long long)(p->token_ttl ? p->token_ttl : 3600));
+}
+
+/* A bucket that is not refilled: when it is empty it says so once, for 30 s. */
+static void answer_from_bucket(struct script *p, struct answer *a)
+{
+    char left[80];
+    int64_t now = clock_mono(&test_clock);
+    p->early += now < p->blocked_until;
+    if (p->bucket > 0) {
+        snprintf(left, sizeof left, "x-ms-ratelimit-remaining-subscription-writes: %d\r\n",
+                 --p->bucket);
+        answer_json(a, 200, left, "{}");
+        return;
+    }
+    p->blocked_until = now + 30000;
+    answer_json(a, 429, "Retry-After: 30\r\n", "{}");
 }
 
 static void answer_arm(struct script *p, const struct seen *q, struct answer *a)
@@ -139,6 +159,10 @@ static void answer_arm(struct script *p, const struct seen *q, struct answer *a)
         return;
     }
     a->delay_ms = p->delay_ms;
+    if (p->has_bucket) {
+        answer_from_bucket(p, a);
+        return;
+    }
     answer_json(a, p->arm_status ? p->arm_status : 200, p->arm_headers ? p->arm_headers : "", "%s",
                 p->arm_body ? p->arm_body : "{\"name\":\"rg\"}");
 }
@@ -737,6 +761,33 @@ static void test_429_without_retry_after(void **state)
     assert_int_equal(r->status, 200);
 }
 
+static void test_bucket_is_not_overrun(void **state)
+{
+    struct bench *b = *state;
+    struct inbox in;
+    unsigned done = 0, throttled = 0, held = 0;
+    inbox_init(&in);
+    b->script.has_bucket = true;
+    b->script.bucket = 30;
+    b->script.delay_ms = 5;
+    start(b);
+    const struct arm_request q = {.method = ARM_PUT, .subscription = SUB, .target = RESOURCE};
+    for (int i = 0; i < 60; i++)
+        arm_send(b->arm, &q, inbox_add, &in);
+    inbox_wait(&in, 60);
+    for (size_t i = 0; i < 60; i++) {
+        done += in.replies[i]->status == 200;
+        throttled += in.replies[i]->status == 429;
+        held += in.replies[i]->failure == ARM_FAIL_HELD;
+        arm_reply_free(in.replies[i]);
+    }
+    assert_int_equal(done, 30);
+    assert_int_equal(throttled, 1); /* the one that found it empty */
+    assert_int_equal(held, 29);
+    assert_int_equal(b->script.early, 0);
+    assert_true(b->server->accepted > 3); /* and yet they went side by side */
+}
+
 static void test_line(void **state)
 {
     struct bench *b = *state;
@@ -847,6 +898,7 @@ int main(void)
         TEST(test_identity_by_subscription),
         TEST(test_retry_after_holds_back),
         TEST(test_429_without_retry_after),
+        TEST(test_bucket_is_not_overrun),
         TEST(test_line),
         TEST(test_stop),
         TEST(test_stats),
