@@ -112,7 +112,7 @@ static const struct config_option options[] = {
           1000000, "That many of them at once"),
     COUNT("limits", "attestation_vm_per_second", AT(limits.attestation_vm_per_second), "5", 0,
           1000000, "Challenges and reports of one vmId; 0: no limit"),
-    COUNT("limits", "attestation_vm_burst", AT(limits.attestation_vm_burst), "200", 1, 1000000,
+    COUNT("limits", "attestation_vm_burst", AT(limits.attestation_vm_burst), "60", 1, 1000000,
           "That many of them at once"),
 
     TIME("jobs", "deadline", AT(jobs.deadline_ms), "2h", MINUTE, 30 * DAY, "Total time of a job"),
