@@ -244,6 +244,14 @@ static void fill_write(struct call *c, struct submission *s)
     s->write.audit = &s->audit;
 }
 
+static void count(struct call *c, const char *verdict)
+{
+    struct buf labels = {0};
+    metrics_label(&labels, "verdict", verdict);
+    metrics_add(c->app->metrics, "tlgate_attestation_reports_total", labels.data, 1);
+    buf_free(&labels);
+}
+
 static int stored(struct call *c)
 {
     struct submission *s = c->state;
@@ -253,6 +261,7 @@ static int stored(struct call *c)
         return refuse_stranger(c);
     if (c->done.err)
         return call_fail(c);
+    count(c, s->write.report.verdict);
     view_report(call_json(c), &s->write.report);
     c->ops->reply_header(c, "Cache-Control", "no-store");
     return 200;
