@@ -147,6 +147,15 @@ static void error_code(const json_t *body, char *out, size_t size)
     arm_text_copy(out, size, json_path_str(body, "error"));
 }
 
+/* Entra's text up to the ids of this one request, which stand on lines of their own or behind. */
+static void describe(char *out, size_t size, const char *text)
+{
+    arm_text_first_line(out, size, text);
+    char *ids = strstr(out, " Trace ID:");
+    if (ids)
+        *ids = '\0';
+}
+
 /* A busy or starting service (IMDS: 404 while the identity is attached, 410 while it is updated).
  */
 static bool worth_retrying(const struct arm_identity *id, const struct arm_reply *r,
@@ -167,7 +176,7 @@ static enum err read_error(const struct arm_identity *id, const struct arm_reply
     const char *oauth_error = json_path_str(body, "error");
     enum err kind = worth_retrying(id, r, oauth_error) ? ERR_UPSTREAM : ERR_UPSTREAM_FORBIDDEN;
     error_code(body, code, sizeof code);
-    arm_text_first_line(text, sizeof text, json_path_str(body, "error_description"));
+    describe(text, sizeof text, json_path_str(body, "error_description"));
     if (r->failure != ARM_FAIL_NONE)
         err_set(e, kind, "no token for identity %s: %s", id->name, r->detail);
     else if (text[0])

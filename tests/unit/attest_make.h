@@ -52,10 +52,10 @@ struct make {
     struct bytes auth_policy;
     uint32_t magic;
     uint16_t type;
-    struct bytes nonce;      /* in the quote */
-    struct bytes qn;         /* overrides qualifiedSigner */
-    uint32_t selected;       /* PCRs in the quote */
-    uint16_t banks[3];       /* TPM_ALG_IDs of the selections, 0 ends */
+    struct bytes nonce; /* in the quote */
+    struct bytes qn;    /* overrides qualifiedSigner */
+    uint32_t selected;  /* PCRs in the quote */
+    uint16_t banks[3];  /* TPM_ALG_IDs of the selections, 0 ends */
     size_t select_size;
     uint64_t clock;
     uint32_t resets, restarts;
@@ -230,9 +230,9 @@ static inline void make_default_events(struct make *m, bool secure_boot)
     m->n_events = 0;
     make_add(m, 0, EV_NO_ACTION, BYTES_OF(locality));
     make_add(m, 0, EV_S_CRTM_VERSION, BYTES_STR("v1"));
-    make_add(m, 7, EV_EFI_VARIABLE_DRIVER_CONFIG,
-             make_variable(a, make_global, "SecureBoot",
-                           secure_boot ? BYTES_OF(on) : BYTES_OF(off)));
+    make_add(
+        m, 7, EV_EFI_VARIABLE_DRIVER_CONFIG,
+        make_variable(a, make_global, "SecureBoot", secure_boot ? BYTES_OF(on) : BYTES_OF(off)));
     make_add(m, 7, EV_EFI_VARIABLE_DRIVER_CONFIG, make_variable(a, make_global, "PK", list));
     make_add(m, 7, EV_EFI_VARIABLE_DRIVER_CONFIG, make_variable(a, make_global, "KEK", list));
     make_add(m, 7, EV_EFI_VARIABLE_DRIVER_CONFIG, make_variable(a, make_security, "db", list));

@@ -84,10 +84,16 @@ static void cloud_reply(struct answer *a, int status, const char *headers, const
 static void cloud_get(struct cloud *c, const struct seen *q, struct answer *a)
 {
     json_t *r = json_object_get(c->resources, cloud_key(q->target));
-    if (r)
-        cloud_reply(a, 200, "", r);
-    else
+    if (!r) {
         cloud_error(a, 404, "ResourceNotFound");
+        return;
+    }
+    cloud_reply(a, 200, "", r);
+    /* Work goes on also where nobody polls its operation. */
+    const char *state = json_path_str(r, "properties/provisioningState");
+    if (state && strcmp(state, "Creating") == 0)
+        json_object_set_new(json_object_get(r, "properties"), "provisioningState",
+                            json_string("Succeeded"));
 }
 
 static void cloud_operation_headers(struct server *s, struct cloud *c, const char *header,
