@@ -25,17 +25,24 @@ static bool same_resource(const char *a, const char *b)
     return strlen(b) == n && strncasecmp(a, b, n) == 0;
 }
 
-static int find_resource(const char *resource)
+enum audience { AUDIENCE_UNKNOWN, AUDIENCE_OTHER, AUDIENCE_ARM };
+
+/* ARM's own address is an audience too: some SDKs ask for "<endpoint>/.default". */
+static enum audience find_resource(const struct emulator *em, const char *resource)
 {
+    char local[sizeof em->arm_url];
+    snprintf(local, sizeof local, "https://localhost%s", strrchr(em->arm_url, ':'));
+    if (same_resource(resource, em->arm_url) || same_resource(resource, local))
+        return AUDIENCE_ARM;
     for (size_t i = 0; i < ARRAY_LEN(resources); i++)
         if (same_resource(resource, resources[i].id))
-            return (int)i;
-    return -1;
+            return resources[i].arm ? AUDIENCE_ARM : AUDIENCE_OTHER;
+    return AUDIENCE_UNKNOWN;
 }
 
-bool entra_knows_resource(const char *resource)
+bool entra_knows_resource(const struct emulator *em, const char *resource)
 {
-    return find_resource(resource) >= 0;
+    return find_resource(em, resource) != AUDIENCE_UNKNOWN;
 }
 
 /* An endpoint's error as Entra ID writes it: the AADSTS number opens the description. */
@@ -168,7 +175,7 @@ static char *wanted_resource(struct emulator *em, const json_t *form, bool v2, s
         }
         *end = 0;
     }
-    if (find_resource(resource) >= 0)
+    if (entra_knows_resource(em, resource))
         return resource;
     refuse(em, resp, 400, "invalid_resource", 500011,
            "The resource principal was not found in the tenant. This can happen if the application "
@@ -348,8 +355,7 @@ const char *entra_check(struct emulator *em, const char *authorization, struct e
         return "ExpiredAuthenticationToken";
     }
     const char *audience = json_path_str(claims, "aud");
-    int known = audience ? find_resource(audience) : -1;
-    if (known < 0 || !resources[known].arm) {
+    if (!audience || find_resource(em, audience) != AUDIENCE_ARM) {
         snprintf(why, why_size,
                  "The access token has been obtained for wrong audience or resource '%s'. It "
                  "should exactly match with one of the allowed audiences "

@@ -27,7 +27,7 @@ const char *entra_check(struct emulator *em, const char *authorization, struct e
                         char *why, size_t why_size);
 
 /* Is this the id of a resource that tokens are given for ("https://management.azure.com/")? */
-bool entra_knows_resource(const char *resource);
+bool entra_knows_resource(const struct emulator *em, const char *resource);
 
 /* The ids and secrets of the directory from the state, made where new, and the files that clients
  * read (client.json, federated.json, federated-token). */

@@ -114,7 +114,7 @@ static void give_token(struct emulator *em, const struct http_request *req,
         fail(resp, 400, "invalid_request", "Required audience parameter not specified");
         return;
     }
-    if (!entra_knows_resource(resource)) {
+    if (!entra_knows_resource(em, resource)) {
         fail(resp, 400, "invalid_resource",
              "AADSTS500011: The resource principal was not found in the tenant.");
         return;

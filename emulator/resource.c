@@ -338,6 +338,8 @@ static void list(struct arm_call *c)
         return;
     }
     const char *prefix = arena_printf(c->arena, "%s/", t->key);
+    if (!t->group)
+        prefix = arm_lower(c->arena, arena_printf(c->arena, "/subscriptions/%s/", t->subscription));
     json_t *all = json_array();
     const char *key;
     json_t *record;
