@@ -120,9 +120,23 @@ static struct statement *slot_of(struct conn *c, const char *sql)
     }
 }
 
+/* SQLite numbers $n by first appearance, PostgreSQL by n: the texts must mean the same to both. */
+static void check_parameters(sqlite3_stmt *st)
+{
+    for (int i = 1; i <= sqlite3_bind_parameter_count(st); i++) {
+        char name[16];
+        snprintf(name, sizeof name, "$%d", i);
+        if (strcmp(name, sqlite3_bind_parameter_name(st, i)))
+            abort();
+    }
+}
+
 static int prepare(struct conn *c, const char *sql, unsigned flags, sqlite3_stmt **st)
 {
-    return sqlite3_prepare_v3(c->db, sql, -1, flags, st, NULL);
+    int rc = sqlite3_prepare_v3(c->db, sql, -1, flags, st, NULL);
+    if (rc == SQLITE_OK)
+        check_parameters(*st);
+    return rc;
 }
 
 static struct query prepare_once(struct conn *c, const char *sql)

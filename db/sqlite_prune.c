@@ -35,9 +35,8 @@ static enum err prune_jobs(struct pruning *p)
 
 static enum err prune_reports(struct pruning *p)
 {
-    static const char reports[] =
-        "DELETE FROM report WHERE id IN (SELECT id FROM (SELECT id, received_at FROM report"
-        " ORDER BY id LIMIT $2) AS oldest WHERE received_at < $1)";
+    static const char reports[] = "DELETE FROM report WHERE received_at < $1"
+                                  " AND id IN (SELECT id FROM report ORDER BY id LIMIT $2)";
     static const char logs[] =
         "DELETE FROM log WHERE (vm_key, digest) IN (SELECT vm_key, digest FROM log"
         " WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2)";
@@ -51,8 +50,7 @@ static enum err prune_reports(struct pruning *p)
 static enum err prune_audit(struct pruning *p)
 {
     static const char sql[] =
-        "DELETE FROM audit WHERE id IN (SELECT id FROM (SELECT id, at FROM audit ORDER BY id"
-        " LIMIT $2) AS oldest WHERE at < $1)";
+        "DELETE FROM audit WHERE at < $1 AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2)";
     if (!p->in->audit_ms)
         return OK;
     return delete_before(p, sql, p->in->now - p->in->audit_ms, &p->out->audit);

@@ -294,8 +294,9 @@ static enum err finish_report(struct putting *p, int64_t *woken)
 {
     const struct report_new *in = p->in;
     *woken = 0;
-    enum err err =
-        in->wake_key ? jobs_wake_waiting(p->w, in->wake_key, in->report.received_at, woken, p->e) : OK;
+    enum err err = in->wake_key
+                       ? jobs_wake_waiting(p->w, in->wake_key, in->report.received_at, woken, p->e)
+                       : OK;
     if (err || !in->audit)
         return err;
     return audit_add(p->w, in->audit, in->report.received_at, NULL, p->e);

@@ -1,0 +1,442 @@
+/* Conformance: VM registry, reports, enrolment, pins, event logs. */
+#include "db_store.h"
+
+#define ID_A "0AAAAAAA-0000-4000-8000-00000000000a"
+#define ID_B "0bbbbbbb-0000-4000-8000-00000000000b"
+#define AK_A "aa01"
+#define AK_B "bb02"
+
+static void put_token(struct fixture *f, const char *hash, const char *resource_id)
+{
+    struct enrollment_put in = {.hash = hash,
+                                .resource_id = resource_id,
+                                .expires_at = T0 + 60000,
+                                .now = T0,
+                                .audit = audit_of("enrollment.create", resource_id)};
+    MUST(f, DO(f, store_put_enrollment, &in, NULL));
+}
+
+/* A good report of A's AK; each has its own id and challenge. */
+static struct report_new report_of(struct fixture *f, int n)
+{
+    return (struct report_new){
+        .report = {.id = arena_printf(f->arena, "0190-%04d", n),
+                   .vm_id = ID_A,
+                   .received_at = T0 + n,
+                   .verdict = "trusted",
+                   .checks = "[{\"name\":\"quote.nonce\",\"status\":\"pass\"}]",
+                   .claims = "{\"secureBoot\":true}",
+                   .evidence_hash = "eh",
+                   .log_digest = "d1",
+                   .ak_spki = AK_A,
+                   .reset_count = 3,
+                   .restart_count = 1,
+                   .clock_ms = 1000 + n},
+        .challenge_hash = arena_printf(f->arena, "challenge-%d", n),
+        .challenge_expires_at = T0 + 5000,
+        .log = BYTES_STR("the event log"),
+        .ak_name = "000B01",
+        .pin_allowed = true,
+        .status = VM_HEALTHY,
+        .reasons = "[]",
+    };
+}
+
+static struct report_stored put_report(struct fixture *f, const struct report_new *in)
+{
+    struct report_stored out = {0};
+    MUST(f, DO(f, store_put_report, in, &out));
+    return out;
+}
+
+/* VM A, enrolled by report 1. */
+static void enroll_a(struct fixture *f)
+{
+    put_vm(f, VM("a"), ID_A);
+    put_token(f, "token-a", VM("a"));
+    struct report_new in = report_of(f, 1);
+    in.enrollment_hash = "token-a";
+    assert_true(put_report(f, &in).enrolled);
+}
+
+static void enrolment_pins_and_is_used_up(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    struct vm vm = get_vm(f, VM("A"));
+    assert_string_equal(vm.ak_spki, AK_A);
+    assert_string_equal(vm.ak_name, "000b01");
+    assert_int_equal(vm.enrolled_at, T0 + 1);
+    assert_int_equal(vm.status, VM_HEALTHY);
+    assert_string_equal(vm.reasons, "[]");
+    assert_string_equal(vm.claims, "{\"secureBoot\":true}");
+    assert_string_equal(vm.last_report_id, "0190-0001");
+    assert_string_equal(vm.last_verdict, "trusted");
+    assert_int_equal(vm.last_report_at, T0 + 1);
+    assert_int_equal(vm.reset_count, 3);
+    assert_int_equal(vm.clock_ms, 1001);
+
+    struct enrollment en;
+    MUST(f, store_get_enrollment(f->store, f->arena, "token-a", &en, &f->err));
+    assert_int_equal(en.used_at, T0 + 1);
+    struct vm by;
+    MUST(f, store_get_vm_by_id(f->store, f->arena, "0aaaaaaa-0000-4000-8000-00000000000A", &by,
+                               &f->err));
+    assert_string_equal(by.resource_id, VM("a"));
+    MUST(f, store_get_vm_by_ak(f->store, f->arena, AK_A, &by, &f->err));
+    assert_string_equal(by.resource_id, VM("a"));
+
+    struct report r;
+    MUST(f, store_get_report(f->store, f->arena, "0190-0001", RG, &r, &f->err));
+    assert_string_equal(r.resource_id, VM("a"));
+    assert_string_equal(r.vm_id, ID_A);
+    assert_string_equal(r.verdict, "trusted");
+    assert_string_equal(r.log_digest, "d1");
+    assert_int_equal(r.received_at, T0 + 1);
+    assert_int_equal(
+        store_get_report(f->store, f->arena, "0190-0001", "/subscriptions/other", &r, &f->err),
+        ERR_NOT_FOUND);
+
+    struct report_new second = report_of(f, 2); /* no token needed any more */
+    assert_false(put_report(f, &second).enrolled);
+}
+
+/* Everything that must not let a stranger in. The VM's row stays as it was, byte for byte. */
+static void strangers_change_nothing(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    put_vm(f, VM("b"), ID_B);
+    put_token(f, "token-b", VM("b"));
+    put_token(f, "token-old", VM("a"));
+    const char *etag_a = get_vm(f, VM("a")).etag, *etag_b = get_vm(f, VM("b")).etag;
+    static const struct {
+        const char *name, *vm_id, *ak, *token;
+        int at;
+    } rows[] = {
+        {"unknown vmId", "0ccccccc-0000-4000-8000-00000000000c", AK_A, NULL, 0},
+        {"another AK without enrolment", ID_A, AK_B, NULL, 0},
+        {"never enrolled", ID_B, AK_B, NULL, 0},
+        {"pinned AK of another VM", ID_B, AK_A, NULL, 0},
+        {"pinned AK of another VM, with a token", ID_B, AK_A, "token-b", 0},
+        {"used token", ID_A, AK_B, "token-a", 0},
+        {"another VM's token", ID_A, AK_B, "token-b", 0},
+        {"made-up token", ID_A, AK_B, "token-x", 0},
+        {"expired token", ID_A, AK_B, "token-old", 60000},
+        {"no AK at all", ID_B, NULL, NULL, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct report_new in = report_of(f, 50);
+        in.report.vm_id = rows[i].vm_id;
+        in.report.ak_spki = rows[i].ak;
+        in.report.received_at += rows[i].at;
+        in.enrollment_hash = rows[i].token;
+        struct report_stored out;
+        enum err err = DO(f, store_put_report, &in, &out);
+        if (err != ERR_NOT_ENROLLED)
+            print_error("%s: %s\n", rows[i].name, err_code(err));
+        assert_int_equal(err, ERR_NOT_ENROLLED);
+    }
+    assert_string_equal(get_vm(f, VM("a")).etag, etag_a);
+    assert_string_equal(get_vm(f, VM("b")).etag, etag_b);
+    struct enrollment en;
+    MUST(f, store_get_enrollment(f->store, f->arena, "token-b", &en, &f->err));
+    assert_int_equal(en.used_at, 0);
+    struct report r;
+    assert_int_equal(store_get_report(f->store, f->arena, "0190-0050", NULL, &r, &f->err),
+                     ERR_NOT_FOUND);
+    assert_int_equal(store_get_challenge(f->store, "challenge-50", &f->err), ERR_NOT_FOUND);
+}
+
+static void challenge_is_used_once(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    MUST(f, store_get_challenge(f->store, "challenge-1", &f->err));
+    struct report_new in = report_of(f, 2);
+    in.challenge_hash = "challenge-1";
+    struct report_stored out;
+    assert_int_equal(DO(f, store_put_report, &in, &out), ERR_CHALLENGE_USED);
+    assert_string_equal(get_vm(f, VM("a")).last_report_id, "0190-0001");
+}
+
+/* The same challenge in one batch: exactly one wins. */
+static void racing_reports_share_no_challenge(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    enum { N = 8 };
+    struct report_new in[N];
+    struct report_stored out[N];
+    struct store_waiter w[N];
+    for (int i = 0; i < N; i++) {
+        in[i] = report_of(f, 10 + i);
+        in[i].challenge_hash = "challenge-race";
+    }
+    for (int i = 0; i < N; i++)
+        store_put_report(f->store, &in[i], &out[i], store_waiter_init(&w[i]));
+    int won = 0;
+    for (int i = 0; i < N; i++) {
+        enum err err = store_wait(&w[i], &f->err);
+        won += err == OK;
+        assert_true(err == OK || err == ERR_CHALLENGE_USED);
+    }
+    assert_int_equal(won, 1);
+}
+
+static void failing_evidence_with_a_token_pins_nothing(void **state)
+{
+    struct fixture *f = *state;
+    put_vm(f, VM("a"), ID_A);
+    put_token(f, "token-a", VM("a"));
+    struct report_new in = report_of(f, 1);
+    in.enrollment_hash = "token-a";
+    in.pin_allowed = false;
+    in.report.verdict = "untrusted";
+    in.status = VM_UNHEALTHY;
+    in.reasons = "[\"quote.signature\"]";
+    assert_false(put_report(f, &in).enrolled);
+    struct vm vm = get_vm(f, VM("a"));
+    assert_null(vm.ak_spki);
+    assert_int_equal(vm.status, VM_UNHEALTHY);
+    assert_int_equal(vm.reset_count, 0);
+    struct enrollment en;
+    MUST(f, store_get_enrollment(f->store, f->arena, "token-a", &en, &f->err));
+    assert_int_equal(en.used_at, 0);
+
+    struct report_new good = report_of(f, 2);
+    good.enrollment_hash = "token-a";
+    assert_true(put_report(f, &good).enrolled);
+}
+
+static void another_enrolment_replaces_the_pin(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    put_token(f, "token-2", VM("a"));
+    struct report_new in = report_of(f, 2);
+    in.report.ak_spki = AK_B;
+    in.report.reset_count = 0; /* a new TPM counts from the start */
+    in.report.clock_ms = 5;
+    in.enrollment_hash = "token-2";
+    assert_true(put_report(f, &in).enrolled);
+    struct vm vm = get_vm(f, VM("a"));
+    assert_string_equal(vm.ak_spki, AK_B);
+    assert_int_equal(vm.reset_count, 0);
+    assert_int_equal(vm.clock_ms, 5);
+}
+
+static void clock_is_decided_again(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    struct report_new old = report_of(f, 2);
+    old.report.reset_count = 2;
+    struct report_stored out;
+    assert_int_equal(DO(f, store_put_report, &old, &out), ERR_PRECONDITION_FAILED);
+    assert_int_equal(store_get_challenge(f->store, old.challenge_hash, &f->err), ERR_NOT_FOUND);
+
+    old.clock_regressed = true;
+    old.report.verdict = "untrusted";
+    old.status = VM_UNHEALTHY;
+    put_report(f, &old);
+    struct vm vm = get_vm(f, VM("a"));
+    assert_int_equal(vm.status, VM_UNHEALTHY);
+    assert_int_equal(vm.reset_count, 3); /* not turned back */
+
+    struct report_new next = report_of(f, 3); /* a reboot */
+    next.report.reset_count = 4;
+    next.report.restart_count = 0;
+    next.report.clock_ms = 1;
+    next.clock_regressed = true;
+    assert_int_equal(DO(f, store_put_report, &next, &out), ERR_PRECONDITION_FAILED);
+    next.clock_regressed = false;
+    put_report(f, &next);
+    assert_int_equal(get_vm(f, VM("a")).reset_count, 4);
+}
+
+static void event_log_is_stored_once_per_vm(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    struct bytes log;
+    MUST(f, store_get_log(f->store, f->arena, "0aaaaaaa-0000-4000-8000-00000000000a", "d1", &log,
+                          &f->err));
+    assert_true(bytes_equal(log, BYTES_STR("the event log")));
+
+    struct report_new by_digest = report_of(f, 2);
+    by_digest.log = (struct bytes){0};
+    put_report(f, &by_digest);
+
+    struct report_new unknown = report_of(f, 3);
+    unknown.log = (struct bytes){0};
+    unknown.report.log_digest = "d2";
+    struct report_stored out;
+    assert_int_equal(DO(f, store_put_report, &unknown, &out), ERR_EVENT_LOG_REQUIRED);
+    assert_int_equal(store_get_challenge(f->store, unknown.challenge_hash, &f->err), ERR_NOT_FOUND);
+    unknown.log = BYTES_STR("another log");
+    put_report(f, &unknown);
+
+    /* A digest that another VM holds is not held for this one. */
+    put_vm(f, VM("b"), ID_B);
+    put_token(f, "token-b", VM("b"));
+    struct report_new other = report_of(f, 4);
+    other.report.vm_id = ID_B;
+    other.report.ak_spki = AK_B;
+    other.enrollment_hash = "token-b";
+    other.log = (struct bytes){0};
+    assert_int_equal(DO(f, store_put_report, &other, &out), ERR_EVENT_LOG_REQUIRED);
+
+    struct report_new without = report_of(f, 5);
+    without.log = (struct bytes){0};
+    without.report.log_digest = NULL;
+    put_report(f, &without);
+    struct report r;
+    MUST(f, store_get_report(f->store, f->arena, "0190-0005", NULL, &r, &f->err));
+    assert_null(r.log_digest);
+}
+
+static void report_wakes_the_waiting_job(void **state)
+{
+    struct fixture *f = *state;
+    put_vm(f, VM("a"), ID_A);
+    put_token(f, "token-a", VM("a"));
+    submit_for(f, "a");
+    struct job j = claim_one(f, T0);
+    struct job_advance in = advance_of(&j, T0);
+    in.set = JOB_SET_STATE | JOB_SET_WAKE | JOB_RELEASE;
+    in.state = JOB_WAITING;
+    in.wake_key = "vm:" ID_A;
+    in.due_at = T0 + 1800000;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+
+    struct report_new report = report_of(f, 1);
+    report.enrollment_hash = "token-a";
+    report.wake_key = "vm:" ID_A;
+    assert_int_equal(put_report(f, &report).woken, 1);
+    j = claim_one(f, T0 + 1);
+    assert_string_equal(j.wake_key, "vm:" ID_A);
+
+    /* While it is leased: not taken away, but due at its release. */
+    report = report_of(f, 2);
+    report.wake_key = "vm:" ID_A;
+    assert_int_equal(put_report(f, &report).woken, 1);
+    assert_int_equal(claim(f, T0 + 3, 1).n, 0);
+    in = advance_of(&j, T0 + 4);
+    in.set = JOB_RELEASE;
+    in.due_at = T0 + 1800000;
+    struct job_advanced out;
+    MUST(f, DO(f, store_advance_job, &in, &out));
+    assert_true(out.woken);
+    j = claim_one(f, T0 + 4);
+    finish_job(f, &j, JOB_SUCCEEDED, T0 + 5);
+    report = report_of(f, 3);
+    report.wake_key = "vm:" ID_A;
+    assert_int_equal(put_report(f, &report).woken, 0);
+}
+
+static void new_vm_id_drops_what_belonged_to_the_old_one(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    put_vm(f, VM("a"), ID_A); /* the same one again: kept */
+    assert_string_equal(get_vm(f, VM("a")).ak_spki, AK_A);
+    put_vm(f, VM("a"), ID_B);
+    struct vm vm = get_vm(f, VM("a"));
+    assert_string_equal(vm.vm_id, ID_B);
+    assert_null(vm.ak_spki);
+    assert_null(vm.claims);
+    assert_null(vm.last_report_id);
+    assert_int_equal(vm.last_report_at, 0);
+    assert_int_equal(vm.status, VM_UNKNOWN);
+
+    /* A vmId that turns up elsewhere has moved. */
+    put_vm(f, VM("moved"), ID_B);
+    assert_null(get_vm(f, VM("a")).vm_id);
+    assert_string_equal(get_vm(f, VM("moved")).vm_id, ID_B);
+}
+
+static void registry_writes(void **state)
+{
+    struct fixture *f = *state;
+    put_vm(f, VM("a"), ID_A);
+    struct vm before = get_vm(f, VM("a"));
+    struct vm_put in = {.vm = {.resource_id = VM("A"), .set = VM_SET_STATE, .state = "deleting"},
+                        .if_etag = "stale",
+                        .now = T0 + 9,
+                        .audit = audit_of("vm.change", VM("a"))};
+    assert_int_equal(DO(f, store_put_vm, &in, NULL), ERR_PRECONDITION_FAILED);
+    in.if_etag = before.etag;
+    MUST(f, DO(f, store_put_vm, &in, NULL));
+    struct vm after = get_vm(f, VM("a"));
+    assert_string_equal(after.state, "deleting");
+    assert_string_equal(after.vm_id, ID_A); /* what was not set is kept */
+    assert_true(after.secure_boot);
+    assert_string_equal(after.location, "westeurope");
+    assert_string_equal(after.resource_id, VM("a"));
+    assert_int_equal(after.created_at, T0);
+    assert_int_equal(after.updated_at, T0 + 9);
+    assert_string_not_equal(after.etag, before.etag);
+
+    put_token(f, "token-a", VM("a"));
+    in.if_etag = NULL;
+    in.vm.set = VM_DELETE;
+    MUST(f, DO(f, store_put_vm, &in, NULL));
+    assert_int_equal(store_get_vm(f->store, f->arena, VM("a"), &after, &f->err), ERR_NOT_FOUND);
+    struct enrollment en;
+    assert_int_equal(store_get_enrollment(f->store, f->arena, "token-a", &en, &f->err),
+                     ERR_NOT_FOUND);
+    assert_int_equal(DO(f, store_put_vm, &in, NULL), ERR_NOT_FOUND);
+    in.vm.set = VM_SET_STATE | VM_ONLY_IF_THERE;
+    assert_int_equal(DO(f, store_put_vm, &in, NULL), ERR_NOT_FOUND);
+    struct enrollment_put none = {.hash = "x", .resource_id = VM("a"), .audit = audit_of("e", "")};
+    assert_int_equal(DO(f, store_put_enrollment, &none, NULL), ERR_NOT_FOUND);
+
+    put_vm(f, VM("a"), ID_A);
+    assert_string_not_equal(get_vm(f, VM("a")).etag, before.etag);
+}
+
+static void history_is_paged_newest_first(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    for (int i = 2; i <= 7; i++) {
+        struct report_new in = report_of(f, i);
+        put_report(f, &in);
+    }
+    struct page page = {.limit = 3};
+    int next = 7;
+    for (bool more = true; more;) {
+        struct report_list list;
+        MUST(f, store_list_reports(f->store, f->arena, ID_A, &page, &list, &f->err));
+        for (size_t i = 0; i < list.n; i++)
+            assert_string_equal(list.items[i].id, arena_printf(f->arena, "0190-%04d", next--));
+        more = list.more;
+        page.after = list.items[list.n - 1].id;
+        struct report_new newer = report_of(f, 100 - next);
+        put_report(f, &newer);
+    }
+    assert_int_equal(next, 0);
+    struct report_list none;
+    MUST(f, store_list_reports(f->store, f->arena, ID_B, &page, &none, &f->err));
+    assert_int_equal(none.n, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STORE_TEST(enrolment_pins_and_is_used_up),
+        STORE_TEST(strangers_change_nothing),
+        STORE_TEST(challenge_is_used_once),
+        STORE_TEST(racing_reports_share_no_challenge),
+        STORE_TEST(failing_evidence_with_a_token_pins_nothing),
+        STORE_TEST(another_enrolment_replaces_the_pin),
+        STORE_TEST(clock_is_decided_again),
+        STORE_TEST(event_log_is_stored_once_per_vm),
+        STORE_TEST(report_wakes_the_waiting_job),
+        STORE_TEST(new_vm_id_drops_what_belonged_to_the_old_one),
+        STORE_TEST(registry_writes),
+        STORE_TEST(history_is_paged_newest_first),
+    };
+    return cmocka_run_group_tests_name("store: attestation", tests, NULL, NULL);
+}
