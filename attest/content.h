@@ -14,7 +14,7 @@
 struct content_report {
     const char *malformed; /* why an event's data cannot be parsed, or NULL */
     int malformed_event;
-    uint32_t doubtful; /* bit i: PCR i holds events of unknown kind; it is good for no claim */
+    uint32_t unfit; /* bit i: PCR i has lies or events of unknown kind: it is good for no claim */
 };
 
 /* Adds log.content findings. The digests looked at are those of `bank`. */

@@ -64,6 +64,12 @@ void result_init(struct attest_result *r)
 void result_add(struct attest_result *r, enum attest_check c, enum check_status s,
                 const char *reason, int event, int pcr)
 {
+    for (size_t i = 0; i < r->n_findings; i++) {
+        const struct attest_finding *f = &r->findings[i];
+        if (f->check == c && f->status == s && f->reason == reason && f->event == event &&
+            f->pcr == pcr)
+            return; /* the same in another bank */
+    }
     /* The last places are kept for checks that have no line yet: each must have one. */
     size_t room = ATTEST_FINDINGS - r->n_findings;
     if (room == 0)

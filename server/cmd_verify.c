@@ -1,0 +1,213 @@
+#include "attest/attest.h"
+#include "core/cleanup.h"
+#include "core/clock.h"
+#include "server/command_io.h"
+#include "server/commands.h"
+
+#include <getopt.h>
+
+#define LIST_MAX  64
+#define NONCE_MAX 64
+
+enum { EXIT_TRUSTED, EXIT_UNTRUSTED, EXIT_USAGE };
+
+AUTO_DEFINE(trust, struct attest_trust *, attest_trust_free)
+
+static const char usage[] =
+    "usage: tlgate verify EVIDENCE.json --nonce HEX\n"
+    "         [--profile azureTrustedLaunch|confidentialVm|tpm] [--trusted-ak FILE]...\n"
+    "         [--trust-anchor PEM]... [--trust-dir DIR] [--at RFC3339] [--require-secure-boot]\n";
+
+struct request {
+    const char *evidence;
+    uint8_t nonce[NONCE_MAX];
+    size_t nonce_len;
+    bool has_profile;
+    enum attest_profile profile;
+    const char *aks[LIST_MAX];
+    size_t n_aks;
+    const char *anchors[LIST_MAX];
+    size_t n_anchors;
+    const char *trust_dir;
+    int64_t at;
+    bool require_secure_boot;
+};
+
+static const struct option options[] = {
+    {"nonce", required_argument, NULL, 'n'},         {"profile", required_argument, NULL, 'p'},
+    {"trusted-ak", required_argument, NULL, 'k'},    {"trust-anchor", required_argument, NULL, 'a'},
+    {"trust-dir", required_argument, NULL, 'd'},     {"at", required_argument, NULL, 't'},
+    {"require-secure-boot", no_argument, NULL, 's'}, {0},
+};
+
+static bool add(const char **list, size_t *n, const char *item)
+{
+    if (*n == LIST_MAX)
+        return false;
+    list[(*n)++] = item;
+    return true;
+}
+
+static bool set_nonce(struct request *q, const char *hex)
+{
+    size_t len = strlen(hex);
+    q->nonce_len = len / 2;
+    return len > 0 && q->nonce_len <= NONCE_MAX && hex_decode(hex, len, q->nonce, q->nonce_len);
+}
+
+static bool set_option(struct request *q, int o, const char *value)
+{
+    switch (o) {
+    case 'n':
+        return set_nonce(q, value);
+    case 'p':
+        q->has_profile = true;
+        return attest_profile_parse(value, &q->profile);
+    case 'k':
+        return add(q->aks, &q->n_aks, value);
+    case 'a':
+        return add(q->anchors, &q->n_anchors, value);
+    case 'd':
+        q->trust_dir = value;
+        return true;
+    case 't':
+        return time_parse(value, &q->at);
+    case 's':
+        q->require_secure_boot = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool parse_args(int argc, char **argv, struct request *q)
+{
+    *q = (struct request){.at = clock_wall(&clock_system)};
+    optind = 0;
+    for (;;) {
+        int o = getopt_long(argc, argv, "", options, NULL);
+        if (o == -1)
+            break;
+        if (!set_option(q, o, optarg))
+            return false;
+    }
+    if (optind + 1 != argc || q->nonce_len == 0)
+        return false;
+    q->evidence = argv[optind];
+    if (!q->has_profile && q->n_aks)
+        q->profile = PROFILE_TPM;
+    return true;
+}
+
+static bool read_pins(const struct request *q, struct arena *a, struct attest_pin *pins)
+{
+    for (size_t i = 0; i < q->n_aks; i++) {
+        struct err_info e = {0};
+        struct buf file = {0};
+        bool ok = command_read(q->aks[i], EVIDENCE_CERT_MAX, &file);
+        if (ok && attest_pin_read(buf_bytes(&file), a, &pins[i], &e))
+            ok = command_complain("%s: %s", q->aks[i], e.detail);
+        buf_free(&file);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static void write_problem(struct jw *w, const struct err_info *e)
+{
+    jw_open(w, '{');
+    jw_key_str(w, "code", err_code(e->code));
+    jw_key_str(w, "detail", e->detail);
+    jw_key(w, "errors");
+    jw_open(w, '[');
+    for (unsigned i = 0; i < e->n_fields; i++) {
+        jw_open(w, '{');
+        jw_key_str(w, "pointer", e->fields[i].pointer);
+        jw_key_str(w, "detail", e->fields[i].detail);
+        jw_close(w, '}');
+    }
+    jw_close(w, ']');
+    jw_close(w, '}');
+}
+
+static void write_result(struct jw *w, const struct evidence *ev, const struct attest_result *r)
+{
+    jw_open(w, '{');
+    jw_key_str_opt(w, "vmId", ev->vm_id);
+    jw_key_str(w, "verdict", attest_verdict_name(r->verdict));
+    jw_key(w, "checks");
+    attest_write_checks(w, r);
+    jw_key(w, "claims");
+    attest_write_claims(w, r);
+    jw_close(w, '}');
+}
+
+/* The evidence's text is decoded in place. */
+static int judge(const struct request *q, struct attest_trust *trust, const struct attest_pin *pins,
+                 struct buf *text, struct arena *a)
+{
+    struct err_info e = {0};
+    struct evidence ev;
+    struct attest_result r;
+    const struct attest_input in = {
+        .evidence = &ev,
+        .trust = trust,
+        .nonce = BYTES(q->nonce, q->nonce_len),
+        .now = q->at,
+        .profile = q->profile,
+        .require_secure_boot = q->require_secure_boot,
+        /* Without a log Secure Boot cannot be shown, so who requires it gets no trust. */
+        .allow_quote_only = !q->require_secure_boot,
+        .pins = pins,
+        .n_pins = q->n_aks,
+    };
+    enum err err = wire_decode_json(text->data, text->len, WIRE_OFFLINE, a, &ev, &e);
+    if (!err)
+        err = attest_verify(&in, a, &r, &e);
+    struct buf out = {0};
+    struct jw w = jw_over(&out);
+    if (err)
+        write_problem(&w, &e);
+    else
+        write_result(&w, &ev, &r);
+    command_print(&out);
+    buf_free(&out);
+    if (err)
+        return EXIT_USAGE;
+    bool trusted = r.verdict == VERDICT_TRUSTED || r.verdict == VERDICT_TRUSTED_QUOTE_ONLY;
+    return trusted ? EXIT_TRUSTED : EXIT_UNTRUSTED;
+}
+
+static int verify(const struct request *q, struct arena *a)
+{
+    struct err_info e = {0};
+    struct attest_pin *pins = arena_array(a, q->n_aks + 1, sizeof *pins);
+    const struct attest_trust_options o = {q->anchors, q->n_anchors, q->trust_dir};
+    AUTO(trust) struct attest_trust *trust = NULL;
+    if (!read_pins(q, a, pins))
+        return EXIT_USAGE;
+    if (attest_trust_open(&o, &trust, &e)) {
+        command_complain("%s", e.detail);
+        return EXIT_USAGE;
+    }
+    struct buf text = {0};
+    int status = EXIT_USAGE;
+    if (command_read(q->evidence, EVIDENCE_BODY_MAX, &text))
+        status = judge(q, trust, pins, &text, a);
+    buf_free(&text);
+    return status;
+}
+
+int cmd_verify(int argc, char **argv)
+{
+    struct request q;
+    if (!parse_args(argc, argv, &q)) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    struct arena *a = arena_new();
+    int status = verify(&q, a);
+    arena_free(a);
+    return status;
+}
