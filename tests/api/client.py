@@ -57,10 +57,13 @@ class Api:
                 self.connection.request(method, target, body=body, headers=headers)
                 response = self.connection.getresponse()
                 return response, response.read()
-            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            except (OSError, http.client.HTTPException) as e:
                 self.connection.close()
                 self.connection = None
-                if last:
+                # A kept connection may have been closed meanwhile; anything else is news.
+                gone = isinstance(e, (http.client.RemoteDisconnected, ConnectionResetError,
+                                      BrokenPipeError))
+                if last or not gone:
                     raise
 
     def request(self, method, target, body=None, headers=None, check=True):

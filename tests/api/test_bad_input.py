@@ -82,7 +82,7 @@ SPECS = [
     ("a value that is not of the enum", spec("osType", "linux"), "#/osType"),
     ("a number out of range", spec("inboundPorts", [65536]), "#/inboundPorts/0"),
     ("a negative number", spec("inboundPorts", [-1]), "#/inboundPorts/0"),
-    ("a repeated item", spec("inboundPorts", [22, 22]), "#/inboundPorts"),
+    ("a repeated item", spec("inboundPorts", [22, 22]), "#/inboundPorts/1"),
     ("an empty string", spec("location", ""), "#/location"),
     ("a too long string", spec("size", "Standard_" + "D" * 80), "#/size"),
     ("a pattern that does not match", spec("location", "West Europe"), "#/location"),

@@ -127,9 +127,10 @@ def change_data_not_digest(report):
 
 def change_digest(report):
     log = bytearray(base64.b64decode(report["eventLog"]))
-    start, _, _, _, data = secure_boot_event(bytes(log))
-    log[data - 5] ^= 1  # the last byte of the last digest
-    log[start + 14] ^= 1  # the first byte of the first
+    at = secure_boot_event(bytes(log))[0] + 12
+    while int.from_bytes(log[at:at + 2], "little") != 11:  # to the SHA-256 digest
+        at += 2 + {4: 20, 12: 48, 13: 64}[int.from_bytes(log[at:at + 2], "little")]
+    log[at + 2] ^= 1
     report["eventLog"] = b64(bytes(log))
 
 
