@@ -46,6 +46,9 @@ uint64_t cursor_u64le(struct cursor *c);
 /* True where nothing failed and nothing is left. */
 bool cursor_done(const struct cursor *c);
 
+/* RFC 3629: shortest forms, no surrogates, no more than U+10FFFF. */
+bool utf8_valid(struct bytes b);
+
 /* Lower-case hex; out holds 2 * len + 1. */
 void hex_encode(struct bytes in, char *out);
 /* Exactly out_len bytes from 2 * out_len hex digits of either case. */

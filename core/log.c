@@ -12,6 +12,21 @@ void log_level_set(enum log_level least)
     atomic_store(&least_level, (int)least);
 }
 
+/* Text of a client may be any bytes; a line of the log is always JSON. */
+static void add_text(struct jw *w, const struct log_field *f)
+{
+    size_t n = strlen(f->text);
+    if (utf8_valid(BYTES(f->text, n))) {
+        jw_key_str(w, f->key, f->text);
+        return;
+    }
+    struct buf ascii = {0};
+    for (size_t i = 0; i < n; i++)
+        buf_add_char(&ascii, (unsigned char)f->text[i] < 0x80 ? f->text[i] : '?');
+    jw_key_str(w, f->key, ascii.data);
+    buf_free(&ascii);
+}
+
 void log_write(enum log_level level, const char *msg, const struct log_field *fields, int n)
 {
     static const char *const names[] = {"debug", "info", "warn", "error"};
@@ -25,7 +40,7 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
     jw_key_str(&w, "msg", msg);
     for (int i = 0; i < n; i++) {
         if (fields[i].text)
-            jw_key_str(&w, fields[i].key, fields[i].text);
+            add_text(&w, &fields[i]);
         else
             jw_key_int(&w, fields[i].key, fields[i].number);
     }

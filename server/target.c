@@ -2,46 +2,6 @@
 
 #include <strings.h>
 
-/* Continuation bytes after this first byte, and the bounds of the first of them; -1: not a start. */
-static int utf8_follow(uint8_t c, uint8_t *low, uint8_t *high)
-{
-    *low = 0x80;
-    *high = 0xbf;
-    if (c < 0x80)
-        return 0;
-    if (c >= 0xc2 && c <= 0xdf)
-        return 1;
-    if (c >= 0xe0 && c <= 0xef) {
-        if (c == 0xe0)
-            *low = 0xa0; /* not the shortest form */
-        if (c == 0xed)
-            *high = 0x9f; /* surrogates */
-        return 2;
-    }
-    if (c >= 0xf0 && c <= 0xf4) {
-        if (c == 0xf0)
-            *low = 0x90;
-        if (c == 0xf4)
-            *high = 0x8f;
-        return 3;
-    }
-    return -1;
-}
-
-bool target_utf8_valid(struct bytes b)
-{
-    for (size_t i = 0; i < b.len;) {
-        uint8_t low, high;
-        int n = utf8_follow(b.data[i++], &low, &high);
-        if (n < 0)
-            return false;
-        for (; n > 0; n--, i++, low = 0x80, high = 0xbf)
-            if (i >= b.len || b.data[i] < low || b.data[i] > high)
-                return false;
-    }
-    return true;
-}
-
 /* RFC 3986: unreserved, sub-delims, ":" and "@"; "/" and "?" too where a query may have them. */
 static bool plain(char c, bool query)
 {
@@ -68,7 +28,7 @@ static enum err decode(const char *text, size_t n, bool query, struct arena *a, 
         *to++ = (char)byte;
     }
     *out = start;
-    if (!target_utf8_valid(BYTES(start, (size_t)(to - start))))
+    if (!utf8_valid(BYTES(start, (size_t)(to - start))))
         return err_set(e, ERR_BAD_REQUEST, "the target is not UTF-8");
     return OK;
 }

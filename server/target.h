@@ -27,7 +27,4 @@ struct target {
 enum err target_parse(const char *text, struct arena *a, struct target *out,
                       struct err_info *e) MUST_CHECK;
 
-/* RFC 3629: shortest forms, no surrogates, no more than U+10FFFF. */
-bool target_utf8_valid(struct bytes b);
-
 #endif
