@@ -416,6 +416,9 @@ struct report_new {
     const char *enrollment_hash; /* NULL: none */
     bool pin_allowed;            /* the AK is proven: pin it; else the enrolment only lets it in */
     bool clock_regressed;
+    /* Signed by the pinned AK, but not for this challenge: the report is kept, the VM's row, its
+     * clock included, stays as it is. */
+    bool history_only;
     enum vm_status status;
     const char *reasons;
     const char *wake_key; /* NULL: none */

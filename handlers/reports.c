@@ -4,7 +4,8 @@
  * The evidence is the credential. Only what is signed by the AK that is pinned for the VM, or comes
  * with an unused enrolment token of it, is stored and may change anything; all else is answered
  * alike, whether the vmId is known or not (403 not_enrolled). Evidence of an entitled sender that
- * fails is a result: 200, untrusted.
+ * fails is a result: 200, untrusted. A quote of the pinned AK over another nonce is one, too; but
+ * whoever kept it could send it, so it is kept as a report and the VM's status stays.
  */
 #include "handlers/attestation.h"
 #include "handlers/challenge.h"
@@ -33,6 +34,7 @@ struct submission {
     bool known;
     struct vm vm;
     bool enrolling; /* the token is an unused one of this VM */
+    bool stale;     /* the pinned AK signed it, for another nonce */
     const char *enrollment_hash;
     bool log_missing; /* eventLogDigest names a log that is not held */
 
@@ -159,6 +161,15 @@ static bool same_ak(const struct submission *s)
     return strcasecmp(spki, s->vm.ak_spki) == 0;
 }
 
+static bool is_stale(const struct submission *s)
+{
+    const struct attest_result *r = &s->result;
+    return !s->enrolling && !r->quote_authentic && same_ak(s) &&
+           attest_result_status(r, CHECK_QUOTE_MAGIC) == STATUS_PASS &&
+           attest_result_status(r, CHECK_QUOTE_TYPE) == STATUS_PASS &&
+           attest_result_status(r, CHECK_QUOTE_SIGNATURE) == STATUS_PASS;
+}
+
 /*
  * With an enrolment the AK may be a new one, so the former pin does not count, unless it is that AK:
  * then its counters must not go back either.
@@ -207,12 +218,12 @@ static void fill_report(struct call *c, struct submission *s, struct report *rep
         .claims = text_of(c, attest_write_claims, r),
         .evidence_hash = s->evidence_hash,
     };
-    if (s->evidence.event_log.len) {
+    if (s->evidence.event_log.len && !s->stale) {
         hex_sha256(s->evidence.event_log, s->log_digest);
         report->log_digest = s->log_digest;
     }
     /* Whose key it is and what its clock says is known only where the signature is good. */
-    if (!r->quote_authentic)
+    if (!r->quote_authentic && !s->stale)
         return;
     hex_encode((struct bytes){r->ak_spki_sha256, AK_SPKI_SIZE}, s->ak_spki);
     report->ak_spki = s->ak_spki;
@@ -232,7 +243,8 @@ static void fill_write(struct call *c, struct submission *s)
     s->audit.principal = "guest";
     s->write.challenge_hash = s->challenge.hash;
     s->write.challenge_expires_at = s->challenge.expires_at;
-    s->write.log = by_digest ? (struct bytes){0} : s->evidence.event_log;
+    s->write.log = by_digest || s->stale ? (struct bytes){0} : s->evidence.event_log;
+    s->write.history_only = s->stale;
     s->write.ak_name = r->ak_name_len ? s->ak_name : NULL;
     s->write.enrollment_hash = s->enrolling ? s->enrollment_hash : NULL;
     s->write.pin_allowed = attestation_ak_proven(r) && r->verdict != VERDICT_QUARANTINED;
@@ -240,7 +252,7 @@ static void fill_write(struct call *c, struct submission *s)
         r->quote_authentic && same_ak(s) && vm_clock_regressed(&s->vm, &s->write.report);
     s->write.status = attestation_status(&s->vm, r);
     s->write.reasons = attestation_reasons(c->arena, &s->vm, r);
-    s->write.wake_key = jobs_wake_key(c->arena, s->vm.vm_id);
+    s->write.wake_key = s->stale ? NULL : jobs_wake_key(c->arena, s->vm.vm_id);
     s->write.audit = &s->audit;
 }
 
@@ -273,7 +285,8 @@ static int judge(struct call *c, struct submission *s)
     s->judged++;
     if (look_up(c, s) || decide(c, s))
         return call_fail(c);
-    if (!s->known || (!s->result.signed_by_pin && !s->enrolling))
+    s->stale = s->known && is_stale(s);
+    if (!s->known || (!s->result.signed_by_pin && !s->enrolling && !s->stale))
         return refuse_stranger(c);
     if (s->log_missing)
         return call_refuse(c, ERR_EVENT_LOG_REQUIRED,

@@ -305,6 +305,62 @@ static void a_report_outside_the_scope_is_404(void **state)
     fake_close(&f);
 }
 
+/* The pinned AK signed it for another challenge: kept, and nothing of the VM changes. */
+static void a_stale_report_is_history_and_no_more(void **state)
+{
+    static const char vm_id[] = "10000000-0000-4000-8000-000000000004";
+    struct store_waiter w;
+    struct report_new report = {
+        .report = {.id = "s-1",
+                   .vm_id = vm_id,
+                   .received_at = NOW + 1,
+                   .verdict = "trusted",
+                   .checks = "[]",
+                   .claims = "{}",
+                   .evidence_hash = "00",
+                   .ak_spki = "aa"},
+        .challenge_hash = "s-1",
+        .challenge_expires_at = NOW + 1000,
+        .enrollment_hash = "hash-r-stale",
+        .pin_allowed = true,
+        .status = VM_HEALTHY,
+        .reasons = "[]",
+    };
+    struct report_stored stored;
+    put_vm(SUB, "stale", vm_id);
+    put_report("stale", vm_id, "r-stale", NOW);
+    store_put_report(store, &report, &stored, store_waiter_init(&w));
+    assert_int_equal(store_wait(&w, NULL), OK);
+    assert_true(stored.enrolled);
+
+    struct fake before, after;
+    begin(&before, &admin, SUB, "stale");
+    assert_int_equal(get_boot_integrity(&before.call), 200);
+    report.report.id = report.challenge_hash = "s-2";
+    report.report.verdict = "untrusted";
+    report.enrollment_hash = NULL;
+    report.history_only = true;
+    report.status = VM_UNHEALTHY;
+    store_put_report(store, &report, &stored, store_waiter_init(&w));
+    assert_int_equal(store_wait(&w, NULL), OK);
+    begin(&after, &admin, SUB, "stale");
+    after.if_none_match = fake_header(&before, "ETag");
+    assert_int_equal(get_boot_integrity(&after.call), 304);
+    fake_close(&after);
+    fake_close(&before);
+
+    struct fake read;
+    begin(&read, &admin, NULL, NULL);
+    read.call.params[0] = "s-2";
+    assert_int_equal(get_report(&read.call), 200);
+    fake_close(&read);
+    /* only the pinned AK gets in this way */
+    report.report.id = report.challenge_hash = "s-3";
+    report.report.ak_spki = "bb";
+    store_put_report(store, &report, &stored, store_waiter_init(&w));
+    assert_int_equal(store_wait(&w, NULL), ERR_NOT_ENROLLED);
+}
+
 static void a_token_is_shown_once_and_kept_as_a_hash(void **state)
 {
     struct fake f;
@@ -337,6 +393,7 @@ int main(void)
         cmocka_unit_test(the_fleet_is_counted_in_scope),
         cmocka_unit_test(the_fleet_is_filtered_by_status),
         cmocka_unit_test(a_report_outside_the_scope_is_404),
+        cmocka_unit_test(a_stale_report_is_history_and_no_more),
         cmocka_unit_test(a_token_is_shown_once_and_kept_as_a_hash),
     };
     return cmocka_run_group_tests(tests, start, end);
