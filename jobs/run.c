@@ -450,13 +450,14 @@ static void undo_next(struct run *r)
             !(step_needs_undo(&r->work, r->def, r->row, &r->vars) && !r->vars.kept))
             continue;
         if (r->row->state != STEP_UNDOING) {
+            bool failed = r->row->state == STEP_FAILED;
             r->row->state = STEP_UNDOING;
             r->row->created = true;
             r->row->intent_method = NULL;
             r->row->poll_url = NULL;
             r->row->poll_kind = NULL;
             r->row->poll_not_before = 0;
-            r->vars = (struct step_vars){0};
+            r->vars = (struct step_vars){.failed = failed};
         }
         request(r);
         return;
@@ -466,13 +467,13 @@ static void undo_next(struct run *r)
 
 static void undone(struct run *r)
 {
-    r->row->state = STEP_UNDONE;
+    r->row->state = r->vars.failed ? STEP_FAILED : STEP_UNDONE;
     r->row->created = r->vars.kept;
     r->row->intent_method = NULL;
     r->row->poll_url = NULL;
     r->work.vars.partial |= r->vars.kept;
     r->row->ended_at = r->work.now;
-    if (!r->vars.kept)
+    if (!r->vars.kept && !r->vars.failed)
         r->row->detail = "removed";
     advance(r);
     add_row(r);

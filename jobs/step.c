@@ -26,6 +26,7 @@ static const struct field step_vars_fields[] = {
     FIELD(step_vars, "backoffMs", FIELD_INT, backoff_ms, .max = INT64_MAX, .has_dflt = true),
     FIELD(step_vars, "report", FIELD_STR, report, .max = 64),
     FIELD(step_vars, "kept", FIELD_BOOL, kept),
+    FIELD(step_vars, "failed", FIELD_BOOL, failed),
 };
 const struct schema step_vars_schema = {.name = "stepVars",
                                         .size = sizeof(struct step_vars),
@@ -446,9 +447,13 @@ static void read_send_make(struct reading *r)
             next_done(r);
         return;
     }
-    /* A parent that was made a moment ago may not be known everywhere yet; 412: somebody was
-     * faster, look again. */
-    if (r->outcome.class == ARM_CLASS_MISSING || r->outcome.status == 412) {
+    /* Somebody was faster, or this very request came twice: look whose it is. */
+    if (r->outcome.status == 412 && ++r->v->failures <= CAPACITY_MAX) {
+        next_build(r);
+        return;
+    }
+    /* A parent that was made a moment ago may not be known everywhere yet. */
+    if (r->outcome.class == ARM_CLASS_MISSING) {
         next_retry(r, CAPACITY_MAX);
         return;
     }

@@ -8,6 +8,7 @@
 
 #include <ftw.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
@@ -573,5 +574,8 @@ int main(void)
         TEST(trusted_report_ends_the_wait),
         TEST(untrusted_report_fails_and_keeps_the_vm),
     };
+    signal(SIGPIPE, SIG_IGN);
+    if (getenv("CMOCKA_TEST_FILTER"))
+        cmocka_set_test_filter(getenv("CMOCKA_TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
