@@ -27,6 +27,7 @@ struct call {
     void *ctx;
     int64_t started; /* mono */
     int64_t deadline;
+    uint64_t ticket;     /* of its turn in the bucket */
     unsigned generation; /* of the token it was sent with */
     bool repeated;       /* after a 401 */
 };
@@ -148,7 +149,7 @@ static void answered(struct arm_http_call *http)
     struct arm *arm = c->arm;
     struct arm_reply *r = http->reply;
     arm->in_flight--;
-    arm_throttle_note(arm->throttle, c->req.subscription, arm_op_of(c->req.method), r);
+    arm_throttle_note(arm->throttle, c->req.subscription, arm_op_of(c->req.method), c->ticket, r);
     if (r->status == 429)
         arm->stats.throttled++;
     if (r->status == 401 && !c->repeated) {
@@ -207,7 +208,8 @@ static bool proceed(struct call *c)
         list_push(&c->identity->waiting, c);
         return true;
     }
-    switch (arm_throttle_turn(arm->throttle, c->req.subscription, arm_op_of(c->req.method))) {
+    switch (arm_throttle_turn(arm->throttle, c->req.subscription, arm_op_of(c->req.method),
+                              &c->ticket)) {
     case ARM_TURN_GO:
         transfer(c, bearer, now);
         return true;
@@ -300,7 +302,6 @@ static bool take_inbox(struct arm *arm, struct call_list *out)
     *out = arm->inbox;
     arm->inbox = (struct call_list){0};
     arm->waking = false;
-    arm->published = arm->stats;
     bool stopping = arm->stopping;
     pthread_mutex_unlock(&arm->lock);
     return !stopping;
@@ -314,7 +315,7 @@ static unsigned waiting(const struct arm *arm)
     return n;
 }
 
-static void update_stats(struct arm *arm)
+static void publish_stats(struct arm *arm)
 {
     struct arm_stats *s = &arm->stats;
     s->in_flight = arm->in_flight;
@@ -325,6 +326,9 @@ static void update_stats(struct arm *arm)
         s->tokens += arm->identities[i].token.fetched;
         s->token_fails += arm->identities[i].token.failed;
     }
+    pthread_mutex_lock(&arm->lock);
+    arm->published = *s;
+    pthread_mutex_unlock(&arm->lock);
 }
 
 static int64_t next_due(const struct arm *arm, int64_t now)
@@ -350,9 +354,9 @@ static void turn(struct arm *arm, struct call_list *in)
     dispatch(arm);
     for (size_t i = 0; i < arm->cfg.n_identities; i++)
         arm_identity_tick(&arm->identities[i].token, arm->identities[i].waiting.n > 0);
+    publish_stats(arm);
     arm_http_turn(arm->http, next_due(arm, clock_mono(arm->cfg.clock)));
     dispatch(arm);
-    update_stats(arm);
 }
 
 static void stop_list(struct call_list *l)

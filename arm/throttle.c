@@ -12,6 +12,7 @@
 struct bucket {
     char subscription[64];
     int64_t remaining[ARM_OPS];
+    uint64_t told_at[ARM_OPS];   /* tick of that */
     int64_t held_until[ARM_OPS]; /* mono */
     unsigned silent_429s[ARM_OPS];
     unsigned in_flight[ARM_OPS];
@@ -22,6 +23,7 @@ struct bucket {
 struct arm_throttle {
     pthread_mutex_t lock;
     const struct clock *clock;
+    uint64_t tick; /* counts answers */
     struct bucket *buckets;
     size_t n;
 };
@@ -118,7 +120,8 @@ static bool has_room(const struct bucket *b, enum arm_op op)
     return b->answered[op]; /* ARM answered and says nothing about the bucket */
 }
 
-enum arm_turn arm_throttle_turn(struct arm_throttle *t, const char *subscription, enum arm_op op)
+enum arm_turn arm_throttle_turn(struct arm_throttle *t, const char *subscription, enum arm_op op,
+                                uint64_t *ticket)
 {
     enum arm_turn turn = ARM_TURN_GO;
     pthread_mutex_lock(&t->lock);
@@ -130,6 +133,7 @@ enum arm_turn arm_throttle_turn(struct arm_throttle *t, const char *subscription
         turn = ARM_TURN_LATER;
     else
         b->in_flight[op]++;
+    *ticket = t->tick;
     pthread_mutex_unlock(&t->lock);
     return turn;
 }
@@ -140,12 +144,19 @@ static int64_t backoff(unsigned n)
     return ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
 }
 
-static void note_remaining(struct bucket *b, const struct arm_reply *r)
+/* Answers overtake each other: a higher count is news only from a request that was sent after the
+ * lower one was known. */
+static void note_remaining(struct bucket *b, uint64_t ticket, uint64_t tick,
+                           const struct arm_reply *r)
 {
     const int64_t told[ARM_OPS] = {r->remaining_reads, r->remaining_writes, r->remaining_deletes};
-    for (int i = 0; i < ARM_OPS; i++)
-        if (told[i] >= 0)
-            b->remaining[i] = told[i];
+    for (int i = 0; i < ARM_OPS; i++) {
+        bool news = ticket >= b->told_at[i] || told[i] < b->remaining[i] || b->remaining[i] < 0;
+        if (told[i] < 0 || !news)
+            continue;
+        b->remaining[i] = told[i];
+        b->told_at[i] = tick;
+    }
 }
 
 /* A lock on a parent resource also comes as 429, but only holds that resource. */
@@ -159,7 +170,7 @@ static bool holds_bucket(const struct arm_reply *r)
 }
 
 void arm_throttle_note(struct arm_throttle *t, const char *subscription, enum arm_op op,
-                       struct arm_reply *r)
+                       uint64_t ticket, struct arm_reply *r)
 {
     bool hold = holds_bucket(r);
     pthread_mutex_lock(&t->lock);
@@ -168,7 +179,7 @@ void arm_throttle_note(struct arm_throttle *t, const char *subscription, enum ar
     b->in_flight[op]--;
     if (r->failure == ARM_FAIL_NONE) {
         b->answered[op] = true;
-        note_remaining(b, r);
+        note_remaining(b, ticket, ++t->tick, r);
         b->silent_429s[op] = hold ? b->silent_429s[op] : 0;
     }
     if (hold) {

@@ -27,11 +27,12 @@ enum arm_turn {
  * left (and one until it said anything), so that none runs into a 429 that is already on its way
  * back: ARM counts such a call as one before its Retry-After.
  */
-enum arm_turn arm_throttle_turn(struct arm_throttle *t, const char *subscription, enum arm_op op);
+enum arm_turn arm_throttle_turn(struct arm_throttle *t, const char *subscription, enum arm_op op,
+                                uint64_t *ticket);
 /* The end of a request that got its turn. A 429 without Retry-After gets one: doubling from 1 s to
  * 60 s. */
 void arm_throttle_note(struct arm_throttle *t, const char *subscription, enum arm_op op,
-                       struct arm_reply *r);
+                       uint64_t ticket, struct arm_reply *r);
 size_t arm_throttle_list(struct arm_throttle *t, struct arm_bucket *out, size_t cap);
 
 #endif
