@@ -426,6 +426,8 @@ void jobs_stop(struct jobs *j, int64_t drain_ms)
     store_watch(j->config.store, NULL, NULL);
     query_stop(j);
     runs_free(j);
+    if (j->claim.batch) /* claimed, but nobody began: the next start does */
+        batch_release(j->claim.batch);
     pthread_mutex_lock(&j->lock);
     bool last = j->outstanding == 0;
     pthread_mutex_unlock(&j->lock);

@@ -447,7 +447,7 @@ static void busy_resource_answers_with_its_job(void **state)
     struct bench *b = *state;
     struct jobs_submitted s;
     struct jobs_submitted t;
-    b->cloud.lro_polls = 50;
+    b->cloud.lro_polls = 5;
     assert_int_equal(submit(b, SPEC(""), &s), OK);
     assert_int_equal(submit(b, SPEC(""), &t), OK);
     assert_true(t.replayed);
