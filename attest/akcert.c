@@ -131,7 +131,8 @@ static void check_extensions(struct ak_cert *c)
         problem(c, "version");
     if (flags & (EXFLAG_INVALID | EXFLAG_CRITICAL))
         problem(c, "critical_extension");
-    if (X509_check_ca(x) > 0)
+    /* X509_check_ca overlooks a CA:TRUE whose key usage is not keyCertSign */
+    if (flags & EXFLAG_CA || X509_check_ca(x) > 0)
         problem(c, "ca_true");
     uint32_t usage = X509_get_key_usage(x); /* all ones where the extension is absent */
     if (!(usage & KU_DIGITAL_SIGNATURE))

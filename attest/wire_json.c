@@ -278,8 +278,10 @@ static bool skip_value(struct reader *r, unsigned depth)
 /* A value of another type: named, skipped, and on we go. False: broken. */
 static bool wrong_type(struct reader *r, const char *pointer, const char *why)
 {
+    if (!skip_value(r, 0))
+        return false;
     wire_malformed(r->s.e, pointer, why);
-    return skip_value(r, 0);
+    return true;
 }
 
 static bool read_base64(struct reader *r, const char *pointer, struct bytes *out)
