@@ -71,16 +71,31 @@ static enum action parse_action(const char *text)
     return ACTION_NONE;
 }
 
-static void arm_point(const char *text)
+/* The next field of "a:b:c"; NULL at the end. */
+static char *field(char **rest)
 {
-    char name[64], action[16];
-    long nth = 0, ms = 200;
-    if (sscanf(text, "%63[^:]:%ld:%15[^:]:%ld", name, &nth, action, &ms) < 3)
-        die("TLGATE_FAULT is not name:n:action", text);
-    struct point *p = find(name);
+    return strtok_r(NULL, ":", rest);
+}
+
+static long number(const char *text)
+{
+    char *end = NULL;
+    long v = strtol(text, &end, 10);
+    if (end == text || *end || v < 0)
+        die("not a number", text);
+    return v;
+}
+
+static void arm_point(char *text)
+{
+    char *rest = NULL;
+    struct point *p = find(strtok_r(text, ":", &rest));
+    const char *nth = field(&rest), *action = field(&rest), *ms = field(&rest);
+    if (!nth || !action)
+        die("TLGATE_FAULT is not name:n:action", p->name);
     p->action = parse_action(action);
-    p->nth = nth;
-    p->ms = ms;
+    p->nth = number(nth);
+    p->ms = ms ? number(ms) : 200;
 }
 
 static void write_count(const struct point *p, long passes)

@@ -5,7 +5,7 @@
 static bool find_text(const char *const *texts, size_t n, const char *text, unsigned *out)
 {
     for (size_t i = 0; text && i < n; i++) {
-        if (strcmp(texts[i], text))
+        if (strcmp(texts[i], text) != 0)
             continue;
         *out = (unsigned)i;
         return true;

@@ -142,13 +142,14 @@ struct audit_entry {
  */
 struct job_step {
     int seq; /* 0 .. n-1 */
-    const char *name;
     enum step_state state;
+    const char *name;
+    const char *detail; /* text for people */
     int64_t started_at;
     int64_t ended_at;
     int attempts;
-    const char *detail; /* text for people */
-    bool created;       /* this job made the resource: undo may delete it */
+    int last_status; /* HTTP status of the last answer, 0: none */
+    bool created;    /* this job made the resource: undo may delete it */
 
     const char *intent_method; /* NULL: nothing was ever sent */
     const char *intent_url;
@@ -160,7 +161,6 @@ struct job_step {
     const char *poll_kind;
     int64_t poll_not_before;
 
-    int last_status;  /* HTTP status of the last answer, 0: none */
     const char *vars; /* JSON, the step's own */
 };
 
@@ -277,8 +277,8 @@ struct vm_list {
 };
 
 struct vm_filter {
-    const char *scope;
-    const char *within;
+    const char *scope;            /* of the principal */
+    const char *within;           /* only what is below this subscription or resource group */
     const enum vm_status *status; /* after ageing */
     const char *origin;
     int64_t fresh_after; /* 0: no ageing */

@@ -192,7 +192,7 @@ enum err job_read(struct conn *c, struct arena *a, const char *id, struct job *o
 /* The earliest due job of the first subscription after `after`; false: no more, or *err. */
 bool due_next(struct conn *c, struct arena *a, const char *after, const char **subscription,
               int64_t *due_at, enum err *err, struct err_info *e);
-#define LOG_USE_GRAIN_MS (60 * 60 * 1000) /* last_used_at of a log is written at most so often */
+#define LOG_USE_GRAIN_MS INT64_C(3600000) /* last_used_at of a log is written at most so often */
 /* sqlite_reports.c */
 enum err enrollment_add(struct write *w, const char *hash, const char *resource_id,
                         const char *job_id, int64_t now, int64_t expires_at,
@@ -220,7 +220,10 @@ struct filter filter_of(const char *select);
 void filter_add(struct filter *f, const char *sql);
 void filter_text(struct filter *f, const char *condition, const char *value);
 void filter_int(struct filter *f, const char *condition, int64_t value);
-/* The column (an ARM id in lower case) is the scope or below it; NULL and "/" are no condition. */
+/* The column (an ARM id in lower case) lies below the scope; NULL and "/" are no condition. One range of
+ * an index. */
+void filter_below(struct filter *f, struct arena *a, const char *column, const char *scope);
+/* The column is the scope or lies below it. */
 void filter_scope(struct filter *f, struct arena *a, const char *column, const char *scope);
 struct query filter_query(const struct filter *f, struct conn *c);
 

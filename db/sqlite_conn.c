@@ -126,7 +126,7 @@ static void check_parameters(sqlite3_stmt *st)
     for (int i = 1; i <= sqlite3_bind_parameter_count(st); i++) {
         char name[16];
         snprintf(name, sizeof name, "$%d", i);
-        if (strcmp(name, sqlite3_bind_parameter_name(st, i)))
+        if (strcmp(name, sqlite3_bind_parameter_name(st, i)) != 0)
             abort();
     }
 }

@@ -40,18 +40,35 @@ void filter_int(struct filter *f, const char *condition, int64_t value)
     add_parameter(f, condition, NULL, value);
 }
 
+/* Length without trailing slashes; 0: "/", which is everything. */
+static int scope_length(const char *scope)
+{
+    int n = scope ? (int)strlen(scope) : 0;
+    while (n && scope[n - 1] == '/')
+        n--;
+    return n;
+}
+
 /* Below "/a" is what lies between "/a/" and "/a0": '0' is the byte after '/'. */
+void filter_below(struct filter *f, struct arena *a, const char *column, const char *scope)
+{
+    const char *key = key_of(a, scope);
+    int n = scope_length(key);
+    if (!n)
+        return;
+    filter_text(f, arena_printf(a, " AND %s >= ", column), arena_printf(a, "%.*s/", n, key));
+    filter_text(f, arena_printf(a, " AND %s < ", column), arena_printf(a, "%.*s0", n, key));
+}
+
 void filter_scope(struct filter *f, struct arena *a, const char *column, const char *scope)
 {
-    const char *key = key_of(a, scope ? scope : "/");
-    int n = (int)strlen(key);
-    while (n && key[n - 1] == '/')
-        n--;
+    const char *key = key_of(a, scope);
+    int n = scope_length(key);
     if (!n)
         return;
     filter_text(f, arena_printf(a, " AND (%s = ", column), arena_printf(a, "%.*s", n, key));
-    filter_text(f, arena_printf(a, " OR (%s >= ", column), arena_printf(a, "%.*s/", n, key));
-    filter_text(f, arena_printf(a, " AND %s < ", column), arena_printf(a, "%.*s0", n, key));
+    filter_add(f, " OR (1 = 1");
+    filter_below(f, a, column, scope);
     filter_add(f, "))");
 }
 

@@ -27,8 +27,8 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
     size_t limit = (size_t)in->page.limit;
     *out = (struct vm_list){.items = arena_array(a, limit + 1, sizeof *out->items)};
     struct filter f = filter_of("SELECT " VM_COLUMNS " FROM vm WHERE 1 = 1");
-    filter_scope(&f, a, "resource_key", in->scope);
-    filter_scope(&f, a, "resource_key", in->within);
+    filter_below(&f, a, "resource_key", in->scope);
+    filter_below(&f, a, "resource_key", in->within);
     if (in->status)
         filter_status(&f, *in->status, in->fresh_after);
     filter_text(&f, " AND origin = ", in->origin);
@@ -52,8 +52,8 @@ static enum err count_status(struct conn *c, struct arena *a, const struct vm_fi
     struct filter f = filter_of("SELECT count(*), coalesce(sum(CASE WHEN last_report_at < ");
     filter_int(&f, "", in->fresh_after);
     filter_text(&f, " THEN 1 ELSE 0 END), 0) FROM vm WHERE status = ", vm_status_text(status));
-    filter_scope(&f, a, "resource_key", in->scope);
-    filter_scope(&f, a, "resource_key", in->within);
+    filter_below(&f, a, "resource_key", in->scope);
+    filter_below(&f, a, "resource_key", in->within);
     AUTO(query) struct query q = filter_query(&f, c);
     if (!q_step(&q))
         return q_end(&q, e);

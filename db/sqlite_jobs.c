@@ -20,7 +20,7 @@ static enum err find_replay(struct write *w, const struct idempotency *i, int64_
     q_int(&q, now);
     if (!q_step(&q))
         return q_end(&q, e);
-    if (strcmp(q_get_text(&q, w->arena), i->fingerprint))
+    if (strcmp(q_get_text(&q, w->arena), i->fingerprint) != 0)
         return err_set(e, ERR_IDEMPOTENCY_KEY_REUSED,
                        "the Idempotency-Key was used for another request");
     *job_id = q_get_text(&q, w->arena);

@@ -116,7 +116,7 @@ static const char *subscription_of(struct arena *a, const char *scope)
 {
     static const char prefix[] = "/subscriptions/";
     const char *key = key_of(a, scope);
-    if (!key || strncmp(key, prefix, sizeof prefix - 1))
+    if (!key || strncmp(key, prefix, sizeof prefix - 1) != 0)
         return NULL;
     key += sizeof prefix - 1;
     return arena_strndup(a, key, strcspn(key, "/"));

@@ -17,7 +17,7 @@ enum err store_find_replay(struct store *s, struct arena *a, const struct idempo
         enum err err = q_end(&q, e);
         return err ? err : err_set(e, ERR_NOT_FOUND, "this Idempotency-Key is new");
     }
-    if (strcmp(q_get_text(&q, a), i->fingerprint))
+    if (strcmp(q_get_text(&q, a), i->fingerprint) != 0)
         return err_set(e, ERR_IDEMPOTENCY_KEY_REUSED,
                        "the Idempotency-Key was used for another request");
     *job_id = q_get_text(&q, a);

@@ -1,5 +1,7 @@
 #include "db/sqlite.h"
 
+#include <strings.h>
+
 /* ---- enrolment ---- */
 
 enum err enrollment_add(struct write *w, const char *hash, const char *resource_id,
@@ -103,7 +105,7 @@ static enum err check_enrollment(struct putting *p, const char **why)
         return err;
     if (err)
         *why = "the enrolment is not known";
-    else if (strcmp(key_of(p->w->arena, t.resource_id), key_of(p->w->arena, p->vm.resource_id)))
+    else if (strcasecmp(t.resource_id, p->vm.resource_id) != 0)
         *why = "the enrolment is another VM's";
     else if (t.used_at)
         *why = "the enrolment was used before";
