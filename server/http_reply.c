@@ -1,19 +1,24 @@
 /*
  * Replies. Also those to requests that libmicrohttpd refuses before any callback of ours: it sends
  * HTML pages and has no option for others. It calls its own MHD_queue_response through the dynamic
- * linker, though, so the function of that name in this program stands in front of it and gives its
- * refusals the form of all other errors. tests/api/test_http_hardening.py fails where that ceases to
+ * linker, though, so the function of that name in this program stands in front of it and answers in
+ * the form of all other errors. tests/api/test_http_hardening.py fails where that ceases to
  * work.
  */
 #include "server/http_impl.h"
 
 #include <dlfcn.h>
+#include <gnutls/gnutls.h>
+#include <strings.h>
+#include <sys/socket.h>
 
 static const char *const always[][2] = {
     {"X-Content-Type-Options", "nosniff"},
     {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
     {"Referrer-Policy", "no-referrer"},
 };
+
+static const char *const hsts[2] = {"Strict-Transport-Security", "max-age=31536000"};
 
 static void add(struct MHD_Response *r, const char *name, const char *value)
 {
@@ -26,7 +31,7 @@ static void add_always(const struct http *h, struct MHD_Response *r)
     for (size_t i = 0; i < ARRAY_LEN(always); i++)
         add(r, always[i][0], always[i][1]);
     if (h->tls)
-        add(r, "Strict-Transport-Security", "max-age=31536000");
+        add(r, hsts[0], hsts[1]);
 }
 
 static bool has(const struct http_exchange *x, const char *name)
@@ -86,27 +91,61 @@ enum MHD_Result http_reply_queue(struct MHD_Connection *mhd, int status, struct 
     return fn(mhd, (unsigned)status, r);
 }
 
-/* Only the library itself calls this: with the response of a request it could not parse. */
+/* The whole reply, in one go: it is small, and nothing was sent on this connection's turn yet. */
+static bool send_raw(struct MHD_Connection *mhd, int fd, const struct buf *reply)
+{
+    const union MHD_ConnectionInfo *tls =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (!tls || !tls->tls_session)
+        return send(fd, reply->data, reply->len, MSG_NOSIGNAL) == (ssize_t)reply->len;
+    gnutls_session_t session = tls->tls_session;
+    bool sent = gnutls_record_send(session, reply->data, reply->len) == (ssize_t)reply->len;
+    gnutls_bye(session, GNUTLS_SHUT_WR);
+    return sent;
+}
+
+/* A close with unread input resets the connection, and the reply may be lost with it. */
+static void drain(int fd)
+{
+    char sink[16384];
+    shutdown(fd, SHUT_WR);
+    for (int i = 0; i < 64 && recv(fd, sink, sizeof sink, MSG_DONTWAIT) > 0; i++)
+        ;
+}
+
+static void write_head(const struct http *h, int status, const char *request_id, size_t length,
+                       struct buf *out)
+{
+    const char *reason = MHD_get_reason_phrase_for((unsigned)status);
+    buf_printf(out, "HTTP/1.1 %d %s\r\n", status, reason ? reason : "Error");
+    for (size_t i = 0; i < ARRAY_LEN(always); i++)
+        buf_printf(out, "%s: %s\r\n", always[i][0], always[i][1]);
+    if (h->tls)
+        buf_printf(out, "%s: %s\r\n", hsts[0], hsts[1]);
+    buf_printf(out,
+               "Content-Type: application/problem+json\r\nCache-Control: no-store\r\n"
+               "X-Request-Id: %s\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+               request_id, length);
+}
+
+/*
+ * Only the library itself calls this, with its page for a request it could not parse. The reply is
+ * sent here and the page refused, upon which the library closes the connection: for a bad
+ * Content-Length it would otherwise send the head of its reply twice.
+ */
 enum MHD_Result MHD_queue_response(struct MHD_Connection *mhd, unsigned int status,
-                                   struct MHD_Response *html)
+                                   struct MHD_Response *page)
 {
     struct connection *c = http_connection_of(mhd);
-    if (!c)
-        return http_reply_queue(mhd, (int)status, html);
     const struct http_handler *handler = &c->http->handler;
     char request_id[HTTP_REQUEST_ID_SIZE];
-    struct buf out = {0};
-    handler->unparsed(handler->ctx, (int)status, c->peer, &out, request_id);
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(out.len, out.data, MHD_RESPMEM_MUST_COPY);
-    buf_free(&out);
-    if (!r)
-        abort();
-    add_always(c->http, r);
-    add(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/problem+json");
-    add(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    add(r, "X-Request-Id", request_id);
-    enum MHD_Result queued = http_reply_queue(mhd, (int)status, r);
-    MHD_destroy_response(r);
-    return queued;
+    struct buf body = {0}, reply = {0};
+    handler->unparsed(handler->ctx, (int)status, c->peer, &body, request_id);
+    write_head(c->http, (int)status, request_id, body.len, &reply);
+    buf_add(&reply, body.data, body.len);
+    if (send_raw(mhd, c->fd, &reply))
+        drain(c->fd);
+    buf_free(&body);
+    buf_free(&reply);
+    return MHD_NO;
 }
