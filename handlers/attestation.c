@@ -16,11 +16,12 @@ static enum err admit(struct call *c, struct limiter *limiter, const char *key, 
     int after = 0;
     if (limiter_take(limiter, key, clock_mono(c->app->clock), &after))
         return OK;
-    c->err = (struct err_info){.retry_after = after > 0 ? after : 1};
+    err_set(&c->err, ERR_RATE_LIMITED, "too many challenges and reports of this %s", what);
+    c->err.retry_after = after > 0 ? after : 1;
     /* draft-ietf-httpapi-ratelimit-headers-11 section 4 */
     c->ops->reply_header(c, "RateLimit",
                          arena_printf(c->arena, "\"%s\";r=0;t=%d", what, c->err.retry_after));
-    return err_set(&c->err, ERR_RATE_LIMITED, "too many challenges and reports of this %s", what);
+    return ERR_RATE_LIMITED;
 }
 
 enum err attestation_admit_peer(struct call *c)

@@ -23,8 +23,8 @@ int get_livez(struct call *c)
 
 static int not_ready(struct call *c, const char *why)
 {
-    c->err = (struct err_info){.retry_after = 1};
     err_set(&c->err, ERR_UNAVAILABLE, "%s", why);
+    c->err.retry_after = 1;
     return call_fail(c);
 }
 

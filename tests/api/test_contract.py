@@ -23,11 +23,11 @@ def with_status(status):
     return sorted(name for name, (_, _, o) in OPERATIONS.items() if str(status) in o["responses"])
 
 
-def target(name, **values):
+def target(name, /, **values):
     """The operation's path with harmless values."""
     known = {"subscriptionId": SUBSCRIPTION, "resourceGroup": GROUP, "name": "nothing-here",
              "id": str(uuid.uuid4()), "code": "not_found", **values}
-    path = OPERATIONS[name][1]
+    path = OPERATIONS[operation][1]
     for key, value in known.items():
         path = path.replace("{" + key + "}", value)
     assert "{" not in path, path
