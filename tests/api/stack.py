@@ -107,9 +107,13 @@ class Emulator:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, method=method, headers={
             "Content-Type": "application/json", **(headers or {})})
-        with urllib.request.urlopen(request, context=self.context, timeout=30) as answer:
-            text = answer.read()
-            return answer, (json.loads(text) if text else None)
+        try:
+            with urllib.request.urlopen(request, context=self.context, timeout=30) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as e:
+            e.msg = f"{e.msg}: {method} {path}: {e.read()[:600]!r}"
+            raise
+        return answer, (json.loads(text) if text else None)
 
     def get(self, path):
         return self.call("GET", path)[1]

@@ -27,7 +27,7 @@ def target(name, /, **values):
     """The operation's path with harmless values."""
     known = {"subscriptionId": SUBSCRIPTION, "resourceGroup": GROUP, "name": "nothing-here",
              "id": str(uuid.uuid4()), "code": "not_found", **values}
-    path = OPERATIONS[operation][1]
+    path = OPERATIONS[name][1]
     for key, value in known.items():
         path = path.replace("{" + key + "}", value)
     assert "{" not in path, path
