@@ -183,9 +183,9 @@ const char *etag_new(struct arena *a);
 /* sqlite_jobs.c: the jobs that wait for this key become due */
 enum err jobs_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
                            struct err_info *e) MUST_CHECK;
-/* Raises the job's last_event and writes the event with that id. */
-enum err event_add(struct write *w, const char *job_id, const struct event_new *ev, int64_t now,
-                   struct err_info *e) MUST_CHECK;
+/* `id` is the next of the job; the caller counts it in job.last_event. */
+enum err event_add(struct write *w, const char *job_id, int64_t id, const struct event_new *ev,
+                   int64_t now, struct err_info *e) MUST_CHECK;
 /* sqlite_jobs_read.c */
 enum err job_read(struct conn *c, struct arena *a, const char *id, struct job *out,
                   struct err_info *e) MUST_CHECK;

@@ -190,7 +190,7 @@ static enum err find_owned(struct write *w, const struct job_advance *in, struct
     AUTO(query)
     struct query q =
         conn_query(w->conn, "SELECT epoch, state, wakes, wakes_seen, due_at, lease_until,"
-                            " cancel_requested_at FROM job WHERE id = $1");
+                            " cancel_requested_at, last_event FROM job WHERE id = $1");
     q_text(&q, in->job_id);
     if (!q_step(&q)) {
         enum err err = q_end(&q, e);
@@ -204,6 +204,7 @@ static enum err find_owned(struct write *w, const struct job_advance *in, struct
     o->due_at = q_get_int(&q);
     o->lease_until = q_get_int(&q);
     o->cancel_requested_at = q_get_int(&q);
+    o->last_event = q_get_int(&q);
     if (epoch != in->epoch || !o->lease_until || job_state_terminal(o->state))
         return err_set(e, ERR_LEASE_LOST, "job %s is not this worker's any more", in->job_id);
     return q_end(&q, e);
@@ -245,20 +246,21 @@ static enum err update_job(struct write *w, const struct job_advance *in, const 
     AUTO(query)
     struct query q = conn_query(
         w->conn, "UPDATE job SET state = $1, terminal = $2, updated_at = $3, ended_at = $4,"
-                 " due_at = $5, lease_until = $6,"
-                 " current_step = CASE WHEN $7 THEN $8 ELSE current_step END,"
-                 " attempt = CASE WHEN $9 THEN $10 ELSE attempt END,"
-                 " undoing = CASE WHEN $11 THEN $12 ELSE undoing END,"
-                 " vars = CASE WHEN $13 THEN $14 ELSE vars END,"
-                 " wake_key = CASE WHEN $15 THEN $16 ELSE wake_key END,"
-                 " result = CASE WHEN $17 THEN $18 ELSE result END,"
-                 " error = CASE WHEN $19 THEN $20 ELSE error END WHERE id = $21");
+                 " due_at = $5, lease_until = $6, last_event = $7,"
+                 " current_step = CASE WHEN $8 THEN $9 ELSE current_step END,"
+                 " attempt = CASE WHEN $10 THEN $11 ELSE attempt END,"
+                 " undoing = CASE WHEN $12 THEN $13 ELSE undoing END,"
+                 " vars = CASE WHEN $14 THEN $15 ELSE vars END,"
+                 " wake_key = CASE WHEN $16 THEN $17 ELSE wake_key END,"
+                 " result = CASE WHEN $18 THEN $19 ELSE result END,"
+                 " error = CASE WHEN $20 THEN $21 ELSE error END WHERE id = $22");
     q_text(&q, job_state_text(o->state));
     q_int(&q, terminal);
     q_int(&q, in->now);
     q_int(&q, o->ended_at);
     q_int(&q, o->due_at);
     q_int(&q, o->lease_until);
+    q_int(&q, o->last_event + in->n_events);
     q_set_int(&q, in->set & JOB_SET_STEP, in->current_step);
     q_set_int(&q, in->set & JOB_SET_ATTEMPT, in->attempt);
     q_set_int(&q, in->set & JOB_SET_UNDOING, in->undoing);
@@ -321,13 +323,14 @@ static enum err wipe_all_secrets(struct write *w, const char *job_id, struct err
     return q_run(&q, e);
 }
 
-static enum err write_parts(struct write *w, const struct job_advance *in, struct err_info *e)
+static enum err write_parts(struct write *w, const struct job_advance *in, const struct owned *o,
+                            struct err_info *e)
 {
     enum err err = OK;
     for (int i = 0; i < in->n_steps && !err; i++)
         err = update_step(w, in->job_id, &in->steps[i], e);
     for (int i = 0; i < in->n_events && !err; i++)
-        err = event_add(w, in->job_id, &in->events[i], in->now, e);
+        err = event_add(w, in->job_id, o->last_event + i + 1, &in->events[i], in->now, e);
     for (int i = 0; i < in->n_vms && !err; i++)
         err = vm_apply(w, &in->vms[i], in->now, in->job_id, e);
     for (int i = 0; i < in->n_wipe && !err; i++)
@@ -335,15 +338,6 @@ static enum err write_parts(struct write *w, const struct job_advance *in, struc
     if (!err && in->audit)
         err = audit_add(w, in->audit, in->now, in->job_id, e);
     return err;
-}
-
-static enum err newest_event(struct write *w, const char *job_id, int64_t *out, struct err_info *e)
-{
-    AUTO(query) struct query q = conn_query(w->conn, "SELECT last_event FROM job WHERE id = $1");
-    q_text(&q, job_id);
-    if (q_step(&q))
-        *out = q_get_int(&q);
-    return q_end(&q, e);
 }
 
 static enum err run_advance(struct write *w, const void *in_, void *out_, struct err_info *e)
@@ -355,9 +349,8 @@ static enum err run_advance(struct write *w, const void *in_, void *out_, struct
     if ((err = find_owned(w, in, &o, e)) || (err = next_state(in, &o, e)))
         return err;
     next_times(in, &o);
-    if ((err = update_job(w, in, &o, e)) || (err = write_parts(w, in, e)) ||
-        (job_state_terminal(o.state) && (err = wipe_all_secrets(w, in->job_id, e))) ||
-        (err = newest_event(w, in->job_id, &o.last_event, e)))
+    if ((err = update_job(w, in, &o, e)) || (err = write_parts(w, in, &o, e)) ||
+        (job_state_terminal(o.state) && (err = wipe_all_secrets(w, in->job_id, e))))
         return err;
     write_changed(w, in->job_id, o.state, o.due_at);
     if (out)
@@ -365,7 +358,7 @@ static enum err run_advance(struct write *w, const void *in_, void *out_, struct
             .state = o.state,
             .cancel_requested = o.cancel_requested_at != 0,
             .woken = o.wakes > o.wakes_seen,
-            .last_event = o.last_event,
+            .last_event = o.last_event + in->n_events,
         };
     return OK;
 }

@@ -95,7 +95,7 @@ static enum err insert_job(struct write *w, const struct job_new *in, int64_t du
                  " traceparent, body_hash, spec, vars, wakes, wakes_seen, undoing, current_step,"
                  " attempt, lease_until, epoch, last_event)"
                  " VALUES ($1,$2,'queued',0,$3,$4,$5,$6,$7,$8,$8,0,$9,$10,0,$11,$12,$13,$14,$15,"
-                 " $16,$17,0,0,0,0,0,0,0,0)");
+                 " $16,$17,0,0,0,0,0,0,0,1)");
     q_text(&q, in->id);
     q_text(&q, in->kind);
     q_int(&q, in->shared);
@@ -146,21 +146,9 @@ static enum err insert_secrets(struct write *w, const struct job_new *in, struct
     return err;
 }
 
-enum err event_add(struct write *w, const char *job_id, const struct event_new *ev, int64_t now,
-                   struct err_info *e)
+enum err event_add(struct write *w, const char *job_id, int64_t id, const struct event_new *ev,
+                   int64_t now, struct err_info *e)
 {
-    int64_t id = 0;
-    {
-        AUTO(query)
-        struct query q = conn_query(w->conn, "UPDATE job SET last_event = last_event + 1"
-                                             " WHERE id = $1 RETURNING last_event");
-        q_text(&q, job_id);
-        if (q_step(&q))
-            id = q_get_int(&q);
-        enum err err = q_end(&q, e);
-        if (err)
-            return err;
-    }
     AUTO(query)
     struct query q = conn_query(
         w->conn, "INSERT INTO event (job_id, id, at, type, data) VALUES ($1,$2,$3,$4,$5)");
@@ -182,7 +170,7 @@ static enum err insert_all(struct write *w, const struct job_new *in, struct err
         (in->vm && (err = vm_apply(w, in->vm, in->now, in->id, e))) ||
         (t &&
          (err = enrollment_add(w, t->hash, in->resource_id, in->id, in->now, t->expires_at, e))) ||
-        (err = event_add(w, in->id, &in->event, in->now, e)) ||
+        (err = event_add(w, in->id, 1, &in->event, in->now, e)) ||
         (err = remember(w, in->idempotency, in->id, e)) ||
         (err = audit_add(w, &in->audit, in->now, in->id, e)))
         return err;
@@ -244,6 +232,7 @@ struct target {
     int64_t lease_until;
     int64_t due_at;
     int64_t deadline_at;
+    int64_t last_event;
 };
 
 static enum err find_target(struct write *w, const struct job_request *in, struct target *t,
@@ -252,7 +241,7 @@ static enum err find_target(struct write *w, const struct job_request *in, struc
     AUTO(query)
     struct query q =
         conn_query(w->conn, "SELECT state, resource_id, resource_key, shared, lease_until, due_at,"
-                            " deadline_at FROM job WHERE id = $1");
+                            " deadline_at, last_event FROM job WHERE id = $1");
     q_text(&q, in->job_id);
     if (!q_step(&q)) {
         enum err err = q_end(&q, e);
@@ -266,15 +255,18 @@ static enum err find_target(struct write *w, const struct job_request *in, struc
     t->lease_until = q_get_int(&q);
     t->due_at = q_get_int(&q);
     t->deadline_at = q_get_int(&q);
+    t->last_event = q_get_int(&q);
     if (in->scope && !scope_covers(in->scope, t->resource_id))
         return err_set(e, ERR_NOT_FOUND, "no job %s", in->job_id);
     return q_end(&q, e);
 }
 
-static enum err finish_request(struct write *w, const struct job_request *in, struct err_info *e)
+/* With the event that the update of the job has counted. */
+static enum err finish_request(struct write *w, const struct job_request *in,
+                               const struct target *t, struct err_info *e)
 {
     enum err err;
-    if ((err = event_add(w, in->job_id, &in->event, in->now, e)) ||
+    if ((err = event_add(w, in->job_id, t->last_event + 1, &in->event, in->now, e)) ||
         (err = remember(w, in->idempotency, in->job_id, e)))
         return err;
     return audit_add(w, &in->audit, in->now, in->job_id, e);
@@ -304,7 +296,8 @@ static enum err run_cancel(struct write *w, const void *in_, void *out, struct e
         AUTO(query)
         struct query q =
             conn_query(w->conn, "UPDATE job SET state = 'canceling', cancel_requested_at = $1,"
-                                " updated_at = $1, wakes = wakes + 1, due_at = $2 WHERE id = $3");
+                                " updated_at = $1, wakes = wakes + 1, due_at = $2,"
+                                " last_event = last_event + 1 WHERE id = $3");
         q_int(&q, in->now);
         q_int(&q, due_at);
         q_text(&q, in->job_id);
@@ -312,7 +305,7 @@ static enum err run_cancel(struct write *w, const void *in_, void *out, struct e
             return err;
     }
     write_changed(w, in->job_id, JOB_CANCELING, due_at);
-    return finish_request(w, in, e);
+    return finish_request(w, in, &t, e);
 }
 
 void store_cancel_job(struct store *s, const struct job_request *in, void *out,
@@ -340,7 +333,8 @@ static enum err requeue(struct write *w, const struct job_request *in, int64_t d
     struct query q = conn_query(
         w->conn, "UPDATE job SET state = 'queued', terminal = 0, updated_at = $1, ended_at = 0,"
                  " due_at = $1, deadline_at = $2, cancel_requested_at = 0, result = NULL,"
-                 " error = NULL, undoing = 0, attempt = 0, current_step = coalesce((SELECT"
+                 " error = NULL, undoing = 0, attempt = 0, last_event = last_event + 1, "
+                 "current_step = coalesce((SELECT"
                  " min(seq) FROM step WHERE job_id = $3 AND state = 'pending'), current_step)"
                  " WHERE id = $3");
     q_int(&q, in->now);
@@ -369,7 +363,7 @@ static enum err run_retry(struct write *w, const void *in_, void *out, struct er
         (err = requeue(w, in, in->deadline_at ? in->deadline_at : t.deadline_at, e)))
         return err;
     write_changed(w, in->job_id, JOB_QUEUED, in->now);
-    return finish_request(w, in, e);
+    return finish_request(w, in, &t, e);
 }
 
 void store_retry_job(struct store *s, const struct job_request *in, void *out,
