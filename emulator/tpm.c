@@ -11,9 +11,11 @@ struct boot {
     enum vtpm_os os;
 };
 
-static bool running(const json_t *vm)
+/* A VM that starts has its TPM from the first instruction on. */
+static bool powered(const json_t *vm)
 {
-    return strcmp(arm_text(vm, "powerState"), "running") == 0;
+    const char *state = arm_text(vm, "powerState");
+    return strcmp(state, "running") == 0 || strcmp(state, "starting") == 0;
 }
 
 static enum err look_up(struct emulator *em, const char *vm_id, struct tpm_answer *out,
@@ -30,7 +32,7 @@ static enum err look_up(struct emulator *em, const char *vm_id, struct tpm_answe
     boot->os = strcmp(arm_text(properties, "storageProfile/osDisk/osType"), "Windows") == 0
                    ? VTPM_OS_WINDOWS
                    : VTPM_OS_LINUX;
-    out->has_tpm = arm_flag(properties, "securityProfile/uefiSettings/vTpmEnabled") && running(vm);
+    out->has_tpm = arm_flag(properties, "securityProfile/uefiSettings/vTpmEnabled") && powered(vm);
     out->user_data = json_incref(json_object_get(properties, "userData"));
     if (out->has_tpm && !arm_flag(vm, "tpm")) {
         json_object_set_new(vm, "tpm", json_true());
