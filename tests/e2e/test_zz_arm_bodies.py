@@ -10,7 +10,7 @@ import urllib.parse
 import jsonschema
 import pytest
 
-from stack import ROOT
+from stack import ROOT, SUBSCRIPTION
 
 SHARED = pathlib.Path(os.environ.get("TLGATE_SHARED", ROOT.parent / "shared"))
 SCHEMAS = SHARED / "contracts/bicep-types/schemas"
@@ -60,6 +60,9 @@ def variety(make_vm, emulator):
         "/providers/Microsoft.Network/virtualNetworks/body-vnet/subnets/default")
     subnets = emulator.arm("GET", subnet.rsplit("/subnets/", 1)[0] + "?api-version=2025-05-01")
     make_vm("body-sub", network={"subnetId": subnets["properties"]["subnets"][0]["id"]})
+    # Opting out needs a feature that somebody registered.
+    emulator.arm("POST", f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Features/providers/"
+                 "Microsoft.Compute/features/UseStandardSecurityType/register?api-version=2021-07-01")
     make_vm("body-std", securityType="Standard")
     return emulator
 
