@@ -78,6 +78,14 @@ json_t *arm_member(const json_t *v, const char *path)
     return (json_t *)(uintptr_t)json_path(v, path);
 }
 
+void arm_default(json_t *v, const char *name, json_t *value)
+{
+    if (json_object_get(v, name))
+        json_decref(value);
+    else
+        json_object_set_new(v, name, value);
+}
+
 static void common_headers(struct arm_call *c)
 {
     uuid_v4(c->request_id);

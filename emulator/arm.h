@@ -118,6 +118,8 @@ const char *arm_text(const json_t *v, const char *path);
 bool arm_flag(const json_t *v, const char *path);
 /* json_path for a tree that is the caller's to change. */
 json_t *arm_member(const json_t *v, const char *path);
+/* Sets the member where there is none; takes `value` either way. */
+void arm_default(json_t *v, const char *name, json_t *value);
 /* Region names without blanks and case: "West Europe" is westeurope. NULL where there is no such. */
 const char *arm_location(const char *text);
 

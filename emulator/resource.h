@@ -22,7 +22,7 @@ void resource_remove(struct emulator *em, const char *key);
 void resource_save(struct emulator *em, const char *key);
 /* As it is answered: hidden members gone, computed ones added. New reference. */
 json_t *resource_view(struct arm_call *c, const struct arm_type *type, const json_t *body);
-/* {"<key of the referring resource>":"<id of the referring part>"} or NULL. Borrowed. */
+/* Who refers to it, its own children included: {"<key of the referring resource>":"<id of the referring part>"} or NULL. Borrowed. */
 const json_t *resource_referrers(struct emulator *em, const char *id);
 /* Builds the index after a start. */
 void resource_open(struct emulator *em);

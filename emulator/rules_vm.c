@@ -3,171 +3,15 @@
 #include "emulator/resource.h"
 #include "emulator/types.h"
 
-#include <ctype.h>
-
-static void set_default(json_t *v, const char *name, json_t *value)
-{
-    if (json_object_get(v, name))
-        json_decref(value);
-    else
-        json_object_set_new(v, name, value);
-}
-
-static bool missing(struct arm_call *c, const char *what)
+bool rules_vm_missing(struct arm_call *c, const char *what)
 {
     return arm_error_at(c, 400, "InvalidParameter", what,
                         "Required parameter '%s' is missing (null).", what);
 }
 
-/* ---- administrator ---- */
-
-static bool name_allowed(const char *name)
-{
-    static const char *const refused[] = {"administrator",
-                                          "admin",
-                                          "user",
-                                          "user1",
-                                          "test",
-                                          "user2",
-                                          "test1",
-                                          "user3",
-                                          "admin1",
-                                          "1",
-                                          "123",
-                                          "a",
-                                          "actuser",
-                                          "adm",
-                                          "admin2",
-                                          "aspnet",
-                                          "backup",
-                                          "console",
-                                          "david",
-                                          "guest",
-                                          "john",
-                                          "owner",
-                                          "root",
-                                          "server",
-                                          "sql",
-                                          "support",
-                                          "support_388945a0",
-                                          "sys",
-                                          "test2",
-                                          "test3",
-                                          "user4",
-                                          "user5"};
-    for (size_t i = 0; i < ARRAY_LEN(refused); i++)
-        if (strcasecmp(name, refused[i]) == 0)
-            return false;
-    return true;
-}
-
-static bool password_strong(const char *text, size_t least)
-{
-    bool upper = false, lower = false, digit = false, special = false;
-    size_t n = strlen(text);
-    for (const char *p = text; *p; p++) {
-        upper = upper || isupper((unsigned char)*p);
-        lower = lower || islower((unsigned char)*p);
-        digit = digit || isdigit((unsigned char)*p);
-        special = special || !isalnum((unsigned char)*p);
-    }
-    return n >= least && n <= 123 && upper + lower + digit + special >= 3;
-}
-
-static bool password_good(struct arm_call *c, bool windows)
-{
-    const char *password = json_path_str(c->body, "properties/osProfile/adminPassword");
-    if (!password || password_strong(password, windows ? 8 : 6))
-        return true;
-    return arm_error_at(c, 400, "InvalidParameter", "adminPassword",
-                        "The supplied password must be between %d-%d characters long and must "
-                        "satisfy at least 3 of password complexity requirements from the "
-                        "following: 1) Contains an uppercase character 2) Contains a lowercase "
-                        "character 3) Contains a numeric digit 4) Contains a special character "
-                        "5) Control characters are not allowed",
-                        windows ? 8 : 6, windows ? 123 : 72);
-}
-
-static bool keys_good(struct arm_call *c, const json_t *os, const char *user)
-{
-    const json_t *keys = json_path(os, "linuxConfiguration/ssh/publicKeys");
-    const char *path = arena_printf(c->arena, "/home/%s/.ssh/authorized_keys", user);
-    for (size_t i = 0; i < json_array_size(keys); i++) {
-        const char *data = arm_text(json_array_get(keys, i), "keyData");
-        if (strcmp(arm_text(json_array_get(keys, i), "path"), path) != 0)
-            return arm_error_at(c, 400, "InvalidParameter",
-                                "linuxConfiguration.ssh.publicKeys.path",
-                                "Destination path for SSH public keys is currently limited to its "
-                                "default value %s due to a known issue in Linux provisioning "
-                                "agent.",
-                                path);
-        if (strncmp(data, "ssh-rsa ", 8) != 0 && strncmp(data, "ssh-ed25519 ", 12) != 0)
-            return arm_error_at(c, 400, "InvalidParameter",
-                                "linuxConfiguration.ssh.publicKeys.keyData",
-                                "The value of parameter linuxConfiguration.ssh.publicKeys.keyData "
-                                "is invalid.");
-    }
-    bool no_password = arm_flag(os, "linuxConfiguration/disablePasswordAuthentication");
-    if (no_password && json_array_size(keys) == 0)
-        return arm_error_at(c, 400, "InvalidParameter", "linuxConfiguration",
-                            "Authentication using either SSH or by user name and password must be "
-                            "enabled in Linux profile.");
-    if (!no_password && !json_path_str(c->body, "properties/osProfile/adminPassword"))
-        return missing(c, "adminPassword");
-    return true;
-}
-
-static bool computer_name_good(struct arm_call *c, const char *name, bool windows)
-{
-    size_t n = strlen(name);
-    size_t max = windows ? 15 : 64;
-    bool digits = true;
-    bool ok = n > 0 && n <= max && name[n - 1] != '-';
-    for (const char *p = name; ok && *p; p++) {
-        ok = isalnum((unsigned char)*p) || *p == '-' || (!windows && *p == '.');
-        digits = digits && isdigit((unsigned char)*p);
-    }
-    if (ok && !(windows && digits))
-        return true;
-    return arm_error_at(c, 400, "InvalidParameter", "computerName",
-                        "%s computer name cannot be more than %zu characters long, be entirely "
-                        "numeric, or contain the following characters: ` ~ ! @ # $ %% ^ & * ( ) = "
-                        "+ _ [ ] { } \\ | ; : . ' \" , < > / ?.",
-                        windows ? "Windows" : "Linux", max);
-}
-
-bool rules_vm_os_profile(struct arm_call *c, json_t *body, const struct vm_image *image)
-{
-    json_t *os = arm_member(body, "properties/osProfile");
-    bool windows = strcmp(image->os, "Windows") == 0;
-    if (image->specialized)
-        return !os || arm_error_at(c, 400, "InvalidParameter", "osProfile",
-                                   "Parameter 'osProfile' is not allowed.");
-    if (!os)
-        return missing(c, "osProfile");
-    const char *user = arm_text(os, "adminUsername");
-    if (!*arm_text(os, "computerName"))
-        return missing(c, "osProfile.computerName");
-    if (!*user)
-        return missing(c, "osProfile.adminUsername");
-    if (!name_allowed(user) || strlen(user) > (windows ? 20 : 64))
-        return arm_error_at(c, 400, "InvalidParameter", "adminUsername",
-                            "The Admin Username specified is not allowed.");
-    if (windows && json_object_get(os, "linuxConfiguration"))
-        return arm_error_at(c, 400, "InvalidParameter", "linuxConfiguration",
-                            "Parameter 'linuxConfiguration' is not allowed.");
-    if (!windows && json_object_get(os, "windowsConfiguration"))
-        return arm_error_at(c, 400, "InvalidParameter", "windowsConfiguration",
-                            "Parameter 'windowsConfiguration' is not allowed.");
-    if (windows && !json_path_str(c->body, "properties/osProfile/adminPassword"))
-        return missing(c, "adminPassword");
-    return computer_name_good(c, arm_text(os, "computerName"), windows) &&
-           password_good(c, windows) && (windows || keys_good(c, os, user));
-}
-
 /* ---- what may not change ---- */
 
-bool rules_vm_immutable(struct arm_call *c, const json_t *old, const json_t *body)
+static bool immutable(struct arm_call *c, const json_t *old, const json_t *body)
 {
     static const char *const fixed[] = {
         "osProfile/adminUsername",
@@ -233,8 +77,8 @@ static void complete_identity(json_t *body)
     }
     char id[UUID_SIZE];
     uuid_v4(id);
-    set_default(identity, "principalId", json_string(id));
-    set_default(identity, "tenantId", json_string(EMULATOR_TENANT));
+    arm_default(identity, "principalId", json_string(id));
+    arm_default(identity, "tenantId", json_string(EMULATOR_TENANT));
 }
 
 static void complete_storage(struct arm_call *c, json_t *body, const struct vm_image *image)
@@ -246,19 +90,19 @@ static void complete_storage(struct arm_call *c, json_t *body, const struct vm_i
     char hex[2 * sizeof raw + 1];
     random_bytes(raw, sizeof raw);
     hex_encode(BYTES_OF(raw), hex);
-    set_default(os, "osType", json_string(image->os));
-    set_default(os, "name", json_sprintf("%s_OsDisk_1_%s", name, hex));
-    set_default(os, "caching", json_string("ReadWrite"));
-    set_default(os, "deleteOption", json_string("Detach"));
-    set_default(os, "diskSizeGB", json_integer(image->size_gb));
-    set_default(os, "managedDisk", json_object());
+    arm_default(os, "osType", json_string(image->os));
+    arm_default(os, "name", json_sprintf("%s_OsDisk_1_%s", name, hex));
+    arm_default(os, "caching", json_string("ReadWrite"));
+    arm_default(os, "deleteOption", json_string("Detach"));
+    arm_default(os, "diskSizeGB", json_integer(image->size_gb));
+    arm_default(os, "managedDisk", json_object());
     json_t *managed = json_object_get(os, "managedDisk");
-    set_default(managed, "storageAccountType", json_string("Premium_LRS"));
-    set_default(managed, "id",
+    arm_default(managed, "storageAccountType", json_string("Premium_LRS"));
+    arm_default(managed, "id",
                 json_sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/"
                              "disks/%s",
                              c->at.subscription, c->at.group, arm_text(os, "name")));
-    set_default(storage, "dataDisks", json_array());
+    arm_default(storage, "dataDisks", json_array());
     json_t *reference = json_object_get(storage, "imageReference");
     if (reference && *image->exact_version)
         json_object_set_new(reference, "exactVersion", json_string(image->exact_version));
@@ -277,12 +121,12 @@ static void complete_new(struct arm_call *c, json_t *body, const struct vm_image
     json_t *os = json_object_get(p, "osProfile");
     if (!os)
         return;
-    set_default(os, "secrets", json_array());
-    set_default(os, "allowExtensionOperations", json_true());
-    set_default(os, "requireGuestProvisionSignal", json_true());
+    arm_default(os, "secrets", json_array());
+    arm_default(os, "allowExtensionOperations", json_true());
+    arm_default(os, "requireGuestProvisionSignal", json_true());
     json_t *linux_configuration = json_object_get(os, "linuxConfiguration");
     if (linux_configuration)
-        set_default(linux_configuration, "provisionVMAgent", json_true());
+        arm_default(linux_configuration, "provisionVMAgent", json_true());
 }
 
 static void next_etag(const json_t *old, json_t *body)
@@ -294,17 +138,9 @@ static void next_etag(const json_t *old, json_t *body)
 
 /* ---- network ---- */
 
-static bool nic_good(struct arm_call *c, const char *id, const char *location)
+/* That it exists, and where, is checked for all references alike. */
+static bool nic_free(struct arm_call *c, const char *id)
 {
-    const json_t *body = resource_body(c->em, id);
-    if (!body)
-        return true; /* the references are checked for all types alike */
-    if (strcmp(arm_text(body, "location"), location) != 0)
-        return arm_error(c, 400, "InvalidResourceReference",
-                         "Resource %s referenced by resource %s was not found. Please make sure "
-                         "that the referenced resource exists, and that both resources are in the "
-                         "same region.",
-                         id, c->at.id);
     const char *key;
     json_t *part;
     json_object_foreach((json_t *)(uintptr_t)resource_referrers(c->em, id), key, part)
@@ -323,12 +159,12 @@ static bool network_good(struct arm_call *c, json_t *body)
 {
     json_t *list = arm_member(body, "properties/networkProfile/networkInterfaces");
     if (json_array_size(list) == 0)
-        return missing(c, "networkProfile");
+        return rules_vm_missing(c, "networkProfile");
     size_t i;
     json_t *item;
     json_array_foreach(list, i, item)
     {
-        if (!nic_good(c, arm_text(item, "id"), arm_text(body, "location")))
+        if (!nic_free(c, arm_text(item, "id")))
             return false;
     }
     return true;
@@ -357,12 +193,12 @@ static bool prepare_new(struct arm_call *c, json_t *body)
     const json_t *os_disk = json_path(p, "storageProfile/osDisk");
     struct vm_image image = {0};
     if (!*arm_text(p, "hardwareProfile/vmSize"))
-        return missing(c, "hardwareProfile.vmSize");
+        return rules_vm_missing(c, "hardwareProfile.vmSize");
     if (!json_object_get(p, "storageProfile"))
-        return missing(c, "storageProfile");
+        return rules_vm_missing(c, "storageProfile");
     bool attach = strcmp(arm_text(os_disk, "createOption"), "Attach") == 0;
     if (attach && !*arm_text(os_disk, "managedDisk/id"))
-        return missing(c, "osDisk.managedDisk.id");
+        return rules_vm_missing(c, "osDisk.managedDisk.id");
     if (attach)
         snprintf(image.os, sizeof image.os, "%s", arm_text(os_disk, "osType"));
     else if (!rules_vm_image(c, json_path(p, "storageProfile/imageReference"),
@@ -385,7 +221,7 @@ static bool prepare_change(struct arm_call *c, const json_t *old, json_t *body)
     /* The image no longer matters, but for what it lets the VM be. */
     struct vm_image image = {0};
     const json_t *reference = json_path(body, "properties/storageProfile/imageReference");
-    if (!rules_vm_immutable(c, old, body) || !security_change_good(c, old, body))
+    if (!immutable(c, old, body) || !security_change_good(c, old, body))
         return false;
     if (reference && !rules_vm_image(c, reference, arm_text(body, "location"), &image))
         return false;
@@ -416,15 +252,15 @@ void rules_vm_complete_disk(struct arm_call *c, json_t *body)
     char now[TIME_TEXT_SIZE];
     uuid_v4(id);
     time_format(c->now, now);
-    set_default(body, "sku", json_pack("{ss}", "name", "Standard_LRS"));
+    arm_default(body, "sku", json_pack("{ss}", "name", "Standard_LRS"));
     json_t *sku = json_object_get(body, "sku");
     const char *tier = strncmp(arm_text(sku, "name"), "Premium", 7) == 0 ? "Premium" : "Standard";
     json_object_set_new(sku, "tier", json_string(tier));
-    set_default(p, "timeCreated", json_string(now));
-    set_default(p, "uniqueId", json_string(id));
-    set_default(p, "encryption", json_pack("{ss}", "type", "EncryptionAtRestWithPlatformKey"));
-    set_default(p, "networkAccessPolicy", json_string("AllowAll"));
-    set_default(p, "publicNetworkAccess", json_string("Enabled"));
+    arm_default(p, "timeCreated", json_string(now));
+    arm_default(p, "uniqueId", json_string(id));
+    arm_default(p, "encryption", json_pack("{ss}", "type", "EncryptionAtRestWithPlatformKey"));
+    arm_default(p, "networkAccessPolicy", json_string("AllowAll"));
+    arm_default(p, "publicNetworkAccess", json_string("Enabled"));
     json_int_t size = json_integer_value(json_object_get(p, "diskSizeGB"));
     json_object_set_new(p, "diskSizeBytes", json_integer(size << 30));
 }
@@ -497,14 +333,16 @@ static bool expands(struct arm_call *c, const char *what)
 
 static json_t *extensions_of(struct arm_call *c, const json_t *body)
 {
-    const char *prefix =
-        arena_printf(c->arena, "%s/extensions/", arm_lower(c->arena, arm_text(body, "id")));
-    AUTO(json) json_t *keys = resource_keys(c->em, prefix);
     json_t *list = json_array();
-    for (size_t i = 0; i < json_array_size(keys); i++) {
-        const json_t *record = resource_record(c->em, json_string_value(json_array_get(keys, i)));
-        json_array_append_new(
-            list, resource_view(c, &arm_type_extension, json_object_get(record, "body")));
+    const char *key;
+    json_t *part;
+    json_object_foreach((json_t *)(uintptr_t)resource_referrers(c->em, arm_text(body, "id")), key,
+                        part)
+    {
+        const json_t *record = resource_record(c->em, key);
+        if (strstr(key, "/extensions/"))
+            json_array_append_new(
+                list, resource_view(c, &arm_type_extension, json_object_get(record, "body")));
     }
     return list;
 }
@@ -527,7 +365,7 @@ void rules_vm_show(struct arm_call *c, const json_t *body, json_t *view)
     if (fresh && !security)
         json_object_set_new(p, "securityProfile", json_pack("{ss}", "securityType", "Standard"));
     else if (fresh)
-        set_default(security, "securityType", json_string("Standard"));
+        arm_default(security, "securityType", json_string("Standard"));
     else if (strcmp(arm_text(security, "securityType"), "Standard") == 0)
         json_object_del(security, "securityType");
 }
@@ -561,7 +399,8 @@ bool rules_vm_prepare_extension(struct arm_call *c, const json_t *old, json_t *b
     static const char *const needed[] = {"publisher", "type", "typeHandlerVersion"};
     for (size_t i = 0; i < ARRAY_LEN(needed); i++)
         if (!*arm_text(p, needed[i]))
-            return missing(c, arena_printf(c->arena, "extension.properties.%s", needed[i]));
+            return rules_vm_missing(c,
+                                    arena_printf(c->arena, "extension.properties.%s", needed[i]));
     const char *os = handler_os(arm_text(p, "publisher"), arm_text(p, "type"));
     if (!os)
         return arm_error(c, 404, "ArtifactNotFound",

@@ -26,12 +26,14 @@ struct vm_image {
     int size_gb;
     char name[256]; /* for messages */
 };
-/* False: answered. */
+/* False: answered; so all of these. rules_image.c */
 bool rules_vm_image(struct arm_call *c, const json_t *reference, const char *location,
                     struct vm_image *out);
 bool rules_vm_security(struct arm_call *c, const json_t *old, json_t *body,
                        const struct vm_image *image);
+/* rules_os.c */
 bool rules_vm_os_profile(struct arm_call *c, json_t *body, const struct vm_image *image);
-bool rules_vm_immutable(struct arm_call *c, const json_t *old, const json_t *body);
+/* "Required parameter '...' is missing (null)." */
+bool rules_vm_missing(struct arm_call *c, const char *what);
 
 #endif

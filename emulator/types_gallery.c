@@ -28,14 +28,6 @@ SHAPE(version_properties, "GalleryImageVersionProperties", ANY("publishingProfil
       READ_ONLY("validationsProfile"));
 SHAPE(version, "GalleryImageVersion", TOP_LEVEL, OBJ("properties", version_properties));
 
-static void set_default(json_t *v, const char *name, json_t *value)
-{
-    if (json_object_get(v, name))
-        json_decref(value);
-    else
-        json_object_set_new(v, name, value);
-}
-
 static bool unchanged(struct arm_call *c, const json_t *old, const json_t *body, const char *path)
 {
     const json_t *a = json_path(old, path);
@@ -63,10 +55,10 @@ static bool prepare_image(struct arm_call *c, const json_t *old, json_t *body)
                             "(null).");
     /* From 2025-03-03 a new definition is Generation 2 and takes Trusted Launch unless it says so. */
     bool fresh = strcmp(c->api_version, "2025-03-03") >= 0;
-    set_default(p, "hyperVGeneration", json_string(fresh ? "V2" : "V1"));
-    set_default(p, "architecture", json_string("x64"));
+    arm_default(p, "hyperVGeneration", json_string(fresh ? "V2" : "V1"));
+    arm_default(p, "architecture", json_string("x64"));
     if (fresh && strcmp(arm_text(p, "hyperVGeneration"), "V2") == 0)
-        set_default(
+        arm_default(
             p, "features",
             json_pack("[{ss ss}]", "name", "SecurityType", "value", "TrustedLaunchSupported"));
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
@@ -86,9 +78,9 @@ static bool prepare_version(struct arm_call *c, const json_t *old, json_t *body)
                             "Major.Minor.Patch.",
                             name);
     json_t *p = json_object_get(body, "properties");
-    set_default(p, "publishingProfile", json_object());
+    arm_default(p, "publishingProfile", json_object());
     json_t *publishing = json_object_get(p, "publishingProfile");
-    set_default(
+    arm_default(
         publishing, "targetRegions",
         json_pack("[{ss si}]", "name", arm_text(body, "location"), "regionalReplicaCount", 1));
     return true;
