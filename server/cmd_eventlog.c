@@ -269,7 +269,7 @@ int cmd_eventlog(int argc, char **argv)
     struct request q;
     struct pcr_set expected;
     struct buf file = {0};
-    if (!parse_args(argc, argv, &q)) {
+    if (!parse_args(argc + 1, argv - 1, &q)) { /* getopt starts behind the command's name */
         fputs(usage, stderr);
         return EXIT_MALFORMED;
     }

@@ -202,7 +202,7 @@ static int verify(const struct request *q, struct arena *a)
 int cmd_verify(int argc, char **argv)
 {
     struct request q;
-    if (!parse_args(argc, argv, &q)) {
+    if (!parse_args(argc + 1, argv - 1, &q)) { /* getopt starts behind the command's name */
         fputs(usage, stderr);
         return EXIT_USAGE;
     }
