@@ -27,8 +27,8 @@ class Guest:
     def __init__(self, vm):
         """vm: what GET /_emulator/vms/{vmId} answers."""
         self.vm_id = vm["vmId"]
-        self.tcti = vm["tcti"]
-        self.event_log_path = vm["eventLog"]
+        self.tcti = vm.get("tcti")  # none without a vTPM
+        self.event_log_path = vm.get("eventLog")
         userdata = vm.get("userData")
         self.userdata = base64.b64decode(userdata) if userdata else b""
 
