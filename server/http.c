@@ -8,8 +8,11 @@
 
 /* Room for the guard's own limits, so that its answers and not the library's are seen. */
 #define CONNECTION_MEMORY (128 * 1024)
-/* What is read and dropped of a body that is too long before its sender is cut off: a refusal in
- * the middle of a body cannot be sent by this library. */
+/*
+ * What is read and dropped of the body of a request that is refused. Many clients send all of it
+ * before they read, and would see a broken connection instead of the reply; and this library cannot
+ * reply in the middle of a body.
+ */
 #define SWALLOW_MAX (16 * 1024 * 1024)
 /* TLS 1.2 and 1.3 only: "NORMAL" of Debian's GnuTLS accepts 1.0 and 1.1 (RFC 8996). */
 #define TLS_PRIORITIES "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
@@ -73,8 +76,22 @@ static enum MHD_Result refuse(struct http_link *l, const struct err_info *why)
 {
     const struct http_handler *handler = &l->http->handler;
     l->engaged = true;
-    l->close = true;
     return http_reply_send(l, handler->refused(handler->ctx, &l->x, why));
+}
+
+static int too_large(struct http_link *l)
+{
+    const struct http_handler *handler = &l->http->handler;
+    struct err_info why;
+    err_set(&why, ERR_BODY_TOO_LARGE, "the body may have %zu bytes", l->x.max_body);
+    return handler->refused(handler->ctx, &l->x, &why);
+}
+
+/* The client sends its body without being asked to go on, and there is an end to it. */
+static bool body_will_come(const struct guard_head *head)
+{
+    return !guard_find(head, "expect") &&
+           (head->chunked || (head->length > 0 && head->length <= SWALLOW_MAX));
 }
 
 /* The first call: the head is complete, and `method` points to its first byte in MHD's buffer. */
@@ -86,19 +103,21 @@ static enum MHD_Result first_call(struct http_link *l, const char *method)
     struct err_info why = {0};
     l->seen = true;
     buf_add(&l->block, method, info->header_size);
-    if (guard_check((uint8_t *)l->block.data, l->block.len, strlen(l->target), &l->x.head, &why))
+    if (guard_check((uint8_t *)l->block.data, l->block.len, strlen(l->target), &l->x.head, &why)) {
+        l->close = true; /* where the next request begins is not known */
         return refuse(l, &why);
+    }
     l->engaged = true;
+    const struct guard_head *head = &l->x.head;
+    bool expects_body = head->chunked || head->length > 0;
     int status = handler->head(handler->ctx, &l->x);
-    bool expects_body = l->x.head.chunked || l->x.head.length > 0;
-    if (status != HTTP_GO_ON) {
-        l->close = l->close || expects_body;
+    if (status == HTTP_GO_ON && head->length > l->x.max_body)
+        status = too_large(l);
+    if (status != HTTP_GO_ON && !body_will_come(head)) {
+        l->close = expects_body;
         return http_reply_send(l, status);
     }
-    if (l->x.head.length > l->x.max_body) {
-        err_set(&why, ERR_BODY_TOO_LARGE, "the body may have %zu bytes", l->x.max_body);
-        return refuse(l, &why);
-    }
+    l->early = status;
     http_connection_phase(l->connection, expects_body ? PHASE_BODY : PHASE_REPLY);
     return MHD_YES;
 }
@@ -108,9 +127,9 @@ static enum MHD_Result take_body(struct http_link *l, const char *data, size_t n
     pthread_mutex_lock(&l->http->lock);
     l->connection->received += (int64_t)n;
     pthread_mutex_unlock(&l->http->lock);
-    if (l->x.body.len + n > l->x.max_body)
-        l->too_large = true;
-    if (!l->too_large) {
+    if (!l->early && l->x.body.len + n > l->x.max_body)
+        l->early = too_large(l);
+    if (!l->early) {
         buf_add(&l->x.body, data, n);
         return MHD_YES;
     }
@@ -124,11 +143,8 @@ static enum MHD_Result last_call(struct http_link *l)
 {
     const struct http_handler *handler = &l->http->handler;
     bool resumed = l->pending;
-    if (l->too_large && !resumed) {
-        struct err_info why;
-        err_set(&why, ERR_BODY_TOO_LARGE, "the body may have %zu bytes", l->x.max_body);
-        return refuse(l, &why);
-    }
+    if (l->early)
+        return http_reply_send(l, l->early);
     if (!resumed)
         http_connection_phase(l->connection, PHASE_REPLY);
     l->pending = false;

@@ -37,11 +37,11 @@ struct http_link {
     struct connection *connection;
     char *target;
     struct buf block;
-    bool seen;      /* the first call was made */
-    bool engaged;   /* the handler knows of it: done() is due */
-    bool pending;   /* resumed() is next */
-    bool too_large; /* the body is swallowed */
-    bool close;     /* after the reply */
+    bool seen;    /* the first call was made */
+    bool engaged; /* the handler knows of it: done() is due */
+    bool pending; /* resumed() is next */
+    int early;    /* status of the reply that is due when the body was swallowed; 0: none */
+    bool close;   /* after the reply */
     int64_t swallowed;
     struct http_stream *stream;
 };

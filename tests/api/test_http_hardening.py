@@ -164,7 +164,7 @@ HEADS = [
      b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
     ("a chunk size that is none", POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
      BAD),
-    ("a body where none goes", b"GET /livez HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\n{}", BAD),
+    ("a body where none goes", b"GET /livez HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n{}", BAD),
     # sizes
     ("a target of 8,193 bytes", b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
      (414, "uri_too_long")),
@@ -254,6 +254,18 @@ def test_a_long_chunked_body_is_refused_and_not_kept(bare):
     if "libasan" not in pathlib.Path(f"/proc/{bare.program.pid}/maps").read_text():
         assert resident() - before < 4096  # the sanitizer keeps what was freed
     assert healthy(bare)
+
+
+def test_a_client_that_sends_before_it_reads_sees_the_refusal(bare):
+    """Refused by the head alone, yet the body is read to its end, and the connection stays."""
+    body = b"x" * 300000
+    with bare.connect(timeout=30) as sock:
+        for head, expected in ((POST, 413), (b"POST /v1/nothing HTTP/1.1\r\n" + HOST, 404),
+                               (b"POST /livez HTTP/1.1\r\n" + HOST, 405)):
+            sock.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            assert problem_of(raw.read_answer(sock))[0] == expected
+        sock.sendall(GET + HOST + b"\r\n")
+        assert raw.read_answer(sock)[0] == 200
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "DELETE", "TRACE", "BREW"])
