@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <pthread.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -214,33 +213,21 @@ static void stop(struct vtpm *v)
     v->booted = false;
 }
 
-static bool answers(const char *path)
+/* swtpm listens some milliseconds after its start; the sockets' files are there before that. */
+static enum err connect_tpm(struct vtpm *v, struct vtpm_tpm **out, struct err_info *e)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    size_t len = strlen(path);
-    if (len >= sizeof(a.sun_path))
-        return false;
-    memcpy(a.sun_path, path, len);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool ok = fd >= 0 && connect(fd, (const struct sockaddr *)&a, sizeof(a)) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
-static enum err wait_ready(struct vtpm *v, struct err_info *e)
-{
-    char ctrl[VTPM_PATH_SIZE];
-    ctrl_of(v, ctrl);
+    char tcti[VTPM_PATH_SIZE];
+    struct err_info why = {0};
+    tcti_of(v, tcti);
     for (int i = 0; i < READY_POLLS; i++) {
-        if (answers(ctrl) && access(v->socket, F_OK) == 0)
+        if (vtpm_tpm_open(tcti, out, &why) == OK)
             return OK;
         if (!vtpm_proc_alive(v->pid))
             break;
         usleep(READY_POLL_US);
     }
-    return err_set(e, ERR_UNAVAILABLE, "swtpm of %s does not start, see %s/swtpm.log", v->vm_id,
-                   v->dir);
+    return err_set(e, ERR_UNAVAILABLE, "swtpm of %s does not start, see %s/swtpm.log (%s)",
+                   v->vm_id, v->dir, why.detail);
 }
 
 static enum err start(struct vtpm_host *h, struct vtpm *v, struct err_info *e)
@@ -265,11 +252,9 @@ static enum err start(struct vtpm_host *h, struct vtpm *v, struct err_info *e)
         log,        "--pid",  pid,      "--flags",    "not-need-init,startup-clear",
         NULL};
     rc = vtpm_spawn(h->spawner, argv, &v->pid, e);
-    if (rc != OK) {
+    if (rc != OK)
         v->pid = 0;
-        return rc;
-    }
-    return wait_ready(v, e);
+    return rc;
 }
 
 /* Certifies the AK where its index does not hold a good certificate yet. A key that a guest put in
@@ -339,13 +324,11 @@ static enum err measure(struct vtpm_host *h, struct vtpm *v, const struct vtpm_v
 static enum err boot(struct vtpm_host *h, struct vtpm *v, const struct vtpm_vm *vm,
                      struct err_info *e)
 {
-    char tcti[VTPM_PATH_SIZE];
     struct vtpm_tpm *tpm = NULL;
-    tcti_of(v, tcti);
     stop(v);
     enum err rc = start(h, v, e);
     if (rc == OK)
-        rc = vtpm_tpm_open(tcti, &tpm, e);
+        rc = connect_tpm(v, &tpm, e);
     if (rc == OK)
         rc = certify(h, v, tpm, e);
     if (rc == OK)
