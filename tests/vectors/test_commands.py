@@ -1,0 +1,70 @@
+"""What `tlgate verify` and `tlgate eventlog` answer to wrong usage and to what is not well-formed."""
+import json
+
+import pytest
+
+from vectors import tlgate
+
+NONCE = ("--nonce", "00" * 32)
+
+
+@pytest.mark.parametrize("args", [
+    [], ["--nonce"], ["missing.json"], ["a", "b", *NONCE], ["a", "--nonce", "xyz"],
+    ["a", "--nonce", "abc"], ["a", "--nonce", ""], ["a", *NONCE, "--profile", "other"],
+    ["a", *NONCE, "--at", "yesterday"], ["a", *NONCE, "--unknown"], ["a", *NONCE],
+])
+def test_wrong_usage_of_verify(args, tmp_path):
+    status, text = tlgate("verify", *args)
+    assert status == 2 and isinstance(text, str) and text
+
+
+@pytest.mark.parametrize("option", ["--trusted-ak", "--trust-anchor", "--trust-dir"])
+def test_trust_that_cannot_be_read(option, tmp_path):
+    (tmp_path / "e.json").write_text("{}")
+    status, text = tlgate("verify", tmp_path / "e.json", *NONCE, option, tmp_path / "missing")
+    assert status == 2 and isinstance(text, str)
+    (tmp_path / "missing").write_text("not a key and not a certificate")
+    status, text = tlgate("verify", tmp_path / "e.json", *NONCE, option, tmp_path / "missing")
+    assert status == 2 and isinstance(text, str)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"quote":1}', "\xff"])
+def test_evidence_that_is_not_well_formed(text, tmp_path):
+    path = tmp_path / "e.json"
+    path.write_text(text, encoding="latin-1")
+    status, result = tlgate("verify", path, *NONCE)
+    assert status == 2
+    assert result["code"] == "evidence_malformed" and result["errors"]
+
+
+def test_evidence_that_is_too_large(tmp_path):
+    path = tmp_path / "e.json"
+    path.write_text(" " * (256 * 1024 + 1))
+    status, text = tlgate("verify", path, *NONCE)
+    assert status == 2 and "larger" in text
+
+
+@pytest.mark.parametrize("args", [[], ["a", "b"], ["a", "--bank", "md5"], ["missing.log"],
+                                  ["a", "--pcrs", "missing.json"]])
+def test_wrong_usage_of_eventlog(args):
+    status, text = tlgate("eventlog", *args)
+    assert status == 2 and isinstance(text, str) and text
+
+
+@pytest.mark.parametrize("pcrs", ["", "[]", "{}", '{"24":"%s"}' % ("00" * 32), '{"0":"zz"}',
+                                  '{"0":1}', '{"x":"%s"}' % ("00" * 32), '{"0":"00"}'])
+def test_pcrs_that_are_not_well_formed(pcrs, tmp_path):
+    (tmp_path / "log").write_bytes(b"\0" * 32)
+    (tmp_path / "pcrs.json").write_text(pcrs)
+    status, text = tlgate("eventlog", tmp_path / "log", "--pcrs", tmp_path / "pcrs.json")
+    assert status == 2 and isinstance(text, str)
+
+
+@pytest.mark.parametrize("log", [b"", b"\0" * 31, b"\xff" * 4096, b"PK\3\4" * 100])
+def test_log_that_is_not_well_formed_is_still_answered(log, tmp_path):
+    (tmp_path / "log").write_bytes(log)
+    status, result = tlgate("eventlog", tmp_path / "log")
+    assert status == 2
+    assert [c["name"] for c in result["checks"] if c["status"] == "fail"] == ["log.format"]
+    assert result["claims"] == {}
+    json.dumps(result)
