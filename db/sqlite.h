@@ -69,7 +69,7 @@ struct query conn_query_text(struct conn *c, const char *sql);
 void q_text(struct query *q, const char *v); /* NULL is null; must live until q_end */
 void q_int(struct query *q, int64_t v);
 void q_blob(struct query *q, struct bytes v);
-/* Two parameters, for "c = CASE WHEN $1 THEN $2 ELSE c END". */
+/* Two parameters, for "c = CASE WHEN $1 = 1 THEN $2 ELSE c END". */
 void q_set_text(struct query *q, bool set, const char *v);
 void q_set_int(struct query *q, bool set, int64_t v);
 bool q_step(struct query *q); /* true: a row */

@@ -247,13 +247,13 @@ static enum err update_job(struct write *w, const struct job_advance *in, const 
     struct query q = conn_query(
         w->conn, "UPDATE job SET state = $1, terminal = $2, updated_at = $3, ended_at = $4,"
                  " due_at = $5, lease_until = $6, last_event = $7,"
-                 " current_step = CASE WHEN $8 THEN $9 ELSE current_step END,"
-                 " attempt = CASE WHEN $10 THEN $11 ELSE attempt END,"
-                 " undoing = CASE WHEN $12 THEN $13 ELSE undoing END,"
-                 " vars = CASE WHEN $14 THEN $15 ELSE vars END,"
-                 " wake_key = CASE WHEN $16 THEN $17 ELSE wake_key END,"
-                 " result = CASE WHEN $18 THEN $19 ELSE result END,"
-                 " error = CASE WHEN $20 THEN $21 ELSE error END WHERE id = $22");
+                 " current_step = CASE WHEN $8 = 1 THEN $9 ELSE current_step END,"
+                 " attempt = CASE WHEN $10 = 1 THEN $11 ELSE attempt END,"
+                 " undoing = CASE WHEN $12 = 1 THEN $13 ELSE undoing END,"
+                 " vars = CASE WHEN $14 = 1 THEN $15 ELSE vars END,"
+                 " wake_key = CASE WHEN $16 = 1 THEN $17 ELSE wake_key END,"
+                 " result = CASE WHEN $18 = 1 THEN $19 ELSE result END,"
+                 " error = CASE WHEN $20 = 1 THEN $21 ELSE error END WHERE id = $22");
     q_text(&q, job_state_text(o->state));
     q_int(&q, terminal);
     q_int(&q, in->now);

@@ -273,12 +273,12 @@ static enum err update_vm(struct putting *p)
     struct query q = conn_query(
         p->w->conn, "UPDATE vm SET updated_at = $1, etag = $2, status = $3, reasons = $4,"
                     " claims = $5, last_report_id = $6, last_verdict = $7, last_report_at = $1,"
-                    " ak_spki = CASE WHEN $8 THEN $9 ELSE ak_spki END,"
-                    " ak_name = CASE WHEN $10 THEN $11 ELSE ak_name END,"
-                    " enrolled_at = CASE WHEN $12 THEN $13 ELSE enrolled_at END,"
-                    " reset_count = CASE WHEN $14 THEN $15 ELSE reset_count END,"
-                    " restart_count = CASE WHEN $16 THEN $17 ELSE restart_count END,"
-                    " clock_ms = CASE WHEN $18 THEN $19 ELSE clock_ms END WHERE vm_key = $20");
+                    " ak_spki = CASE WHEN $8 = 1 THEN $9 ELSE ak_spki END,"
+                    " ak_name = CASE WHEN $10 = 1 THEN $11 ELSE ak_name END,"
+                    " enrolled_at = CASE WHEN $12 = 1 THEN $13 ELSE enrolled_at END,"
+                    " reset_count = CASE WHEN $14 = 1 THEN $15 ELSE reset_count END,"
+                    " restart_count = CASE WHEN $16 = 1 THEN $17 ELSE restart_count END,"
+                    " clock_ms = CASE WHEN $18 = 1 THEN $19 ELSE clock_ms END WHERE vm_key = $20");
     q_int(&q, r->received_at);
     q_text(&q, etag_new(p->w->arena));
     q_text(&q, vm_status_text(p->in->status));

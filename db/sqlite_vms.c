@@ -98,19 +98,19 @@ static enum err update_row(struct write *w, const char *key, const struct vm_wri
     AUTO(query)
     struct query q = conn_query(
         w->conn, "UPDATE vm SET updated_at = $1, etag = $2, job_id = coalesce($3, job_id),"
-                 " vm_id = CASE WHEN $4 THEN $5 ELSE vm_id END,"
-                 " vm_key = CASE WHEN $6 THEN $7 ELSE vm_key END,"
-                 " name = CASE WHEN $8 THEN $9 ELSE name END,"
-                 " location = CASE WHEN $10 THEN $11 ELSE location END,"
-                 " origin = CASE WHEN $12 THEN $13 ELSE origin END,"
-                 " state = CASE WHEN $14 THEN $15 ELSE state END,"
-                 " spec = CASE WHEN $16 THEN $17 ELSE spec END,"
-                 " made = CASE WHEN $18 THEN $19 ELSE made END,"
-                 " secure_boot = CASE WHEN $20 THEN $21 ELSE secure_boot END,"
-                 " vtpm = CASE WHEN $22 THEN $23 ELSE vtpm END,"
-                 " monitoring = CASE WHEN $24 THEN $25 ELSE monitoring END,"
-                 " status = CASE WHEN $26 THEN $27 ELSE status END,"
-                 " reasons = CASE WHEN $28 THEN $29 ELSE reasons END"
+                 " vm_id = CASE WHEN $4 = 1 THEN $5 ELSE vm_id END,"
+                 " vm_key = CASE WHEN $6 = 1 THEN $7 ELSE vm_key END,"
+                 " name = CASE WHEN $8 = 1 THEN $9 ELSE name END,"
+                 " location = CASE WHEN $10 = 1 THEN $11 ELSE location END,"
+                 " origin = CASE WHEN $12 = 1 THEN $13 ELSE origin END,"
+                 " state = CASE WHEN $14 = 1 THEN $15 ELSE state END,"
+                 " spec = CASE WHEN $16 = 1 THEN $17 ELSE spec END,"
+                 " made = CASE WHEN $18 = 1 THEN $19 ELSE made END,"
+                 " secure_boot = CASE WHEN $20 = 1 THEN $21 ELSE secure_boot END,"
+                 " vtpm = CASE WHEN $22 = 1 THEN $23 ELSE vtpm END,"
+                 " monitoring = CASE WHEN $24 = 1 THEN $25 ELSE monitoring END,"
+                 " status = CASE WHEN $26 = 1 THEN $27 ELSE status END,"
+                 " reasons = CASE WHEN $28 = 1 THEN $29 ELSE reasons END"
                  " WHERE resource_key = $30");
     q_int(&q, now);
     q_text(&q, etag_new(w->arena));
