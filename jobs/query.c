@@ -114,18 +114,20 @@ static void settle(struct read *r, enum read_state state)
     trim(j, r->observed_at);
 }
 
-/* Throttled and shaky reads are tried again; the query's own limit ends that. */
+/* Throttled and shaky reads are tried again, unless Azure says that it takes longer than anybody
+ * waits for a query; the query's own limit ends the rest. */
 static void read_refused(struct read *r, const struct arm_outcome *o)
 {
     const char *reason = NULL;
+    int64_t ms = o->retry_after_ms > RETRY_MS ? o->retry_after_ms : RETRY_MS;
     bool again = o->class == ARM_CLASS_THROTTLED || o->class == ARM_CLASS_CONFLICT ||
                  o->class == ARM_CLASS_TRANSIENT;
     r->err = arm_error_read(o, &r->error, &reason);
-    if (!again || ++r->retries > RETRIES_MAX || r->waiters == 0) {
+    if (!again || ++r->retries > RETRIES_MAX || r->waiters == 0 ||
+        ms >= r->jobs->config.query_timeout_ms) {
         settle(r, READ_FAILED);
         return;
     }
-    int64_t ms = o->retry_after_ms > RETRY_MS ? o->retry_after_ms : RETRY_MS;
     r->task.fn = resend;
     engine_delay(r->jobs, &r->task, ms + (int64_t)(engine_random() % 100));
 }
