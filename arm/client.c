@@ -6,6 +6,7 @@
 #include "arm/identity.h"
 #include "arm/request.h"
 #include "arm/throttle.h"
+#include "core/fault.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -143,11 +144,21 @@ static void fail_token(struct call *c, int64_t retry_after_ms)
 
 /* ---- the way of a request: inbox, line, (token), transfer ---- */
 
+/* Tests kill the process here, or take the answer away: ARM has done it and nobody knows. */
+static void pass_faults(struct arm_reply *r)
+{
+    if (!FAULT_POINT("arm.send.after") && !FAULT_POINT("arm.reply.after"))
+        return;
+    arm_header_reset(r);
+    r->failure = ARM_FAIL_BROKEN;
+}
+
 static void answered(struct arm_http_call *http)
 {
     struct call *c = CONTAINER_OF(http, struct call, http);
     struct arm *arm = c->arm;
     struct arm_reply *r = http->reply;
+    pass_faults(r);
     arm->in_flight--;
     arm_throttle_note(arm->throttle, c->req.subscription, arm_op_of(c->req.method), c->ticket, r);
     if (r->status == 429)
@@ -165,6 +176,13 @@ static void answered(struct arm_http_call *http)
 static void transfer(struct call *c, const char *bearer, int64_t now)
 {
     const struct arm_request *q = &c->req;
+    c->arm->in_flight++;
+    if (FAULT_POINT("arm.send.before")) {
+        c->http.reply = arm_reply_new();
+        c->http.reply->failure = ARM_FAIL_CONNECT;
+        answered(&c->http);
+        return;
+    }
     c->generation = c->identity->token.generation;
     c->http = (struct arm_http_call){
         .method = q->method,
@@ -175,7 +193,6 @@ static void transfer(struct call *c, const char *bearer, int64_t now)
     };
     arm_http_header(c->arm->http, &c->http, "Authorization", bearer);
     arm_request_headers(c->arm->http, &c->http, q);
-    c->arm->in_flight++;
     arm_http_start(c->arm->http, &c->http);
 }
 
