@@ -82,7 +82,7 @@ struct bytes q_get_blob(struct query *q, struct arena *a);
 void auto_query(struct query *q);
 
 /* Lower-case ASCII: the key of an ARM id, a vmId, a scope. NULL stays NULL. */
-const char *key_of(struct arena *a, const char *text);
+const char *db_key_of(struct arena *a, const char *text);
 
 /* ---- store (sqlite_open.c) ---- */
 
@@ -127,7 +127,7 @@ struct reader {
     struct store *store;
     struct conn *conn;
 };
-struct reader reader_take(struct store *s);
+struct reader db_reader_take(struct store *s);
 void auto_reader(struct reader *r);
 
 /* ---- writer (sqlite_writer.c) ---- */
@@ -157,46 +157,47 @@ void writer_queue(struct store *s, const struct store_verb *verb, const void *in
                   struct store_done *done);
 enum err writer_start(struct store *s, struct err_info *e) MUST_CHECK;
 void writer_stop(struct store *s);
-void write_changed(struct write *w, const char *job_id, enum job_state state, int64_t due_at);
+void db_write_changed(struct write *w, const char *job_id, enum job_state state, int64_t due_at);
 
 /* ---- schema (sqlite_schema.c) ---- */
 
-enum err schema_ensure(struct conn *c, bool migrate, int *version, struct err_info *e) MUST_CHECK;
+enum err db_schema_ensure(struct conn *c, bool migrate, int *version,
+                          struct err_info *e) MUST_CHECK;
 
 /* ---- shared by the verbs ---- */
 
 /* sqlite_audit.c; job_id may be NULL */
-enum err audit_add(struct write *w, const struct audit *a, int64_t now, const char *job_id,
-                   struct err_info *e) MUST_CHECK;
+enum err db_audit_add(struct write *w, const struct audit *a, int64_t now, const char *job_id,
+                      struct err_info *e) MUST_CHECK;
 /* sqlite_vms.c */
-enum err vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
-                  struct err_info *e) MUST_CHECK;
+enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
+                     struct err_info *e) MUST_CHECK;
 enum vm_by { VM_BY_RESOURCE, VM_BY_ID, VM_BY_AK };
-enum err vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value, struct vm *out,
-                 struct err_info *e) MUST_CHECK;
+enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
+                    struct vm *out, struct err_info *e) MUST_CHECK;
 #define VM_COLUMNS                                                                                 \
     "resource_id, vm_id, name, location, state, origin, job_id, spec, made, secure_boot, vtpm,"    \
     " monitoring, created_at, updated_at, status, reasons, claims, last_report_id, last_verdict,"  \
     " last_report_at, ak_spki, ak_name, enrolled_at, reset_count, restart_count, clock_ms, etag"
-void vm_read_row(struct query *q, struct arena *a, struct vm *vm);
-const char *etag_new(struct arena *a);
+void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm);
+const char *db_etag_new(struct arena *a);
 /* sqlite_jobs.c: the jobs that wait for this key become due */
-enum err jobs_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
-                           struct err_info *e) MUST_CHECK;
+enum err db_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
+                         struct err_info *e) MUST_CHECK;
 /* `id` is the next of the job; the caller counts it in job.last_event. */
-enum err event_add(struct write *w, const char *job_id, int64_t id, const struct event_new *ev,
-                   int64_t now, struct err_info *e) MUST_CHECK;
+enum err db_event_add(struct write *w, const char *job_id, int64_t id, const struct event_new *ev,
+                      int64_t now, struct err_info *e) MUST_CHECK;
 /* sqlite_jobs_read.c */
-enum err job_read(struct conn *c, struct arena *a, const char *id, struct job *out,
-                  struct err_info *e) MUST_CHECK;
+enum err db_job_read(struct conn *c, struct arena *a, const char *id, struct job *out,
+                     struct err_info *e) MUST_CHECK;
 /* The earliest due job of the first subscription after `after`; false: no more, or *err. */
-bool due_next(struct conn *c, struct arena *a, const char *after, const char **subscription,
-              int64_t *due_at, enum err *err, struct err_info *e);
+bool db_due_next(struct conn *c, struct arena *a, const char *after, const char **subscription,
+                 int64_t *due_at, enum err *err, struct err_info *e);
 #define LOG_USE_GRAIN_MS INT64_C(3600000) /* last_used_at of a log is written at most so often */
 /* sqlite_reports.c */
-enum err enrollment_add(struct write *w, const char *hash, const char *resource_id,
-                        const char *job_id, int64_t now, int64_t expires_at,
-                        struct err_info *e) MUST_CHECK;
+enum err db_enrollment_add(struct write *w, const char *hash, const char *resource_id,
+                           const char *job_id, int64_t now, int64_t expires_at,
+                           struct err_info *e) MUST_CHECK;
 
 /*
  * A SELECT whose conditions depend on the request. Values are bound in the order they were added.

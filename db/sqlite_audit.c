@@ -1,7 +1,7 @@
 #include "db/sqlite.h"
 
-enum err audit_add(struct write *w, const struct audit *a, int64_t now, const char *job_id,
-                   struct err_info *e)
+enum err db_audit_add(struct write *w, const struct audit *a, int64_t now, const char *job_id,
+                      struct err_info *e)
 {
     AUTO(query)
     struct query q = conn_query(w->conn, "INSERT INTO audit (at, principal_id, principal, action,"
@@ -39,7 +39,7 @@ enum err store_list_audit(struct store *s, struct arena *a, int64_t after, int l
                           struct audit_list *out, struct err_info *e)
 {
     *out = (struct audit_list){.items = arena_array(a, (size_t)limit, sizeof *out->items)};
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query)
     struct query q = conn_query(r.conn, "SELECT id, at, principal_id, principal, action,"
                                         " resource_id, job_id, request_id, traceparent, peer,"

@@ -268,7 +268,7 @@ struct bytes q_get_blob(struct query *q, struct arena *a)
     return arena_copy(a, BYTES(data, (size_t)sqlite3_column_bytes(q->st, i)));
 }
 
-const char *key_of(struct arena *a, const char *text)
+const char *db_key_of(struct arena *a, const char *text)
 {
     char *key = arena_strdup(a, text);
     for (char *p = key; p && *p; p++)

@@ -22,7 +22,7 @@ static enum err lease_one(struct claiming *c, const char *id)
         if (err)
             return err;
     }
-    return job_read(c->w->conn, c->out->arena, id, &c->out->jobs[c->out->n++], c->e);
+    return db_job_read(c->w->conn, c->out->arena, id, &c->out->jobs[c->out->n++], c->e);
 }
 
 /* Ids first: leasing moves them in the index that is being read. */
@@ -93,7 +93,7 @@ static enum err serve_range(struct claiming *c, const char *after, const char *l
 {
     int64_t due_at = 0;
     enum err err = OK;
-    while (due_next(c->w->conn, c->w->arena, after, &after, &due_at, &err, c->e)) {
+    while (db_due_next(c->w->conn, c->w->arena, after, &after, &due_at, &err, c->e)) {
         if (last && strcmp(after, last) > 0)
             break;
         if ((err = serve(c, after, due_at)))
@@ -330,13 +330,13 @@ static enum err write_parts(struct write *w, const struct job_advance *in, const
     for (int i = 0; i < in->n_steps && !err; i++)
         err = update_step(w, in->job_id, &in->steps[i], e);
     for (int i = 0; i < in->n_events && !err; i++)
-        err = event_add(w, in->job_id, o->last_event + i + 1, &in->events[i], in->now, e);
+        err = db_event_add(w, in->job_id, o->last_event + i + 1, &in->events[i], in->now, e);
     for (int i = 0; i < in->n_vms && !err; i++)
-        err = vm_apply(w, &in->vms[i], in->now, in->job_id, e);
+        err = db_vm_apply(w, &in->vms[i], in->now, in->job_id, e);
     for (int i = 0; i < in->n_wipe && !err; i++)
         err = wipe_secret(w, in->job_id, in->wipe[i], e);
     if (!err && in->audit)
-        err = audit_add(w, in->audit, in->now, in->job_id, e);
+        err = db_audit_add(w, in->audit, in->now, in->job_id, e);
     return err;
 }
 
@@ -352,7 +352,7 @@ static enum err run_advance(struct write *w, const void *in_, void *out_, struct
     if ((err = update_job(w, in, &o, e)) || (err = write_parts(w, in, &o, e)) ||
         (job_state_terminal(o.state) && (err = wipe_all_secrets(w, in->job_id, e))))
         return err;
-    write_changed(w, in->job_id, o.state, o.due_at);
+    db_write_changed(w, in->job_id, o.state, o.due_at);
     if (out)
         *out = (struct job_advanced){
             .state = o.state,

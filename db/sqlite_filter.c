@@ -52,7 +52,7 @@ static int scope_length(const char *scope)
 /* Below "/a" is what lies between "/a/" and "/a0": '0' is the byte after '/'. */
 void filter_below(struct filter *f, struct arena *a, const char *column, const char *scope)
 {
-    const char *key = key_of(a, scope);
+    const char *key = db_key_of(a, scope);
     int n = scope_length(key);
     if (!n)
         return;
@@ -62,7 +62,7 @@ void filter_below(struct filter *f, struct arena *a, const char *column, const c
 
 void filter_scope(struct filter *f, struct arena *a, const char *column, const char *scope)
 {
-    const char *key = key_of(a, scope);
+    const char *key = db_key_of(a, scope);
     int n = scope_length(key);
     if (!n)
         return;

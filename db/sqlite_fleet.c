@@ -32,12 +32,12 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
     if (in->status)
         filter_status(&f, *in->status, in->fresh_after);
     filter_text(&f, " AND origin = ", in->origin);
-    filter_text(&f, " AND resource_key > ", key_of(a, in->page.after));
+    filter_text(&f, " AND resource_key > ", db_key_of(a, in->page.after));
     filter_int(&f, " ORDER BY resource_key LIMIT ", in->page.limit + 1);
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query) struct query q = filter_query(&f, r.conn);
     while (q_step(&q))
-        vm_read_row(&q, a, &out->items[out->n++]);
+        db_vm_read_row(&q, a, &out->items[out->n++]);
     out->more = out->n > limit;
     out->n -= out->more;
     for (size_t i = 0; in->fresh_after && i < out->n; i++)
@@ -71,7 +71,7 @@ enum err store_count_vms(struct store *s, const struct vm_filter *in, struct vm_
 {
     *out = (struct vm_summary){0};
     struct arena *a = arena_new();
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     enum err err = OK;
     for (int i = 0; i < VM_STATUSES && !err; i++)
         err = count_status(r.conn, a, in, (enum vm_status)i, out, e);

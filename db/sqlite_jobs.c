@@ -100,9 +100,9 @@ static enum err insert_job(struct write *w, const struct job_new *in, int64_t du
     q_text(&q, in->kind);
     q_int(&q, in->shared);
     q_text(&q, in->resource_id);
-    q_text(&q, key_of(w->arena, in->resource_id));
+    q_text(&q, db_key_of(w->arena, in->resource_id));
     q_text(&q, in->subscription_id);
-    q_text(&q, key_of(w->arena, in->subscription_id));
+    q_text(&q, db_key_of(w->arena, in->subscription_id));
     q_int(&q, in->now);
     q_int(&q, due_at);
     q_int(&q, in->deadline_at);
@@ -146,8 +146,8 @@ static enum err insert_secrets(struct write *w, const struct job_new *in, struct
     return err;
 }
 
-enum err event_add(struct write *w, const char *job_id, int64_t id, const struct event_new *ev,
-                   int64_t now, struct err_info *e)
+enum err db_event_add(struct write *w, const char *job_id, int64_t id, const struct event_new *ev,
+                      int64_t now, struct err_info *e)
 {
     AUTO(query)
     struct query q = conn_query(
@@ -167,14 +167,14 @@ static enum err insert_all(struct write *w, const struct job_new *in, struct err
     enum err err;
     if ((err = insert_job(w, in, due_at, e)) || (err = insert_steps(w, in, e)) ||
         (err = insert_secrets(w, in, e)) ||
-        (in->vm && (err = vm_apply(w, in->vm, in->now, in->id, e))) ||
-        (t &&
-         (err = enrollment_add(w, t->hash, in->resource_id, in->id, in->now, t->expires_at, e))) ||
-        (err = event_add(w, in->id, 1, &in->event, in->now, e)) ||
+        (in->vm && (err = db_vm_apply(w, in->vm, in->now, in->id, e))) ||
+        (t && (err = db_enrollment_add(w, t->hash, in->resource_id, in->id, in->now, t->expires_at,
+                                       e))) ||
+        (err = db_event_add(w, in->id, 1, &in->event, in->now, e)) ||
         (err = remember(w, in->idempotency, in->id, e)) ||
-        (err = audit_add(w, &in->audit, in->now, in->id, e)))
+        (err = db_audit_add(w, &in->audit, in->now, in->id, e)))
         return err;
-    write_changed(w, in->id, JOB_QUEUED, due_at);
+    db_write_changed(w, in->id, JOB_QUEUED, due_at);
     return OK;
 }
 
@@ -203,7 +203,7 @@ static enum err run_submit(struct write *w, const void *in_, void *out_, struct 
         return OK;
     }
     struct busy busy = {0};
-    if (!in->shared && (err = find_busy(w, key_of(w->arena, in->resource_id), &busy, e)))
+    if (!in->shared && (err = find_busy(w, db_key_of(w->arena, in->resource_id), &busy, e)))
         return err;
     if (!busy.job_id) {
         submitted(out, SUBMIT_CREATED, in->id);
@@ -266,10 +266,10 @@ static enum err finish_request(struct write *w, const struct job_request *in,
                                const struct target *t, struct err_info *e)
 {
     enum err err;
-    if ((err = event_add(w, in->job_id, t->last_event + 1, &in->event, in->now, e)) ||
+    if ((err = db_event_add(w, in->job_id, t->last_event + 1, &in->event, in->now, e)) ||
         (err = remember(w, in->idempotency, in->job_id, e)))
         return err;
-    return audit_add(w, &in->audit, in->now, in->job_id, e);
+    return db_audit_add(w, &in->audit, in->now, in->job_id, e);
 }
 
 /* Work that is under way is not taken from its worker: its release finds wakes > wakes_seen. */
@@ -304,7 +304,7 @@ static enum err run_cancel(struct write *w, const void *in_, void *out, struct e
         if ((err = q_run(&q, e)))
             return err;
     }
-    write_changed(w, in->job_id, JOB_CANCELING, due_at);
+    db_write_changed(w, in->job_id, JOB_CANCELING, due_at);
     return finish_request(w, in, &t, e);
 }
 
@@ -362,7 +362,7 @@ static enum err run_retry(struct write *w, const void *in_, void *out, struct er
     if ((err = reset_steps(w, in->job_id, e)) ||
         (err = requeue(w, in, in->deadline_at ? in->deadline_at : t.deadline_at, e)))
         return err;
-    write_changed(w, in->job_id, JOB_QUEUED, in->now);
+    db_write_changed(w, in->job_id, JOB_QUEUED, in->now);
     return finish_request(w, in, &t, e);
 }
 
@@ -375,8 +375,8 @@ void store_retry_job(struct store *s, const struct job_request *in, void *out,
 
 /* ---- wake-ups ---- */
 
-enum err jobs_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
-                           struct err_info *e)
+enum err db_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
+                         struct err_info *e)
 {
     AUTO(query)
     struct query q =
@@ -390,7 +390,7 @@ enum err jobs_wake_waiting(struct write *w, const char *key, int64_t now, int64_
         enum job_state state = JOB_WAITING;
         if (!job_state_parse(q_get_text(&q, w->arena), &state))
             return err_set(e, ERR_INTERNAL, "job %s has no known state", id);
-        write_changed(w, id, state, q_get_int(&q));
+        db_write_changed(w, id, state, q_get_int(&q));
     }
     return q_end(&q, e);
 }

@@ -81,8 +81,8 @@ static enum err read_steps(struct conn *c, struct arena *a, struct job *j, struc
     return q_end(&q, e);
 }
 
-enum err job_read(struct conn *c, struct arena *a, const char *id, struct job *out,
-                  struct err_info *e)
+enum err db_job_read(struct conn *c, struct arena *a, const char *id, struct job *out,
+                     struct err_info *e)
 {
     bool there = false;
     {
@@ -104,8 +104,8 @@ enum err job_read(struct conn *c, struct arena *a, const char *id, struct job *o
 enum err store_get_job(struct store *s, struct arena *a, const char *id, const char *scope,
                        struct job *out, struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
-    enum err err = job_read(r.conn, a, id, out, e);
+    AUTO(reader) struct reader r = db_reader_take(s);
+    enum err err = db_job_read(r.conn, a, id, out, e);
     if (!err && scope && !scope_covers(scope, out->resource_id))
         return err_set(e, ERR_NOT_FOUND, "no job %s", id);
     return err;
@@ -115,7 +115,7 @@ enum err store_get_job(struct store *s, struct arena *a, const char *id, const c
 static const char *subscription_of(struct arena *a, const char *scope)
 {
     static const char prefix[] = "/subscriptions/";
-    const char *key = key_of(a, scope);
+    const char *key = db_key_of(a, scope);
     if (!key || strncmp(key, prefix, sizeof prefix - 1) != 0)
         return NULL;
     key += sizeof prefix - 1;
@@ -133,7 +133,7 @@ static enum err list_rows(struct conn *c, struct arena *a, const struct job_filt
     if (in->state)
         filter_text(&f, " AND state = ", job_state_text(*in->state));
     filter_text(&f, " AND kind = ", in->kind);
-    filter_text(&f, " AND resource_key = ", key_of(a, in->resource_id));
+    filter_text(&f, " AND resource_key = ", db_key_of(a, in->resource_id));
     filter_text(&f, " AND id < ", in->page.after);
     filter_int(&f, " ORDER BY id DESC LIMIT ", in->page.limit + 1);
     AUTO(query) struct query q = filter_query(&f, c);
@@ -147,7 +147,7 @@ enum err store_list_jobs(struct store *s, struct arena *a, const struct job_filt
 {
     size_t limit = (size_t)in->page.limit;
     *out = (struct job_list){.items = arena_array(a, limit + 1, sizeof *out->items)};
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     enum err err = list_rows(r.conn, a, in, out, e);
     out->more = out->n > limit;
     out->n -= out->more;
@@ -160,7 +160,7 @@ enum err store_list_events(struct store *s, struct arena *a, const char *job_id,
                            int limit, struct event_list *out, struct err_info *e)
 {
     *out = (struct event_list){.items = arena_array(a, (size_t)limit, sizeof *out->items)};
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query)
     struct query q = conn_query(r.conn, "SELECT id, at, type, data FROM event WHERE job_id = $1"
                                         " AND id > $2 ORDER BY id LIMIT $3");
@@ -180,7 +180,7 @@ enum err store_list_events(struct store *s, struct arena *a, const char *job_id,
 enum err store_count_jobs(struct store *s, struct job_counts *out, struct err_info *e)
 {
     *out = (struct job_counts){0};
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     enum err err = OK;
     for (int i = 0; i < JOB_STATES && !err; i++) {
         AUTO(query)
@@ -196,7 +196,7 @@ enum err store_count_jobs(struct store *s, struct job_counts *out, struct err_in
 enum err store_get_secret(struct store *s, struct arena *a, const char *job_id, const char *name,
                           struct bytes *sealed, struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query)
     struct query q =
         conn_query(r.conn, "SELECT sealed FROM job_secret WHERE job_id = $1 AND name = $2");
@@ -212,8 +212,8 @@ enum err store_get_secret(struct store *s, struct arena *a, const char *job_id, 
 
 /* The first due job of the first subscription after `after`; false: no more. The index job_due gives
  * both at once. */
-bool due_next(struct conn *c, struct arena *a, const char *after, const char **subscription,
-              int64_t *due_at, enum err *err, struct err_info *e)
+bool db_due_next(struct conn *c, struct arena *a, const char *after, const char **subscription,
+                 int64_t *due_at, enum err *err, struct err_info *e)
 {
     AUTO(query)
     struct query q =
@@ -232,12 +232,12 @@ bool due_next(struct conn *c, struct arena *a, const char *after, const char **s
 enum err store_next_due(struct store *s, int64_t *out, struct err_info *e)
 {
     struct arena *a = arena_new();
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     const char *subscription = "";
     int64_t due_at = 0;
     enum err err = OK;
     *out = 0;
-    while (due_next(r.conn, a, subscription, &subscription, &due_at, &err, e))
+    while (db_due_next(r.conn, a, subscription, &subscription, &due_at, &err, e))
         if (!*out || due_at < *out)
             *out = due_at;
     arena_free(a);

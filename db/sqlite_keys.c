@@ -23,7 +23,7 @@ static enum err run_put_key(struct write *w, const void *in_, void *out, struct 
         if (err)
             return err;
     }
-    return audit_add(w, &in->audit, k->created_at, NULL, e);
+    return db_audit_add(w, &in->audit, k->created_at, NULL, e);
 }
 
 void store_put_api_key(struct store *s, const struct api_key_put *in, void *out,
@@ -49,7 +49,7 @@ static enum err run_revoke_key(struct write *w, const void *in_, void *out, stru
         if (!sqlite3_changes(w->conn->db))
             return err_set(e, ERR_NOT_FOUND, "no API key %s", in->id);
     }
-    return audit_add(w, &in->audit, in->now, NULL, e);
+    return db_audit_add(w, &in->audit, in->now, NULL, e);
 }
 
 void store_revoke_api_key(struct store *s, const struct api_key_revoke *in, void *out,
@@ -100,7 +100,7 @@ static void read_key(struct query *q, struct arena *a, struct api_key *k)
 enum err store_get_api_key(struct store *s, struct arena *a, const char *id, struct api_key *out,
                            struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query)
     struct query q = conn_query(r.conn, "SELECT " KEY_COLUMNS " FROM api_key WHERE id = $1");
     q_text(&q, id);
@@ -116,7 +116,7 @@ enum err store_get_api_key(struct store *s, struct arena *a, const char *id, str
 enum err store_list_api_keys(struct store *s, struct arena *a, struct api_key_list *out,
                              struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     size_t n = 0;
     {
         AUTO(query) struct query q = conn_query(r.conn, "SELECT count(*) FROM api_key");

@@ -117,7 +117,7 @@ enum err store_open(const struct store_options *o, struct store **out, struct er
     enum err err;
     if ((err = take_lock(o->dir, &s->lock_fd, e)) || (err = make_file(s->file, e)) ||
         (err = conn_open(s->file, true, &s->conn, e)) ||
-        (err = schema_ensure(s->conn, o->migrate, &s->schema, e)) ||
+        (err = db_schema_ensure(s->conn, o->migrate, &s->schema, e)) ||
         (err = open_readers(s, o->readers ? o->readers : 4, e)) || (err = writer_start(s, e))) {
         store_free(s);
         return err;
@@ -178,7 +178,7 @@ void store_stats_get(struct store *s, struct store_stats *out)
     };
 }
 
-struct reader reader_take(struct store *s)
+struct reader db_reader_take(struct store *s)
 {
     pthread_mutex_lock(&s->pool_lock);
     while (!s->pool)

@@ -3,7 +3,7 @@
 enum err store_find_replay(struct store *s, struct arena *a, const struct idempotency *i,
                            int64_t now, const char **job_id, struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query)
     struct query q = conn_query(
         r.conn, "SELECT i.fingerprint, i.job_id FROM idempotency i JOIN job j ON j.id = i.job_id"

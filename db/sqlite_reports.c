@@ -4,8 +4,8 @@
 
 /* ---- enrolment ---- */
 
-enum err enrollment_add(struct write *w, const char *hash, const char *resource_id,
-                        const char *job_id, int64_t now, int64_t expires_at, struct err_info *e)
+enum err db_enrollment_add(struct write *w, const char *hash, const char *resource_id,
+                           const char *job_id, int64_t now, int64_t expires_at, struct err_info *e)
 {
     AUTO(query)
     struct query q =
@@ -13,7 +13,7 @@ enum err enrollment_add(struct write *w, const char *hash, const char *resource_
                             " created_at, expires_at) VALUES ($1,$2,$3,$4,$5,$6)");
     q_text(&q, hash);
     q_text(&q, resource_id);
-    q_text(&q, key_of(w->arena, resource_id));
+    q_text(&q, db_key_of(w->arena, resource_id));
     q_text(&q, job_id);
     q_int(&q, now);
     q_int(&q, expires_at);
@@ -25,10 +25,10 @@ static enum err run_put_enrollment(struct write *w, const void *in_, void *out, 
     const struct enrollment_put *in = in_;
     struct vm vm = {0};
     enum err err;
-    if ((err = vm_read(w->conn, w->arena, VM_BY_RESOURCE, in->resource_id, &vm, e)) ||
-        (err = enrollment_add(w, in->hash, in->resource_id, NULL, in->now, in->expires_at, e)))
+    if ((err = db_vm_read(w->conn, w->arena, VM_BY_RESOURCE, in->resource_id, &vm, e)) ||
+        (err = db_enrollment_add(w, in->hash, in->resource_id, NULL, in->now, in->expires_at, e)))
         return err;
-    return audit_add(w, &in->audit, in->now, NULL, e);
+    return db_audit_add(w, &in->audit, in->now, NULL, e);
 }
 
 void store_put_enrollment(struct store *s, const struct enrollment_put *in, void *out,
@@ -61,7 +61,7 @@ static enum err enrollment_read(struct conn *c, struct arena *a, const char *has
 enum err store_get_enrollment(struct store *s, struct arena *a, const char *hash,
                               struct enrollment *out, struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     return enrollment_read(r.conn, a, hash, out, e);
 }
 
@@ -86,7 +86,7 @@ static enum err refuse(struct putting *p, const char *why)
 
 static enum err find_vm(struct putting *p)
 {
-    enum err err = vm_read(p->w->conn, p->w->arena, VM_BY_ID, p->in->report.vm_id, &p->vm, p->e);
+    enum err err = db_vm_read(p->w->conn, p->w->arena, VM_BY_ID, p->in->report.vm_id, &p->vm, p->e);
     if (err == ERR_NOT_FOUND)
         return refuse(p, "the vmId is not registered");
     p->by_pin = !err && p->vm.ak_spki && p->ak_spki && !strcmp(p->vm.ak_spki, p->ak_spki);
@@ -119,7 +119,7 @@ static enum err check_enrollment(struct putting *p, const char **why)
 static enum err check_new_pin(struct putting *p)
 {
     struct vm other = {0};
-    enum err err = vm_read(p->w->conn, p->w->arena, VM_BY_AK, p->ak_spki, &other, p->e);
+    enum err err = db_vm_read(p->w->conn, p->w->arena, VM_BY_AK, p->ak_spki, &other, p->e);
     if (err == ERR_NOT_FOUND)
         return OK;
     return err ? err : refuse(p, "the AK is pinned by another VM");
@@ -280,14 +280,14 @@ static enum err update_vm(struct putting *p)
                     " restart_count = CASE WHEN $16 = 1 THEN $17 ELSE restart_count END,"
                     " clock_ms = CASE WHEN $18 = 1 THEN $19 ELSE clock_ms END WHERE vm_key = $20");
     q_int(&q, r->received_at);
-    q_text(&q, etag_new(p->w->arena));
+    q_text(&q, db_etag_new(p->w->arena));
     q_text(&q, vm_status_text(p->in->status));
     q_text(&q, p->in->reasons);
     q_text(&q, r->claims);
     q_text(&q, r->id);
     q_text(&q, r->verdict);
     q_set_text(&q, enroll, p->ak_spki);
-    q_set_text(&q, enroll, key_of(p->w->arena, p->in->ak_name));
+    q_set_text(&q, enroll, db_key_of(p->w->arena, p->in->ak_name));
     q_set_int(&q, enroll, r->received_at);
     q_set_int(&q, count, r->reset_count);
     q_set_int(&q, count, r->restart_count);
@@ -301,11 +301,11 @@ static enum err finish_report(struct putting *p, int64_t *woken)
     const struct report_new *in = p->in;
     *woken = 0;
     enum err err = in->wake_key
-                       ? jobs_wake_waiting(p->w, in->wake_key, in->report.received_at, woken, p->e)
+                       ? db_wake_waiting(p->w, in->wake_key, in->report.received_at, woken, p->e)
                        : OK;
     if (err || !in->audit)
         return err;
-    return audit_add(p->w, in->audit, in->report.received_at, NULL, p->e);
+    return db_audit_add(p->w, in->audit, in->report.received_at, NULL, p->e);
 }
 
 static enum err run_put_report(struct write *w, const void *in_, void *out_, struct err_info *e)
@@ -315,8 +315,8 @@ static enum err run_put_report(struct write *w, const void *in_, void *out_, str
     struct putting p = {
         .w = w,
         .in = in,
-        .vm_key = key_of(w->arena, in->report.vm_id),
-        .ak_spki = key_of(w->arena, in->report.ak_spki),
+        .vm_key = db_key_of(w->arena, in->report.vm_id),
+        .ak_spki = db_key_of(w->arena, in->report.ak_spki),
         .e = e,
     };
     int64_t woken = 0;

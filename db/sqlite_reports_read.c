@@ -24,7 +24,7 @@ static void read_report(struct query *q, struct arena *a, struct report *r)
 enum err store_get_report(struct store *s, struct arena *a, const char *id, const char *scope,
                           struct report *out, struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query)
     struct query q = conn_query(r.conn, "SELECT " REPORT_COLUMNS " FROM report WHERE id = $1");
     q_text(&q, id);
@@ -45,10 +45,10 @@ enum err store_list_reports(struct store *s, struct arena *a, const char *vm_id,
     size_t limit = (size_t)page->limit;
     *out = (struct report_list){.items = arena_array(a, limit + 1, sizeof *out->items)};
     struct filter f = filter_of("SELECT " REPORT_COLUMNS " FROM report WHERE 1 = 1");
-    filter_text(&f, " AND vm_key = ", key_of(a, vm_id));
+    filter_text(&f, " AND vm_key = ", db_key_of(a, vm_id));
     filter_text(&f, " AND id < ", page->after);
     filter_int(&f, " ORDER BY id DESC LIMIT ", page->limit + 1);
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query) struct query q = filter_query(&f, r.conn);
     while (q_step(&q))
         read_report(&q, a, &out->items[out->n++]);
@@ -60,11 +60,11 @@ enum err store_list_reports(struct store *s, struct arena *a, const char *vm_id,
 enum err store_get_log(struct store *s, struct arena *a, const char *vm_id, const char *digest,
                        struct bytes *out, struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query)
     struct query q =
         conn_query(r.conn, "SELECT body FROM log_body WHERE vm_key = $1 AND digest = $2");
-    q_text(&q, key_of(a, vm_id));
+    q_text(&q, db_key_of(a, vm_id));
     q_text(&q, digest);
     if (q_step(&q)) {
         *out = q_get_blob(&q, a);
@@ -76,7 +76,7 @@ enum err store_get_log(struct store *s, struct arena *a, const char *vm_id, cons
 
 enum err store_get_challenge(struct store *s, const char *challenge_hash, struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
+    AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query)
     struct query q = conn_query(r.conn, "SELECT 1 FROM challenge_used WHERE hash = $1");
     q_text(&q, challenge_hash);

@@ -247,7 +247,7 @@ static enum err apply(struct conn *c, int number, struct err_info *e)
     return err;
 }
 
-enum err schema_ensure(struct conn *c, bool migrate, int *version, struct err_info *e)
+enum err db_schema_ensure(struct conn *c, bool migrate, int *version, struct err_info *e)
 {
     int newest = store_schema_newest();
     enum err err = read_version(c, version, e);

@@ -44,7 +44,7 @@ static enum err delete_row(struct write *w, const char *key, struct err_info *e)
 }
 
 /* Unguessable, so that a row made again under the same id has no ETag of the former one. */
-const char *etag_new(struct arena *a)
+const char *db_etag_new(struct arena *a)
 {
     uint8_t raw[10];
     char text[BASE64URL_SIZE(sizeof raw)];
@@ -74,7 +74,7 @@ static enum err take_vm_id(struct write *w, const char *key, const char *vm_key,
         conn_query(w->conn, "UPDATE vm SET vm_id = NULL, vm_key = NULL, status = 'unknown',"
                             " reasons = NULL, etag = $1," NO_ATTESTATION
                             " WHERE vm_key = $2 AND resource_key <> $3");
-    q_text(&q, etag_new(w->arena));
+    q_text(&q, db_etag_new(w->arena));
     q_text(&q, vm_key);
     q_text(&q, key);
     return q_run(&q, e);
@@ -113,10 +113,10 @@ static enum err update_row(struct write *w, const char *key, const struct vm_wri
                  " reasons = CASE WHEN $28 = 1 THEN $29 ELSE reasons END"
                  " WHERE resource_key = $30");
     q_int(&q, now);
-    q_text(&q, etag_new(w->arena));
+    q_text(&q, db_etag_new(w->arena));
     q_text(&q, job_id);
     q_set_text(&q, v->set & VM_SET_VM_ID, v->vm_id);
-    q_set_text(&q, v->set & VM_SET_VM_ID, key_of(w->arena, v->vm_id));
+    q_set_text(&q, v->set & VM_SET_VM_ID, db_key_of(w->arena, v->vm_id));
     q_set_text(&q, v->set & VM_SET_PLACE, v->name);
     q_set_text(&q, v->set & VM_SET_PLACE, v->location);
     q_set_text(&q, v->set & VM_SET_PLACE, v->origin);
@@ -137,11 +137,11 @@ static bool same_text(const char *a, const char *b)
     return a && b ? !strcmp(a, b) : a == b;
 }
 
-enum err vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
-                  struct err_info *e)
+enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
+                     struct err_info *e)
 {
-    const char *key = key_of(w->arena, v->resource_id);
-    const char *vm_key = key_of(w->arena, v->vm_id);
+    const char *key = db_key_of(w->arena, v->resource_id);
+    const char *vm_key = db_key_of(w->arena, v->vm_id);
     if (v->set & VM_DELETE)
         return delete_row(w, key, e);
     struct vm_row row = {0};
@@ -160,16 +160,16 @@ static enum err run_put_vm(struct write *w, const void *in_, void *out, struct e
 {
     const struct vm_put *in = in_;
     struct vm_row row = {0};
-    enum err err = find_row(w, key_of(w->arena, in->vm.resource_id), &row, e);
+    enum err err = find_row(w, db_key_of(w->arena, in->vm.resource_id), &row, e);
     if (err)
         return err;
     if (!row.there && (in->vm.set & (VM_DELETE | VM_ONLY_IF_THERE)))
         return err_set(e, ERR_NOT_FOUND, "no VM %s", in->vm.resource_id);
     if (in->if_etag && !same_text(in->if_etag, row.etag))
         return err_set(e, ERR_PRECONDITION_FAILED, "the VM has changed");
-    if ((err = vm_apply(w, &in->vm, in->now, NULL, e)))
+    if ((err = db_vm_apply(w, &in->vm, in->now, NULL, e)))
         return err;
-    return audit_add(w, &in->audit, in->now, NULL, e);
+    return db_audit_add(w, &in->audit, in->now, NULL, e);
 }
 
 void store_put_vm(struct store *s, const struct vm_put *in, void *out, struct store_done *done)
@@ -180,7 +180,7 @@ void store_put_vm(struct store *s, const struct vm_put *in, void *out, struct st
 
 /* ---- reading ---- */
 
-void vm_read_row(struct query *q, struct arena *a, struct vm *vm)
+void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm)
 {
     vm->resource_id = q_get_text(q, a);
     vm->vm_id = q_get_text(q, a);
@@ -218,14 +218,14 @@ static const char *const by_column[] = {
     [VM_BY_AK] = "SELECT " VM_COLUMNS " FROM vm WHERE ak_spki = $1",
 };
 
-enum err vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value, struct vm *out,
-                 struct err_info *e)
+enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
+                    struct vm *out, struct err_info *e)
 {
     AUTO(query) struct query q = conn_query(c, by_column[by]);
-    q_text(&q, key_of(a, value));
+    q_text(&q, db_key_of(a, value));
     bool there = q_step(&q);
     if (there)
-        vm_read_row(&q, a, out);
+        db_vm_read_row(&q, a, out);
     enum err err = q_end(&q, e);
     if (!err && !there)
         return err_set(e, ERR_NOT_FOUND, "no such VM");
@@ -235,20 +235,20 @@ enum err vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *val
 enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out,
                       struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
-    return vm_read(r.conn, a, VM_BY_RESOURCE, resource_id, out, e);
+    AUTO(reader) struct reader r = db_reader_take(s);
+    return db_vm_read(r.conn, a, VM_BY_RESOURCE, resource_id, out, e);
 }
 
 enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,
                             struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
-    return vm_read(r.conn, a, VM_BY_ID, vm_id, out, e);
+    AUTO(reader) struct reader r = db_reader_take(s);
+    return db_vm_read(r.conn, a, VM_BY_ID, vm_id, out, e);
 }
 
 enum err store_get_vm_by_ak(struct store *s, struct arena *a, const char *ak_spki, struct vm *out,
                             struct err_info *e)
 {
-    AUTO(reader) struct reader r = reader_take(s);
-    return vm_read(r.conn, a, VM_BY_AK, ak_spki, out, e);
+    AUTO(reader) struct reader r = db_reader_take(s);
+    return db_vm_read(r.conn, a, VM_BY_AK, ak_spki, out, e);
 }

@@ -66,7 +66,7 @@ static void tell_watcher(struct store *s, struct changed *newest)
     pthread_mutex_unlock(&s->watch_lock);
 }
 
-void write_changed(struct write *w, const char *job_id, enum job_state state, int64_t due_at)
+void db_write_changed(struct write *w, const char *job_id, enum job_state state, int64_t due_at)
 {
     struct changed *c = ARENA_NEW(w->arena, struct changed);
     *c = (struct changed){w->changed, arena_strdup(w->arena, job_id), state, due_at};
