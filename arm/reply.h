@@ -25,10 +25,10 @@ const char *arm_method_name(enum arm_method m); /* "GET" */
 
 /* Why there is no HTTP answer. */
 enum arm_failure {
-    ARM_FAIL_NONE,    /* there is one: see status */
-    ARM_FAIL_HELD,    /* not sent: Retry-After of an earlier 429 is not over; see retry_after_ms */
-    ARM_FAIL_REFUSED, /* not sent: foreign host, bad target, no identity for the subscription */
-    ARM_FAIL_TOKEN,   /* not sent: no token; the identity is wrong (permanent) */
+    ARM_FAIL_NONE,        /* there is one: see status */
+    ARM_FAIL_HELD,        /* not sent: come again in retry_after_ms (a Retry-After, or the line) */
+    ARM_FAIL_REFUSED,     /* not sent: foreign host, bad target, no identity for the subscription */
+    ARM_FAIL_TOKEN,       /* not sent: no token; the identity is wrong (permanent) */
     ARM_FAIL_TOKEN_RETRY, /* not sent: no token at the moment */
     ARM_FAIL_CONNECT,     /* not sent: no connection (DNS, TCP, proxy) */
     ARM_FAIL_TLS,         /* not sent: the peer's certificate or the handshake */
@@ -51,8 +51,9 @@ struct arm_reply {
     const char *etag;
     const char *request_id;     /* x-ms-request-id */
     const char *correlation_id; /* x-ms-correlation-request-id */
-    int64_t retry_after_ms;     /* -1: absent or not understood; at most ARM_RETRY_AFTER_MAX_MS */
-    int64_t remaining_reads;    /* x-ms-ratelimit-remaining-subscription-*; -1: absent */
+    int64_t retry_after_ms;  /* -1: absent or not understood; at most ARM_RETRY_AFTER_MAX_MS. A 429
+                               without the header gets the client's own backoff */
+    int64_t remaining_reads; /* x-ms-ratelimit-remaining-subscription-*; -1: absent */
     int64_t remaining_writes;
     int64_t remaining_deletes;
     int64_t duration_ms; /* from arm_send to the end */
