@@ -130,6 +130,8 @@ enum err arm_http_new(const struct arm_http_config *cfg, struct arm_http **out, 
         arm_http_free(h);
         return ERR_INTERNAL;
     }
+    /* By default curl closes idle connections when few transfers are left. */
+    curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)POOL_MAX);
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
     curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer);
