@@ -84,6 +84,12 @@ static enum err refuse_busy(const struct busy *b, struct err_info *e)
     return ERR_OPERATION_IN_PROGRESS;
 }
 
+static bool given(const char *text)
+{
+    return text && *text;
+}
+
+/* Without a subscription the key is "-": the claim walks the keys after "". */
 static enum err insert_job(struct write *w, const struct job_new *in, int64_t due_at,
                            struct err_info *e)
 {
@@ -101,8 +107,8 @@ static enum err insert_job(struct write *w, const struct job_new *in, int64_t du
     q_int(&q, in->shared);
     q_text(&q, in->resource_id);
     q_text(&q, db_key_of(w->arena, in->resource_id));
-    q_text(&q, in->subscription_id);
-    q_text(&q, db_key_of(w->arena, in->subscription_id));
+    q_text(&q, given(in->subscription_id) ? in->subscription_id : "");
+    q_text(&q, given(in->subscription_id) ? db_key_of(w->arena, in->subscription_id) : "-");
     q_int(&q, in->now);
     q_int(&q, due_at);
     q_int(&q, in->deadline_at);

@@ -174,7 +174,7 @@ struct job_new {
     const char *id;
     const char *kind;
     const char *resource_id;
-    const char *subscription_id;
+    const char *subscription_id; /* NULL: none; jobs without one take turns as one subscription */
     const char *spec;
     const char *vars;
     const char *body_hash;
@@ -243,7 +243,8 @@ struct job_claim {
     int per_subscription; /* at most so many of one subscription in this claim; 0: limit */
 };
 struct job_claimed {
-    struct arena *arena; /* given by the caller: holds jobs, with steps */
+    struct arena
+        *arena; /* given by the caller, the writer's until the completion: holds the jobs */
     struct job *jobs;
     int n;
     int64_t

@@ -1,6 +1,8 @@
 /* Conformance: claims, leases, fencing, advancing, wake-ups, recovery. */
 #include "db_store.h"
 
+#include <stdatomic.h>
+
 static void claim_leases_and_lease_expires(void **state)
 {
     struct fixture *f = *state;
@@ -341,6 +343,17 @@ static void subscriptions_take_turns(void **state)
     assert_string_equal(out.jobs[0].subscription_id, "cccc");
 }
 
+static void job_without_subscription_is_claimed(void **state)
+{
+    struct fixture *f = *state;
+    struct job_new in = job_for(f, "web");
+    in.subscription_id = NULL;
+    in.resource_id = "";
+    in.shared = true;
+    const char *id = submit(f, &in);
+    assert_string_equal(claim_one(f, T0).id, id);
+}
+
 struct claimer {
     struct fixture *f;
     int won;
@@ -396,6 +409,89 @@ static void racing_claimers_never_share_a_job(void **state)
     assert_int_equal(counts.by_state[JOB_SUCCEEDED], JOBS);
 }
 
+struct stress {
+    struct fixture *f;
+    int first;
+    atomic_bool *stop;
+};
+
+/* Submits jobs and brings each to its end, with an event for each move. */
+static void *drive_jobs(void *arg)
+{
+    struct stress *s = arg;
+    struct fixture own = *s->f;
+    own.arena = arena_new();
+    for (int i = 0; i < 60; i++) {
+        struct job_new in = job_for(&own, arena_printf(own.arena, "vm%d", s->first + i));
+        struct vm_write vm = {.resource_id = in.resource_id, .set = VM_SET_STATE, .state = "new"};
+        struct job_submitted out;
+        in.vm = &vm;
+        struct store_waiter w;
+        store_submit_job(own.store, &in, &out, store_waiter_init(&w));
+        if (store_wait(&w, &own.err))
+            abort();
+        struct job_claim claim = {.now = T0, .lease_until = T0 + 1000, .limit = 1};
+        struct job_claimed claimed = {.arena = own.arena};
+        store_claim_jobs(own.store, &claim, &claimed, store_waiter_init(&w));
+        if (store_wait(&w, &own.err))
+            abort();
+        struct event_new events[] = {{"a", NULL}, {"b", NULL}};
+        for (int k = 0; k < claimed.n; k++) {
+            struct job_advance end = advance_of(&claimed.jobs[k], T0);
+            end.set = JOB_SET_STATE;
+            end.state = JOB_SUCCEEDED;
+            end.events = events;
+            end.n_events = 2;
+            store_advance_job(own.store, &end, NULL, store_waiter_init(&w));
+            if (store_wait(&w, &own.err))
+                abort();
+        }
+        arena_reset(own.arena);
+    }
+    arena_free(own.arena);
+    return NULL;
+}
+
+/* What a reader sees of a job is of one moment: state and event count agree. */
+static void *watch_jobs(void *arg)
+{
+    struct stress *s = arg;
+    struct arena *a = arena_new();
+    while (!atomic_load(s->stop)) {
+        struct job_filter all = {.page = {.limit = 20}};
+        struct job_list list;
+        struct err_info e;
+        if (store_list_jobs(s->f->store, a, &all, &list, &e))
+            abort();
+        for (size_t i = 0; i < list.n; i++) {
+            const struct job *j = &list.items[i];
+            if (j->n_steps != 3 || j->last_event != (j->state == JOB_SUCCEEDED ? 3 : 1))
+                abort();
+        }
+        arena_reset(a);
+    }
+    arena_free(a);
+    return NULL;
+}
+
+static void readers_see_whole_transactions(void **state)
+{
+    struct fixture *f = *state;
+    atomic_bool stop = false;
+    struct stress s[] = {{f, 0, &stop}, {f, 1000, &stop}, {f, 0, &stop}, {f, 0, &stop}};
+    pthread_t t[4];
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, i < 2 ? drive_jobs : watch_jobs, &s[i]), 0);
+    pthread_join(t[0], NULL);
+    pthread_join(t[1], NULL);
+    atomic_store(&stop, true);
+    pthread_join(t[2], NULL);
+    pthread_join(t[3], NULL);
+    struct job_counts counts;
+    MUST(f, store_count_jobs(f->store, &counts, &f->err));
+    assert_int_equal(counts.by_state[JOB_SUCCEEDED] + counts.by_state[JOB_QUEUED], 120);
+}
+
 struct seen {
     pthread_mutex_t lock;
     char text[400];
@@ -448,6 +544,8 @@ int main(void)
         STORE_TEST(cancel_during_a_lease_is_seen_and_kept),
         STORE_TEST(recovery_voids_leases_and_fences),
         STORE_TEST(subscriptions_take_turns),
+        STORE_TEST(job_without_subscription_is_claimed),
+        STORE_TEST(readers_see_whole_transactions),
         STORE_TEST(racing_claimers_never_share_a_job),
         STORE_TEST(watcher_is_told_of_each_job_written),
     };
