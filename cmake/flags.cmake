@@ -35,6 +35,7 @@ if(TLGATE_HARDEN)
 endif()
 
 if(TLGATE_COVERAGE)
-  target_compile_options(tlgate_flags INTERFACE --coverage)
+  # Threads share the counters: without atomic updates they become negative and gcovr gives up.
+  target_compile_options(tlgate_flags INTERFACE --coverage -fprofile-update=atomic)
   target_link_options(tlgate_flags INTERFACE --coverage)
 endif()
