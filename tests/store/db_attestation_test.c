@@ -296,6 +296,35 @@ static void event_log_is_stored_once_per_vm(void **state)
     assert_null(r.log_digest);
 }
 
+/* A log is kept as long as it is used, and is asked for again when it is gone. */
+static void unused_event_log_is_pruned(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t day = INT64_C(86400000);
+    enroll_a(f);
+    struct report_new later = report_of(f, 2);
+    later.report.received_at = T0 + 3 * day;
+    later.log = (struct bytes){0};
+    put_report(f, &later);
+    struct store_prune in = {.now = T0 + 4 * day, .reports_ms = 2 * day, .limit = 10};
+    struct store_pruned out;
+    MUST(f, DO(f, store_prune, &in, &out));
+    assert_int_equal(out.reports, 1);
+    assert_int_equal(out.logs, 0);
+    in.now = T0 + 6 * day;
+    MUST(f, DO(f, store_prune, &in, &out));
+    assert_int_equal(out.reports, 1);
+    assert_int_equal(out.logs, 1);
+    struct bytes log;
+    assert_int_equal(store_get_log(f->store, f->arena, ID_A, "d1", &log, &f->err), ERR_NOT_FOUND);
+    struct report_new last = report_of(f, 3);
+    struct report_stored stored;
+    last.log = (struct bytes){0};
+    assert_int_equal(DO(f, store_put_report, &last, &stored), ERR_EVENT_LOG_REQUIRED);
+    last.log = BYTES_STR("the event log");
+    put_report(f, &last);
+}
+
 static void report_wakes_the_waiting_job(void **state)
 {
     struct fixture *f = *state;
@@ -433,6 +462,7 @@ int main(void)
         STORE_TEST(another_enrolment_replaces_the_pin),
         STORE_TEST(clock_is_decided_again),
         STORE_TEST(event_log_is_stored_once_per_vm),
+        STORE_TEST(unused_event_log_is_pruned),
         STORE_TEST(report_wakes_the_waiting_job),
         STORE_TEST(new_vm_id_drops_what_belonged_to_the_old_one),
         STORE_TEST(registry_writes),

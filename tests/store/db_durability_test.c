@@ -563,6 +563,21 @@ static void writes_are_grouped_and_wal_is_emptied(void **state)
     assert_int_equal(file.st_size, 0);
 }
 
+/* A writer that never rests checkpoints as well, and the WAL starts over instead of growing. */
+static void wal_is_checkpointed_under_load(void **state)
+{
+    struct fixture *f = *state;
+    struct store_stats st = {0};
+    int64_t largest = 0, written = 0;
+    for (int i = 0; i < 160; i++, written += 100000) {
+        assert_int_equal(try_submit(f, arena_printf(f->arena, "vm%d", i), 100000), OK);
+        store_stats_get(f->store, &st);
+        largest = st.wal_bytes > largest ? st.wal_bytes : largest;
+    }
+    assert_true(st.checkpoints > 0);
+    assert_true(largest < written / 2);
+}
+
 static bool file_holds(const char *path, const char *needle)
 {
     FILE *in = fopen(path, "r");
@@ -624,6 +639,7 @@ int main(int argc, char **argv)
 #endif
         STORE_TEST(close_executes_what_is_queued),
         STORE_TEST(writes_are_grouped_and_wal_is_emptied),
+        STORE_TEST(wal_is_checkpointed_under_load),
         STORE_TEST(wiped_secret_leaves_the_file),
     };
     return cmocka_run_group_tests_name("store: durability", tests, NULL, NULL);
