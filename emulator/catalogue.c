@@ -253,12 +253,11 @@ static void show_version(struct arm_call *c, const struct image_path *p, const c
         features, json_pack("{ss ss}", "name", "IsAcceleratedNetworkSupported", "value", "True"));
     json_t *v = version_item(p, exact, strlen(exact));
     json_object_set_new(v, "properties",
-                        json_pack("{ss ss s{ss} s{ss si} so s[] s{sb}}", "hyperVGeneration",
+                        json_pack("{ss ss s{ss} s{ss} so s[] s{sb}}", "hyperVGeneration",
                                   p->image->generation, "architecture", p->image->architecture,
                                   "disallowed", "vmDiskType", "None", "osDiskImage",
-                                  "operatingSystem", p->image->os, "sizeInGb",
-                                  strcmp(p->image->os, "Windows") == 0 ? 127 : 30, "features",
-                                  features, "dataDiskImages", "automaticOSUpgradeProperties",
+                                  "operatingSystem", p->image->os, "features", features,
+                                  "dataDiskImages", "automaticOSUpgradeProperties",
                                   "automaticOSUpgradeSupported", 1));
     http_reply_json(c->resp, 200, v);
 }

@@ -51,24 +51,33 @@ struct fault_action faults_match(struct emulator *em, const struct http_request 
     return (struct fault_action){0};
 }
 
+static void add_header(struct http_response *resp, const char *name, const json_t *value)
+{
+    AUTO(free) char *text = json_dumps(value, JSON_ENCODE_ANY);
+    const char *plain = json_is_string(value) ? json_string_value(value) : text;
+    if (plain && strcasecmp(name, "Content-Type") == 0)
+        resp->media = arena_strdup(resp->arena, plain);
+    else if (plain)
+        http_add_header(resp, arena_strdup(resp->arena, name), "%s", plain);
+}
+
+/* A body that is text is sent as it is: what a broken proxy says. */
 static void answer(const json_t *action, struct http_response *resp)
 {
+    json_t *body = json_object_get(action, "body");
+    resp->status = (int)number(action, "status", 500);
+    if (json_is_string(body)) {
+        buf_add_str(&resp->body, json_string_value(body));
+        AUTO(json) json_t *parsed = json_loads(json_string_value(body), JSON_DECODE_ANY, NULL);
+        if (!parsed)
+            resp->media = "text/plain; charset=utf-8";
+    } else if (body) {
+        http_reply_json(resp, resp->status, json_incref(body));
+    }
     const char *name;
     json_t *value;
     json_object_foreach(json_object_get(action, "headers"), name, value)
-    {
-        if (json_is_string(value))
-            http_add_header(resp, arena_strdup(resp->arena, name), "%s", json_string_value(value));
-        else if (json_is_integer(value))
-            http_add_header(resp, arena_strdup(resp->arena, name), "%lld",
-                            (long long)json_integer_value(value));
-    }
-    json_t *body = json_object_get(action, "body");
-    resp->status = (int)number(action, "status", 500);
-    if (json_is_string(body))
-        buf_add_str(&resp->body, json_string_value(body));
-    else if (body)
-        http_reply_json(resp, resp->status, json_incref(body));
+        add_header(resp, name, value);
 }
 
 void faults_before(struct fault_action *fault, struct http_response *resp)
