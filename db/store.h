@@ -16,8 +16,8 @@
  * wait for another write; it may queue one. Writes of one thread are executed in the order they
  * were queued. Any thread may write.
  *
- * A write that failed has changed nothing, with one exception: ERR_UNAVAILABLE says that the
- * outcome is not known to be durable (a full disk, an I/O error, the store is closing).
+ * A write that failed has changed nothing, with one exception: after ERR_UNAVAILABLE from an I/O
+ * error the write may turn out to be there when the store is opened again.
  *
  * Reads are synchronous, see what was committed before they began, and return records in the arena
  * they are given. Any thread may read; a read never waits for a writer.
@@ -74,8 +74,9 @@ struct store_options {
     bool migrate;    /* bring an older schema up to date (else ERR_CONFIG) */
 };
 
-/* ERR_CONFIG: another process holds the store, the schema is newer than this program or the folder
- * is on a network file system. A fresh folder gets a database. The caller closes. */
+/* ERR_CONFIG: another process holds the store, the schema is newer than this program (or older,
+ * without migrate), the folder cannot be used or is on a network file system. ERR_UNAVAILABLE: the
+ * file is no database or cannot be read. A fresh folder gets a database. The caller closes. */
 enum err store_open(const struct store_options *o, struct store **out,
                     struct err_info *e) MUST_CHECK;
 /* Executes what is queued, then closes. No call may be under way or follow. NULL is fine. */
