@@ -300,10 +300,7 @@ static void *engine_main(void *arg)
 static void told_due(struct jobs *j, const char *job_id, int64_t due_at)
 {
     pthread_mutex_lock(&j->lock);
-    struct run *held = run_find(j, job_id);
-    if (held) {
-        held->poked = due_at < held->poked ? due_at : held->poked;
-    } else if (due_at < j->next_due) {
+    if (!run_poke(j, job_id, due_at) && due_at < j->next_due) {
         j->next_due = due_at;
         pthread_cond_signal(&j->cond);
     }

@@ -9,7 +9,6 @@
 #define JOBS_ENGINE_H
 
 #include "arm/arm.h"
-#include "jobs/enrollment.h"
 #include "jobs/jobs.h"
 #include "jobs/workflow.h"
 
@@ -33,43 +32,6 @@ struct batch {
 };
 
 struct run;
-typedef void run_fn(struct run *r);
-
-/* A claimed job while the engine works on it. At most one request or commit is under way. */
-struct run {
-    struct jobs *jobs;
-    struct batch *batch;
-    struct arena *arena;
-    struct job job;
-    const struct workflow *flow;
-    struct work work;
-    struct vm_secrets secrets;
-    char token[ENROLLMENT_TOKEN_SIZE];
-
-    struct job_step *row; /* the current step, its def and vars */
-    const struct step_def *def;
-    struct step_vars vars;
-    enum step_verb verb;
-    int rounds; /* requests of this visit */
-
-    struct task task;
-    run_fn *then;
-    struct arm_reply *reply;
-    bool superseded; /* claimed again after its lease was over: its answers count no more */
-
-    /* the commit under way */
-    struct store_done done;
-    struct job_advance advance;
-    struct job_advanced advanced;
-    struct job_step commit_rows[2];
-    struct event_new events[3];
-    struct vm_write vm_writes[2];
-    const char *wipes[1];
-
-    struct run *hash_next; /* lock */
-    int64_t poked; /* lock: due time that others gave the job since its release was queued */
-    struct run *all_next, *all_prev;
-};
 
 struct subscription {
     char id[64];
@@ -149,9 +111,8 @@ void engine_send(struct jobs *j, const struct arm_request *req, struct arm_reply
 /* Takes over one reference to the batch. */
 void run_start(struct jobs *j, struct batch *b, const struct job *job);
 void batch_release(struct batch *b);
-unsigned run_bucket(const char *job_id);
-/* Lock held: the run of that job, or NULL. */
-struct run *run_find(const struct jobs *j, const char *job_id);
+/* Lock held: a job that the engine holds was given a due time; false where it holds none. */
+bool run_poke(struct jobs *j, const char *job_id, int64_t due_at);
 /* After the thread has ended. */
 void runs_free(struct jobs *j);
 

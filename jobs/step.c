@@ -1,16 +1,13 @@
 #include "core/attr.h"
-#include "jobs/workflow.h"
+#include "jobs/step.h"
 
 #include <string.h>
 #include <strings.h>
 
-#define FAILURES_MAX      8
 #define POLL_FAILURES_MAX 30
-#define CAPACITY_MAX      3
 #define CAPACITY_WAIT_MS  (60 * 1000)
 #define BACKOFF_MIN_MS    1000
 #define BACKOFF_MAX_MS    (5 * 60 * 1000)
-#define CONFLICT_WAIT_MS  5000
 #define THROTTLE_WAIT_MS  5000 /* ARM may leave Retry-After out of a 429 */
 
 #define FIELD(t, n, k, m, ...)                                                                     \
@@ -33,23 +30,9 @@ const struct schema step_vars_schema = {.name = "stepVars",
                                         .fields = step_vars_fields,
                                         .n_fields = ARRAY_LEN(step_vars_fields)};
 
-/* What an answer is read into; spares the functions below a dozen parameters. */
-struct reading {
-    struct work *w;
-    const struct step_def *d;
-    struct job_step *row;
-    struct step_vars *v;
-    bool removing;
-    bool undo;
-    const struct arm_reply *reply;
-    struct arm_outcome outcome;
-    json_t *body; /* NULL where there is none */
-    struct step_next *next;
-};
-
 /* ---- building ---- */
 
-static const char *target_of(const struct work *w, const struct step_def *d, const char *below)
+const char *step_target_of(const struct work *w, const struct step_def *d, const char *below)
 {
     return arena_printf(w->arena, "%s%s?api-version=%s", d->id(w->plan), below, d->api);
 }
@@ -59,7 +42,7 @@ static bool removes(const struct step_def *d, bool undo)
     return undo || d->kind == STEP_REMOVE;
 }
 
-static bool is_stale(const struct work *w, const struct step_def *d)
+bool step_is_stale(const struct work *w, const struct step_def *d)
 {
     return (w->vars.changes & d->stale_with) != 0;
 }
@@ -67,12 +50,12 @@ static bool is_stale(const struct work *w, const struct step_def *d)
 static void build_send(const struct work *w, const struct step_def *d, const struct step_vars *v,
                        bool undo, struct step_request *out)
 {
-    out->target = target_of(w, d, "");
+    out->target = step_target_of(w, d, "");
     if (removes(d, undo)) {
         out->method = ARM_DELETE;
         return;
     }
-    if (!v->absent && d->patch && is_stale(w, d)) {
+    if (!v->absent && d->patch && step_is_stale(w, d)) {
         out->method = ARM_PATCH;
         d->patch(w->plan, w->secrets, &out->body);
         return;
@@ -99,40 +82,40 @@ void step_build(const struct work *w, const struct step_def *d, const struct job
         build_send(w, d, v, undo, out);
     } else if (v->list) {
         out->verb = VERB_LIST;
-        out->target = target_of(w, d, "/resources");
+        out->target = step_target_of(w, d, "/resources");
     } else {
         out->verb = VERB_LOOK;
-        out->target = target_of(w, d, "");
+        out->target = step_target_of(w, d, "");
     }
 }
 
 /* ---- what comes next ---- */
 
-static void next_build(struct reading *r)
+void step_next_build(struct reading *r)
 {
     r->next->kind = NEXT_BUILD;
 }
 
-static void next_wait(struct reading *r, int64_t ms)
+void step_next_wait(struct reading *r, int64_t ms)
 {
     r->next->kind = NEXT_WAIT;
     r->next->due_at = r->w->now + (ms > 0 ? ms : 0);
 }
 
-static void next_done(struct reading *r)
+void step_next_done(struct reading *r)
 {
     r->next->kind = NEXT_DONE;
     r->v->failures = 0;
 }
 
-static void next_done_kept(struct reading *r, const char *why)
+void step_next_done_kept(struct reading *r, const char *why)
 {
     r->v->kept = true;
     r->row->detail = arena_printf(r->w->arena, "left in place: %s", why);
-    next_done(r);
+    step_next_done(r);
 }
 
-static void next_fail(struct reading *r)
+void step_next_fail(struct reading *r)
 {
     r->next->kind = NEXT_FAIL;
     if (r->next->error.code == OK)
@@ -156,26 +139,26 @@ static int64_t backoff(const struct work *w, struct step_vars *v)
     return v->backoff_ms;
 }
 
-static void next_retry(struct reading *r, int64_t failures_max)
+void step_next_retry(struct reading *r, int64_t failures_max)
 {
     arm_error_read(&r->outcome, &r->next->error, &r->next->reason);
     if (++r->v->failures > failures_max) {
-        next_fail(r);
+        step_next_fail(r);
         return;
     }
     int64_t ms = backoff(r->w, r->v);
-    next_wait(r, ms > r->outcome.retry_after_ms ? ms : r->outcome.retry_after_ms);
+    step_next_wait(r, ms > r->outcome.retry_after_ms ? ms : r->outcome.retry_after_ms);
 }
 
 static void next_capacity(struct reading *r)
 {
     arm_error_read(&r->outcome, &r->next->error, &r->next->reason);
     if (++r->v->capacity >= CAPACITY_MAX) {
-        next_fail(r);
+        step_next_fail(r);
         return;
     }
     int64_t ms = CAPACITY_WAIT_MS * r->v->capacity;
-    next_wait(r, ms > r->outcome.retry_after_ms ? ms : r->outcome.retry_after_ms);
+    step_next_wait(r, ms > r->outcome.retry_after_ms ? ms : r->outcome.retry_after_ms);
 }
 
 /* Never before the time that was told; spread a little behind it so that not all come at once. */
@@ -183,11 +166,11 @@ static void next_throttled(struct reading *r, int64_t without)
 {
     int64_t told = r->outcome.retry_after_ms;
     r->next->throttled = true;
-    next_wait(r, (told >= 0 ? told : without) + 10 + jitter(r->w, 500));
+    step_next_wait(r, (told >= 0 ? told : without) + 10 + jitter(r->w, 500));
 }
 
 /* The classes that mean the same wherever they come. */
-static void next_by_class(struct reading *r, int64_t failures_max)
+void step_next_by_class(struct reading *r, int64_t failures_max)
 {
     switch (r->outcome.class) {
     case ARM_CLASS_THROTTLED:
@@ -197,7 +180,7 @@ static void next_by_class(struct reading *r, int64_t failures_max)
         next_throttled(r, CONFLICT_WAIT_MS);
         return;
     case ARM_CLASS_TRANSIENT:
-        next_retry(r, failures_max);
+        step_next_retry(r, failures_max);
         return;
     case ARM_CLASS_CAPACITY:
         next_capacity(r);
@@ -207,177 +190,14 @@ static void next_by_class(struct reading *r, int64_t failures_max)
     case ARM_CLASS_MISSING:
     case ARM_CLASS_AUTH:
     case ARM_CLASS_PERMANENT:
-        next_fail(r);
+        step_next_fail(r);
         return;
     }
 }
 
-static bool succeeded(const struct reading *r)
+bool step_succeeded(const struct reading *r)
 {
     return r->outcome.class == ARM_CLASS_SUCCESS || r->outcome.class == ARM_CLASS_ACCEPTED;
-}
-
-/* ---- resources ---- */
-
-/* Tag names are compared without case. */
-static bool is_ours(const struct reading *r)
-{
-    const char *key;
-    json_t *value;
-    json_t *tags = json_object_get(r->body, "tags");
-    json_object_foreach(tags, key,
-                        value) if (strcasecmp(key, TAG_JOB) == 0) return json_is_string(value) &&
-        strcasecmp(json_string_value(value), r->w->vars.owner) == 0;
-    return false;
-}
-
-static void learn_vm_id(struct reading *r)
-{
-    const char *id = json_path_str(r->body, "properties/vmId");
-    if (r->d->is_vm && id && !r->w->vm_id)
-        r->w->vm_id = arena_strdup(r->w->arena, id);
-}
-
-static const char *provisioning_state(const struct reading *r)
-{
-    const char *state = json_path_str(r->body, "properties/provisioningState");
-    return state ? state : "Succeeded"; /* ARM RPC: missing means so */
-}
-
-static void poll_resource(struct reading *r, enum arm_lro_kind kind)
-{
-    r->row->poll_kind = arm_lro_kind_name(kind);
-    r->row->poll_url = arena_printf(r->w->arena, "%s%s", r->w->endpoint, target_of(r->w, r->d, ""));
-    r->v->accepted_at = r->w->now;
-    r->v->final_url = NULL;
-    next_wait(r, r->outcome.retry_after_ms >= 0 ? r->outcome.retry_after_ms : 1000);
-}
-
-static void refuse_foreign(struct reading *r)
-{
-    err_set(&r->next->error, ERR_RESOURCE_FOREIGN,
-            "%s exists and was not made by this gateway for this VM", r->d->id(r->w->plan));
-    err_remedy(&r->next->error, "Choose another VM name, or remove or rename that resource.");
-    next_fail(r);
-}
-
-/* It is there and ours: adopt, wait for it, or write it again. */
-static void look_found_ours(struct reading *r)
-{
-    const struct work *w = r->w;
-    const char *state = provisioning_state(r);
-    learn_vm_id(r);
-    if (strcasecmp(w->vars.owner, w->job->id) == 0 || r->v->absent)
-        r->row->created = true;
-    if (strcasecmp(state, "Deleting") == 0) {
-        next_wait(r, CONFLICT_WAIT_MS);
-        return;
-    }
-    if (strcasecmp(state, "Failed") == 0 || strcasecmp(state, "Canceled") == 0) {
-        if (++r->v->failures > CAPACITY_MAX) {
-            err_set(&r->next->error, ERR_UPSTREAM, "%s stays in state %s", r->d->id(w->plan),
-                    state);
-            next_fail(r);
-            return;
-        }
-        r->v->absent = false; /* the next send goes to one that exists */
-        r->v->go = true;
-        next_build(r);
-        return;
-    }
-    if (strcasecmp(state, "Succeeded") != 0) {
-        poll_resource(r, ARM_LRO_PROVISIONING);
-        return;
-    }
-    if (is_stale(w, r->d) && !r->row->created) {
-        r->v->go = true;
-        next_build(r);
-        return;
-    }
-    r->row->detail = r->row->intent_method ? r->row->detail : "exists already";
-    next_done(r);
-}
-
-static void read_look_make(struct reading *r)
-{
-    if (r->outcome.class == ARM_CLASS_MISSING) {
-        if (!r->row->intent_method || r->v->absent)
-            r->v->absent = true;
-        r->v->go = true;
-        next_build(r);
-        return;
-    }
-    if (!succeeded(r)) {
-        next_by_class(r, FAILURES_MAX);
-        return;
-    }
-    if (is_ours(r)) {
-        look_found_ours(r);
-        return;
-    }
-    if (r->d->shares && r->d->shares(r->w->plan)) {
-        r->row->detail = "the existing one is used";
-        next_done(r);
-        return;
-    }
-    refuse_foreign(r);
-}
-
-/* The name may belong to another VM by now: then ours is gone. */
-static bool is_another_vm(const struct reading *r)
-{
-    const char *id = json_path_str(r->body, "properties/vmId");
-    return r->d->is_vm && !r->undo && r->w->vm_id && id && strcasecmp(id, r->w->vm_id) != 0;
-}
-
-static void read_look_remove(struct reading *r)
-{
-    if (r->outcome.class == ARM_CLASS_MISSING) {
-        next_done(r);
-        return;
-    }
-    if (!succeeded(r)) {
-        next_by_class(r, FAILURES_MAX);
-        return;
-    }
-    if (is_another_vm(r)) {
-        next_done_kept(r, "another VM has this name by now");
-        return;
-    }
-    if (!is_ours(r)) {
-        next_done_kept(r, "not made by this gateway");
-        return;
-    }
-    if (strcasecmp(provisioning_state(r), "Deleting") == 0) {
-        poll_resource(r, ARM_LRO_ABSENCE);
-        return;
-    }
-    if (r->undo && r->d->undo == UNDO_IF_EMPTY)
-        r->v->list = true;
-    else
-        r->v->go = true;
-    next_build(r);
-}
-
-/* A group that holds something is somebody's by now. */
-static void read_list(struct reading *r)
-{
-    r->v->list = false;
-    if (r->outcome.class == ARM_CLASS_MISSING) {
-        next_done(r);
-        return;
-    }
-    if (!succeeded(r)) {
-        next_by_class(r, FAILURES_MAX);
-        return;
-    }
-    const json_t *value = json_object_get(r->body, "value");
-    if (!json_is_array(value) || json_array_size(value) > 0) {
-        next_done_kept(r, "the resource group is not empty");
-        return;
-    }
-    r->v->go = true;
-    next_build(r);
 }
 
 /* ---- sending and polling ---- */
@@ -390,13 +210,13 @@ static void read_accepted(struct reading *r)
         removes(r->d, r->undo)                                                 ? ARM_DELETE
         : r->row->intent_method && strcmp(r->row->intent_method, "PATCH") == 0 ? ARM_PATCH
                                                                                : ARM_PUT,
-        target_of(r->w, r->d, ""), r->reply, &lro, &r->next->error);
+        step_target_of(r->w, r->d, ""), r->reply, &lro, &r->next->error);
     if (err) {
-        next_fail(r);
+        step_next_fail(r);
         return;
     }
     if (lro.kind == ARM_LRO_NONE) {
-        next_done(r);
+        step_next_done(r);
         return;
     }
     r->row->poll_url = lro.url;
@@ -404,7 +224,7 @@ static void read_accepted(struct reading *r)
     r->v->final_url = lro.final_url;
     r->v->accepted_at = r->w->now;
     r->v->failures = 0;
-    next_wait(r, lro.wait_ms);
+    step_next_wait(r, lro.wait_ms);
 }
 
 /* Deleting what others still use: they keep it. A NIC stays reserved for minutes after a failed VM,
@@ -418,7 +238,7 @@ static bool is_in_use(const struct arm_outcome *o)
 static void read_send_remove(struct reading *r)
 {
     if (r->outcome.class == ARM_CLASS_MISSING || r->outcome.class == ARM_CLASS_SUCCESS) {
-        next_done(r);
+        step_next_done(r);
         return;
     }
     if (r->outcome.class == ARM_CLASS_ACCEPTED) {
@@ -427,37 +247,37 @@ static void read_send_remove(struct reading *r)
     }
     if (is_in_use(&r->outcome)) {
         if (++r->v->failures <= CAPACITY_MAX)
-            next_wait(r, backoff(r->w, r->v));
+            step_next_wait(r, backoff(r->w, r->v));
         else
-            next_done_kept(r, r->outcome.code);
+            step_next_done_kept(r, r->outcome.code);
         return;
     }
-    next_by_class(r, FAILURES_MAX);
+    step_next_by_class(r, FAILURES_MAX);
 }
 
 static void read_send_make(struct reading *r)
 {
-    if (succeeded(r)) {
-        learn_vm_id(r);
+    if (step_succeeded(r)) {
+        step_learn_vm_id(r);
         if (r->outcome.status == 201 || r->v->absent)
             r->row->created = true;
         if (r->outcome.class == ARM_CLASS_ACCEPTED)
             read_accepted(r);
         else
-            next_done(r);
+            step_next_done(r);
         return;
     }
     /* Somebody was faster, or this very request came twice: look whose it is. */
     if (r->outcome.status == 412 && ++r->v->failures <= CAPACITY_MAX) {
-        next_build(r);
+        step_next_build(r);
         return;
     }
     /* A parent that was made a moment ago may not be known everywhere yet. */
     if (r->outcome.class == ARM_CLASS_MISSING) {
-        next_retry(r, CAPACITY_MAX);
+        step_next_retry(r, CAPACITY_MAX);
         return;
     }
-    next_by_class(r, FAILURES_MAX);
+    step_next_by_class(r, FAILURES_MAX);
 }
 
 static void forget_operation(struct reading *r)
@@ -471,15 +291,15 @@ static void forget_operation(struct reading *r)
 static void read_polled_end(struct reading *r, const struct arm_lro_status *s)
 {
     if (s->has_result)
-        learn_vm_id(r);
+        step_learn_vm_id(r);
     bool wants = !removes(r->d, r->undo) && r->d->is_vm && !r->w->vm_id && r->v->final_url;
     if (wants) {
         r->v->fetch = true;
-        next_build(r);
+        step_next_build(r);
         return;
     }
     forget_operation(r);
-    next_done(r);
+    step_next_done(r);
 }
 
 static void read_poll_failed(struct reading *r, const struct arm_lro_status *s)
@@ -491,14 +311,14 @@ static void read_poll_failed(struct reading *r, const struct arm_lro_status *s)
         return;
     }
     if (r->outcome.class == ARM_CLASS_TRANSIENT || s->state == ARM_LRO_CANCELED) {
-        next_retry(r, CAPACITY_MAX);
+        step_next_retry(r, CAPACITY_MAX);
         return;
     }
     if (removes(r->d, r->undo) && is_in_use(&r->outcome)) {
-        next_retry(r, CAPACITY_MAX);
+        step_next_retry(r, CAPACITY_MAX);
         return;
     }
-    next_fail(r);
+    step_next_fail(r);
 }
 
 static void read_poll(struct reading *r)
@@ -509,7 +329,7 @@ static void read_poll(struct reading *r)
     switch (s.state) {
     case ARM_LRO_IN_PROGRESS:
         r->v->failures = 0;
-        next_wait(r, s.wait_ms);
+        step_next_wait(r, s.wait_ms);
         return;
     case ARM_LRO_SUCCEEDED:
         read_polled_end(r, &s);
@@ -520,20 +340,21 @@ static void read_poll(struct reading *r)
         return;
     case ARM_LRO_GONE:
         forget_operation(r);
-        next_retry(r, FAILURES_MAX);
+        step_next_retry(r, FAILURES_MAX);
         return;
     case ARM_LRO_UNKNOWN:
         r->outcome = s.outcome;
         if (r->outcome.class == ARM_CLASS_PERMANENT || r->outcome.class == ARM_CLASS_MISSING) {
             forget_operation(r);
-            next_retry(r, FAILURES_MAX);
+            step_next_retry(r, FAILURES_MAX);
             return;
         }
         if (r->outcome.class == ARM_CLASS_AUTH) {
-            next_retry(r, FAILURES_MAX); /* the resource is being made: do not give up at once */
+            step_next_retry(r,
+                            FAILURES_MAX); /* the resource is being made: do not give up at once */
             return;
         }
-        next_by_class(r, POLL_FAILURES_MAX);
+        step_next_by_class(r, POLL_FAILURES_MAX);
         return;
     }
 }
@@ -541,18 +362,18 @@ static void read_poll(struct reading *r)
 static void read_fetch(struct reading *r)
 {
     r->v->fetch = false;
-    if (!succeeded(r)) {
+    if (!step_succeeded(r)) {
         if (r->outcome.class == ARM_CLASS_MISSING || r->outcome.class == ARM_CLASS_PERMANENT) {
             forget_operation(r);
-            next_retry(r, FAILURES_MAX);
+            step_next_retry(r, FAILURES_MAX);
             return;
         }
-        next_by_class(r, POLL_FAILURES_MAX);
+        step_next_by_class(r, POLL_FAILURES_MAX);
         return;
     }
-    learn_vm_id(r);
+    step_learn_vm_id(r);
     forget_operation(r);
-    next_done(r);
+    step_next_done(r);
 }
 
 static void read_by_verb(struct reading *r, enum step_verb verb)
@@ -560,9 +381,9 @@ static void read_by_verb(struct reading *r, enum step_verb verb)
     switch (verb) {
     case VERB_LOOK:
         if (r->removing)
-            read_look_remove(r);
+            step_read_look_remove(r);
         else
-            read_look_make(r);
+            step_read_look_make(r);
         return;
     case VERB_SEND:
         r->v->go = false;
@@ -578,7 +399,7 @@ static void read_by_verb(struct reading *r, enum step_verb verb)
         read_fetch(r);
         return;
     case VERB_LIST:
-        read_list(r);
+        step_read_list(r);
         return;
     }
 }

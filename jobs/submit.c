@@ -1,6 +1,7 @@
 #include "jobs/engine.h"
 
 #include "core/keyring.h"
+#include "jobs/enrollment.h"
 #include "openapi/schemas.h"
 
 #include <ctype.h>

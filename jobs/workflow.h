@@ -65,7 +65,7 @@ struct step_vars {
     int64_t backoff_ms; /* the last one */
     const char *report; /* await: the report that failed it before */
     bool kept;          /* undo or removal left the resource in place */
-    bool failed; /* undone because it failed, not because a later one did */
+    bool failed;        /* undone because it failed, not because a later one did */
     /* below: not stored, gone after a restart */
     bool go;    /* looked: send now */
     bool fetch; /* polled to the end: get the result */

@@ -1,0 +1,156 @@
+/* Requests: intent first, then the wire, then the answer. */
+#include "jobs/run.h"
+
+#include "core/keyring.h"
+
+#include <string.h>
+
+#define ROUNDS_MAX 40 /* requests of one visit; more is a loop */
+#define PAUSE_MS   1000
+
+/* ---- requests ---- */
+
+static void read_reply(struct run *r)
+{
+    struct step_next next;
+    r->work.now = engine_now(r->jobs);
+    r->work.random = engine_random();
+    atomic_fetch_sub(&r->jobs->in_flight, 1);
+    if (r->superseded) {
+        run_end(r, INT64_MAX);
+        return;
+    }
+    step_read(&r->work, r->def, r->row, &r->vars, r->job.undoing, r->verb, r->reply, &next);
+    arm_reply_free(TAKE(r->reply));
+    run_apply(r, &next);
+}
+
+static void send_built(struct run *r, const struct step_request *q)
+{
+    struct arm_request req = {.method = q->method,
+                              .subscription = r->job.subscription_id,
+                              .target = q->target,
+                              .body = buf_bytes(&q->body),
+                              .client_request_id =
+                                  q->verb == VERB_SEND ? r->row->intent_request_id : NULL,
+                              .correlation_id = r->job.id,
+                              .traceparent = r->job.traceparent,
+                              .if_none_match = q->if_none_match};
+    r->then = read_reply;
+    r->task.fn = run_task_then;
+    atomic_fetch_add(&r->jobs->in_flight, 1);
+    engine_send(r->jobs, &req, &r->reply, &r->task);
+}
+
+static void build_and_send(struct run *r)
+{
+    struct step_request q;
+    if (r->superseded) {
+        run_end(r, INT64_MAX);
+        return;
+    }
+    step_build(&r->work, r->def, r->row, &r->vars, r->job.undoing, &q);
+    r->verb = q.verb;
+    send_built(r, &q);
+    buf_free(&q.body);
+}
+
+enum err run_load_token(struct run *r, struct err_info *e)
+{
+    return enrollment_token(r->jobs->config.keyring, (uint32_t)r->work.vars.enrollment_key,
+                            r->job.id, r->work.plan->vm_id, r->token, e);
+}
+
+/* Token and password, only when a VM is about to be sent. */
+static enum err load_secrets(struct run *r, struct err_info *e)
+{
+    const struct jobs_config *c = &r->jobs->config;
+    const struct vm_plan *p = r->work.plan;
+    r->secrets.gateway = c->public_url;
+    if (p->vtpm) {
+        enum err err = run_load_token(r, e);
+        if (err)
+            return err;
+        r->secrets.token = r->token;
+    }
+    if (!p->has_password || !r->vars.absent) /* Azure takes no password for one that exists */
+        return OK;
+    struct bytes sealed;
+    struct bytes clear;
+    enum err err = store_get_secret(c->store, r->arena, r->job.id, RUN_PASSWORD, &sealed, e);
+    if (err == ERR_NOT_FOUND) {
+        err_set(e, ERR_INVALID_STATE, "the password was forgotten after its first use");
+        err_remedy(e, "Submit the VM again.");
+        return ERR_INVALID_STATE;
+    }
+    if (!err)
+        err = keyring_open_sealed(c->keyring, r->arena, sealed, BYTES_STR(r->job.id), &clear, e);
+    if (!err)
+        r->secrets.password = arena_strndup(r->arena, (const char *)clear.data, clear.len);
+    return err;
+}
+
+static void commit_intent(struct run *r)
+{
+    struct step_request q;
+    char id[UUID_SIZE];
+    uuid_v4(id);
+    step_build(&r->work, r->def, r->row, &r->vars, r->job.undoing, &q);
+    buf_free(&q.body);
+    r->row->intent_method = arm_method_name(q.method);
+    r->row->intent_url = q.target;
+    r->row->intent_request_id = arena_strdup(r->arena, id);
+    r->row->intent_at = r->work.now;
+    r->row->attempts++;
+    if (r->row->state != STEP_UNDOING)
+        r->row->state = STEP_RUNNING;
+    run_advance(r);
+    run_add_row(r);
+    run_add_state(r, JOB_RUNNING);
+    run_commit(r, build_and_send);
+}
+
+/* ARM told when to come again; asking sooner only costs. */
+static bool is_held(struct run *r, struct step_next *n)
+{
+    struct step_request q;
+    step_build(&r->work, r->def, r->row, &r->vars, r->job.undoing, &q);
+    buf_free(&q.body);
+    int64_t at = arm_not_before(r->jobs->config.arm, r->job.subscription_id, arm_op_of(q.method));
+    if (q.verb == VERB_POLL && r->row->poll_not_before > at)
+        at = r->row->poll_not_before;
+    if (at <= r->work.now)
+        return false;
+    *n = (struct step_next){.kind = NEXT_WAIT,
+                            .due_at = at + 10 + (int64_t)(engine_random() % 500),
+                            .throttled = q.verb != VERB_POLL};
+    return true;
+}
+
+void run_request(struct run *r)
+{
+    struct step_next n = {.kind = NEXT_FAIL};
+    r->work.now = engine_now(r->jobs);
+    if (r->superseded || r->jobs->stopping) {
+        run_end(r, INT64_MAX);
+        return;
+    }
+    if (++r->rounds > ROUNDS_MAX) {
+        n = (struct step_next){.kind = NEXT_WAIT, .due_at = r->work.now + PAUSE_MS};
+        run_apply(r, &n);
+        return;
+    }
+    bool sends_vm = r->def->is_vm && r->def->kind == STEP_MAKE && r->vars.go && !r->job.undoing;
+    if (sends_vm && load_secrets(r, &n.error)) {
+        run_apply(r, &n);
+        return;
+    }
+    if (is_held(r, &n)) {
+        run_apply(r, &n);
+        return;
+    }
+    if (r->vars.go)
+        commit_intent(r);
+    else
+        build_and_send(r);
+}
