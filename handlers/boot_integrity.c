@@ -46,10 +46,11 @@ int list_boot_integrity(struct call *c)
 {
     const struct list_boot_integrity_query *query = c->query;
     const struct page_of list = {.path = "/v1/bootIntegrity",
-                                 .filters = {{"status", query->status}},
+                                 .filters = {{"status", query->status}, {"scope", query->scope}},
                                  .top = query->top,
                                  .cursor = query->cursor};
-    struct vm_filter filter = {.scope = call_scope(c), .fresh_after = target_fresh_after(c)};
+    struct vm_filter filter = {
+        .scope = call_scope(c), .within = query->scope, .fresh_after = target_fresh_after(c)};
     struct vm_list vms;
     enum vm_status status;
     if (query->status && vm_status_parse(query->status, &status))
@@ -72,7 +73,9 @@ int list_boot_integrity(struct call *c)
 
 int get_boot_integrity_summary(struct call *c)
 {
-    const struct vm_filter filter = {.scope = call_scope(c), .fresh_after = target_fresh_after(c)};
+    const struct get_boot_integrity_summary_query *query = c->query;
+    const struct vm_filter filter = {
+        .scope = call_scope(c), .within = query->scope, .fresh_after = target_fresh_after(c)};
     struct vm_summary summary;
     if (store_count_vms(c->app->store, &filter, &summary, &c->err))
         return call_fail(c);

@@ -206,6 +206,13 @@ const char *match_resource_id(const char *s)
     return NULL;
 }
 
+const char *match_arm_scope(const char *s)
+{
+    if (take_subscription(&s) && (!*s || (take_pair(&s, "resourceGroups") && !*s)))
+        return NULL;
+    return "must be the ARM id of a subscription or a resource group";
+}
+
 /* ---- networks ---- */
 
 static bool take_number(const char **s, unsigned max, unsigned *out)

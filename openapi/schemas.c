@@ -129,12 +129,21 @@ const struct schema list_boot_integrity_history_query_schema = {
 
 static const struct field list_boot_integrity_query_fields[] = {
     {.name = "status", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, status), .allowed = (const char *const[]){"healthy", "unhealthy", "unknown", "unmonitored", "quarantined", NULL}},
+    {.name = "scope", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, scope), .max = 200, .match = match_arm_scope},
     {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_boot_integrity_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
     {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
 };
 const struct schema list_boot_integrity_query_schema = {
     .name = "list_boot_integrity_query", .size = sizeof(struct list_boot_integrity_query),
     .fields = list_boot_integrity_query_fields, .n_fields = ARRAY_LEN(list_boot_integrity_query_fields),
+};
+
+static const struct field get_boot_integrity_summary_query_fields[] = {
+    {.name = "scope", .kind = FIELD_STR, .offset = offsetof(struct get_boot_integrity_summary_query, scope), .max = 200, .match = match_arm_scope},
+};
+const struct schema get_boot_integrity_summary_query_schema = {
+    .name = "get_boot_integrity_summary_query", .size = sizeof(struct get_boot_integrity_summary_query),
+    .fields = get_boot_integrity_summary_query_fields, .n_fields = ARRAY_LEN(get_boot_integrity_summary_query_fields),
 };
 
 static const struct field challenge_request_fields[] = {

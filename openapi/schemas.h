@@ -84,10 +84,16 @@ extern const struct schema list_boot_integrity_history_query_schema;
 
 struct list_boot_integrity_query {
     const char *status;
+    const char *scope;
     int64_t top;
     const char *cursor;
 };
 extern const struct schema list_boot_integrity_query_schema;
+
+struct get_boot_integrity_summary_query {
+    const char *scope;
+};
+extern const struct schema get_boot_integrity_summary_query_schema;
 
 struct challenge_request {
     const char *vm_id;

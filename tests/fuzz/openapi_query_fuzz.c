@@ -17,7 +17,7 @@ static field_match_fn *const predicates[] = {
     match_network_source, match_duration,   match_admin_username,
     match_ssh_public_key, match_tag_name,   match_sha256_hex,
     match_cursor,         match_job_kind,   match_idempotency_key,
-    match_problem_code,
+    match_problem_code,   match_arm_scope,
 };
 
 /* "key=value" lines. */

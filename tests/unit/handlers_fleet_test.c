@@ -268,12 +268,22 @@ static void the_fleet_is_counted_in_scope(void **state)
 {
     struct fake f;
     const struct principal narrow = {.role = ROLE_READER, .scope = "/subscriptions/" OTHER};
+    struct get_boot_integrity_summary_query query = {0};
     begin(&f, &narrow, NULL, NULL);
+    f.call.query = &query;
     assert_int_equal(get_boot_integrity_summary(&f.call), 200);
     AUTO(json) json_t *v = fake_body(&f);
     assert_int_equal(json_integer_value(json_path(v, "total")), 7);
     assert_int_equal(json_integer_value(json_path(v, "unknown")), 7);
     assert_int_equal(json_integer_value(json_path(v, "healthy")), 0);
+    fake_close(&f);
+    /* a filter narrows, and never widens, what the caller may see */
+    query.scope = "/subscriptions/" SUB;
+    begin(&f, &narrow, NULL, NULL);
+    f.call.query = &query;
+    assert_int_equal(get_boot_integrity_summary(&f.call), 200);
+    AUTO(json) json_t *w = fake_body(&f);
+    assert_int_equal(json_integer_value(json_path(w, "total")), 0);
     fake_close(&f);
 }
 
