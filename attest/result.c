@@ -61,6 +61,14 @@ void result_init(struct attest_result *r)
     *r = (struct attest_result){.verdict = VERDICT_UNTRUSTED};
 }
 
+static struct attest_finding *last_of(struct attest_result *r, enum attest_check c)
+{
+    for (size_t i = r->n_findings; i > 0; i--)
+        if (r->findings[i - 1].check == c)
+            return &r->findings[i - 1];
+    return NULL;
+}
+
 void result_add(struct attest_result *r, enum attest_check c, enum check_status s,
                 const char *reason, int event, int pcr)
 {
@@ -71,12 +79,12 @@ void result_add(struct attest_result *r, enum attest_check c, enum check_status 
             return; /* the same in another bank */
     }
     /* The last places are kept for checks that have no line yet: each must have one. */
-    size_t room = ATTEST_FINDINGS - r->n_findings;
-    if (room == 0)
+    struct attest_finding *own = last_of(r, c);
+    if (own && ATTEST_FINDINGS - r->n_findings <= CHECK_COUNT) {
+        if (s == STATUS_FAIL && !result_has_failed(r, c))
+            *own = (struct attest_finding){c, s, reason, event, pcr};
         return;
-    for (size_t i = 0; room <= CHECK_COUNT && i < r->n_findings; i++)
-        if (r->findings[i].check == c)
-            return;
+    }
     r->findings[r->n_findings++] = (struct attest_finding){c, s, reason, event, pcr};
 }
 

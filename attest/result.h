@@ -50,7 +50,8 @@ struct attest_claims {
 };
 
 void result_init(struct attest_result *r);
-/* A check that failed, was not done, or has a remark. Beyond ATTEST_FINDINGS the oldest stay. */
+/* A check that failed, was not done, or has a remark. Where the table is full the oldest lines stay,
+ * except that a failure always gets in: no number of remarks can crowd it out. */
 void result_add(struct attest_result *r, enum attest_check c, enum check_status s,
                 const char *reason, int event, int pcr);
 void result_fail(struct attest_result *r, enum attest_check c, const char *reason);

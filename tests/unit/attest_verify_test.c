@@ -2,6 +2,7 @@
  * attest_verify over evidence made here: honest evidence is trusted, and what was changed after it was
  * signed is not. The numbers in brackets are rows of the verifier's table of bad inputs.
  */
+#include "attest/result.h"
 #include "tests/unit/attest_judge.h"
 
 /* ---- what must be accepted ---- */
@@ -550,6 +551,29 @@ static void maa_token_is_not_evaluated(void **state)
     assert_true(has(CHECK_MAA_TOKEN, STATUS_SKIP, "not_evaluated"));
 }
 
+static void remarks_do_not_crowd_out_a_failure(void **state)
+{
+    make_reset(m);
+    m->n_events -= 2; /* room */
+    while (m->n_events < MAKE_EVENTS - 1)
+        make_add(m, 1, 0x90000001, BYTES_STR("?")); /* a remark each */
+    make_add(m, 7, EV_EFI_ACTION, BYTES_STR("UEFI Debug Mode"));
+    make_build(m);
+    assert_int_equal(judge(), OK);
+    assert_true(has(CHECK_LOG_CONTENT, STATUS_WARN, "unknown_event_type"));
+    assert_true(has(CHECK_LOG_CONTENT, STATUS_FAIL, "uefi_debug_mode"));
+    assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
+    struct attest_result r;
+    result_init(&r);
+    for (int i = 0; i < 1000; i++)
+        result_add(&r, CHECK_LOG_CONTENT, STATUS_WARN, "remark", i, 1);
+    for (int c = 0; c < CHECK_COUNT; c++)
+        result_fail(&r, (enum attest_check)c, "fault");
+    for (int c = 0; c < CHECK_COUNT; c++)
+        assert_int_equal(attest_result_status(&r, (enum attest_check)c), STATUS_FAIL);
+    assert_true(r.n_findings <= ATTEST_FINDINGS);
+}
+
 static void claims_are_json(void **state)
 {
     make_reset(m);
@@ -605,6 +629,7 @@ int main(void)
         cmocka_unit_test(unsafe_clock_is_a_remark),
         cmocka_unit_test(reboot_is_no_rollback),
         cmocka_unit_test(maa_token_is_not_evaluated),
+        cmocka_unit_test(remarks_do_not_crowd_out_a_failure),
         cmocka_unit_test(claims_are_json),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -154,7 +154,7 @@ static void json_table(void **state)
         {WITH("", ",\"7\":7", ""), "#/pcrs/sha256/7"},
         {WITH("", "},\"md5\":{", ""), "#/pcrs/md5"},
         {WITH("", "},\"sha256\":{", ""), "#/pcrs/sha256"},
-        {WITH("", "},\"sha1\":[", ""), "#/pcrs"},
+        {WITH("", "},\"sha1\":[]},\"x\":{\"y\":{", ""), "#/pcrs"},
         /* exclusions */
         {WITH(",\"eventLog\":\"AAAA\",\"eventLogDigest\":\"" PCR "\"", "", ""), "#/eventLogDigest"},
         {WITH(",\"eventLog\":\"\",\"eventLogDigest\":\"" PCR "\"", "", ""), "#/eventLogDigest"},
