@@ -75,7 +75,7 @@ bool arm_flag(const json_t *v, const char *path)
 
 json_t *arm_member(const json_t *v, const char *path)
 {
-    return (json_t *)(uintptr_t)json_path(v, path);
+    return (json_t *)json_path(v, path);
 }
 
 void arm_default(json_t *v, const char *name, json_t *value)

@@ -69,7 +69,7 @@ static const char *read_settings(const json_t *v, struct settings *s)
         return "the settings are an object";
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)v, name, value)
+    json_object_foreach((json_t *)v, name, value)
     {
         if (!read_setting(name, value, s))
             return "members are lroSeconds, retryAfter, tokenTtl, timeScale (numbers), "

@@ -82,7 +82,7 @@ char *entra_token(struct emulator *em, const char *audience, const char *client_
     json_t *claims = json_pack(
         "{ss ss sI sI sI ss ss ss ss ss ss ss ss ss}", "aud", audience, "iss",
         "https://sts.windows.net/" EMULATOR_TENANT "/", "iat", (json_int_t)now, "nbf",
-        (json_int_t)now, "exp", (json_int_t)(now + em->settings.token_ttl), "appid", client_id,
+        (json_int_t)now, "exp", (json_int_t)now + em->settings.token_ttl, "appid", client_id,
         "appidacr", "1", "idp", "https://sts.windows.net/" EMULATOR_TENANT "/", "idtyp", "app",
         "oid", object_id, "sub", object_id, "tid", EMULATOR_TENANT, "uti", uti, "ver", "1.0");
     return jwt_sign(em->keys.token, em->keys.token_kid, claims);
@@ -406,7 +406,7 @@ static enum err write_federated_token(struct emulator *em, struct err_info *e)
     AUTO(json)
     json_t *claims = json_pack("{ss ss ss sI sI sI}", "iss", FEDERATED_ISSUER, "sub",
                                FEDERATED_SUBJECT, "aud", FEDERATED_AUDIENCE, "iat", (json_int_t)now,
-                               "nbf", (json_int_t)now, "exp", (json_int_t)(now + 24 * 60 * 60));
+                               "nbf", (json_int_t)now, "exp", (json_int_t)now + 86400);
     AUTO(free) char *token = jwt_sign(em->keys.federated, em->keys.federated_kid, claims);
     return keys_write_file(em->dir, "federated-token", token, true, e);
 }

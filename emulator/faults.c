@@ -105,7 +105,7 @@ static const char *check_action(const json_t *action)
         return "action must be an object with one of status, drop, delayMs, lro";
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)action, key, v)
+    json_object_foreach((json_t *)action, key, v)
     {
         bool ok = false;
         for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -131,7 +131,7 @@ static const char *check_rule(const json_t *rule)
         return "a fault must be an object";
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)rule, key, v)
+    json_object_foreach((json_t *)rule, key, v)
     {
         bool ok = false;
         for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -148,7 +148,7 @@ const char *faults_set(struct emulator *em, const json_t *list)
         return "the body must be an array of faults";
     size_t i;
     json_t *rule;
-    json_array_foreach((json_t *)(uintptr_t)list, i, rule)
+    json_array_foreach((json_t *)list, i, rule)
     {
         const char *wrong = check_rule(rule);
         if (wrong)

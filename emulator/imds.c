@@ -139,7 +139,7 @@ static json_t *tags_list(const json_t *tags)
     json_t *list = json_array();
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)tags, name, value)
+    json_object_foreach((json_t *)tags, name, value)
         json_array_append_new(list, json_pack("{ss sO}", "name", name, "value", value));
     return list;
 }
@@ -149,7 +149,7 @@ static json_t *tags_text(const json_t *tags)
     struct buf text = {0};
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)tags, name, value)
+    json_object_foreach((json_t *)tags, name, value)
         buf_printf(&text, "%s%s:%s", text.len ? ";" : "", name, json_string_value(value));
     json_t *out = json_string(text.data ? text.data : "");
     buf_free(&text);
@@ -216,13 +216,13 @@ static void answer_node(const struct http_request *req, const json_t *node,
         struct buf names = {0};
         const char *name;
         json_t *v;
-        json_object_foreach((json_t *)(uintptr_t)node, name, v)
+        json_object_foreach((json_t *)node, name, v)
             buf_printf(&names, "%s%s%s", names.len ? "\n" : "", name, json_is_string(v) ? "" : "/");
         resp->status = 200;
         resp->media = "text/plain; charset=utf-8";
         resp->body = names;
     } else {
-        http_reply_json(resp, 200, json_incref((json_t *)(uintptr_t)node));
+        http_reply_json(resp, 200, json_incref((json_t *)node));
     }
 }
 

@@ -31,7 +31,7 @@ const char *operation_start(struct arm_call *c, const struct arm_type *type, con
                            "apiVersion", c->api_version, "type", type->path);
     const json_t *error = c->lro_fault ? json_object_get(c->lro_fault, "error") : NULL;
     if (error)
-        json_object_set(op, "error", (json_t *)(uintptr_t)error);
+        json_object_set(op, "error", (json_t *)error);
     state_put(c->em->state, STATE_OPERATION, guid, op);
     json_object_set_new(c->em->pending, guid, json_integer(due));
     json_t *record = resource_record(c->em, key);

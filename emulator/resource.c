@@ -170,7 +170,7 @@ static void patch(struct arm_call *c)
     accept_body(c, old, TAKE(body), type->patch, "patch", 200);
 }
 
-static void delete (struct arm_call *c)
+static void erase(struct arm_call *c)
 {
     const struct arm_type *type = c->at.type;
     const char *key;
@@ -286,30 +286,37 @@ static bool pass_compute_bucket(struct arm_call *c)
     return arm_compute_bucket(c, policy, resource, write, writes);
 }
 
+static void serve(struct arm_call *c)
+{
+    static const struct {
+        const char *method;
+        void (*one)(struct arm_call *c);
+        void (*collection)(struct arm_call *c);
+    } verbs[] = {
+        {"GET", resource_get, resource_list},
+        {"HEAD", resource_get, NULL},
+        {"PUT", put, NULL},
+        {"PATCH", patch, NULL},
+        {"DELETE", erase, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        void (*run)(struct arm_call *) = c->at.collection ? verbs[i].collection : verbs[i].one;
+        if (!run || strcmp(verbs[i].method, c->req->method) != 0)
+            continue;
+        run(c);
+        return;
+    }
+    arm_error(c, 405, "MethodNotAllowed",
+              "The requested resource does not support http method '%s'.", c->req->method);
+}
+
 void resource_handle(struct arm_call *c)
 {
     const struct arm_target *t = &c->at;
-    const char *m = c->req->method;
-    bool get = strcmp(m, "GET") == 0;
     if (!type_known(c) || !version_known(c) || !provider_registered(c) || !pass_compute_bucket(c))
         return;
     bool inside = t->ns || (t->group && resource_record(c->em, t->key));
     if (inside && !resource_group_usable(c))
         return;
-    if (t->collection && get)
-        resource_list(c);
-    else if (t->collection)
-        arm_error(c, 405, "MethodNotAllowed",
-                  "The requested resource does not support http method '%s'.", m);
-    else if (get || strcmp(m, "HEAD") == 0)
-        resource_get(c);
-    else if (strcmp(m, "PUT") == 0)
-        put(c);
-    else if (strcmp(m, "PATCH") == 0)
-        patch(c);
-    else if (strcmp(m, "DELETE") == 0)
-        delete (c);
-    else
-        arm_error(c, 405, "MethodNotAllowed",
-                  "The requested resource does not support http method '%s'.", m);
+    serve(c);
 }

@@ -45,7 +45,7 @@ void resource_each_reference(const json_t *v, const char *own, const char *part,
         fn(ctx, id, part);
     const char *name;
     json_t *member;
-    json_object_foreach((json_t *)(uintptr_t)v, name, member)
+    json_object_foreach((json_t *)v, name, member)
         resource_each_reference(member, own, part, fn, ctx);
 }
 

@@ -29,7 +29,7 @@ static bool complete_child(struct arm_call *c, json_t *child, const char *owner,
                                "Value for name is missing. Path properties.%s.", array);
     json_object_set_new(child, "id", json_sprintf("%s/%s/%s", owner, array, name));
     json_object_set_new(child, "type", json_string(type));
-    json_object_set(child, "etag", (json_t *)(uintptr_t)etag);
+    json_object_set(child, "etag", (json_t *)etag);
     arm_default(child, "properties", json_object());
     return true;
 }
@@ -52,7 +52,7 @@ bool rules_network_children(struct arm_call *c, json_t *body, const char *array,
 const char *rules_network_referrer(struct emulator *em, const char *id)
 {
     const json_t *all = resource_referrers(em, id);
-    void *at = json_object_iter((json_t *)(uintptr_t)all);
+    void *at = json_object_iter((json_t *)all);
     return at ? json_string_value(json_object_iter_value(at)) : "";
 }
 
@@ -62,7 +62,7 @@ json_t *rules_network_referrers(struct emulator *em, const char *id, const char 
     json_t *list = json_array();
     const char *key;
     json_t *part;
-    json_object_foreach((json_t *)(uintptr_t)resource_referrers(em, id), key, part)
+    json_object_foreach((json_t *)resource_referrers(em, id), key, part)
     {
         if (strcasestr(json_string_value(part), word))
             json_array_append_new(list, json_pack("{sO}", "id", part));
@@ -318,7 +318,7 @@ static json_t *taken_addresses(struct arm_call *c, const char *subnet_id)
     json_t *taken = json_object();
     const char *key;
     json_t *part;
-    json_object_foreach((json_t *)(uintptr_t)resource_referrers(c->em, subnet_id), key, part)
+    json_object_foreach((json_t *)resource_referrers(c->em, subnet_id), key, part)
     {
         const json_t *list =
             json_path(resource_record(c->em, key), "body/properties/ipConfigurations");

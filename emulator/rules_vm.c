@@ -143,7 +143,7 @@ static bool nic_free(struct arm_call *c, const char *id)
 {
     const char *key;
     json_t *part;
-    json_object_foreach((json_t *)(uintptr_t)resource_referrers(c->em, id), key, part)
+    json_object_foreach((json_t *)resource_referrers(c->em, id), key, part)
     {
         if (strcmp(key, c->at.key) != 0)
             return arm_error(c, 400, "NicInUse",
@@ -336,8 +336,7 @@ static json_t *extensions_of(struct arm_call *c, const json_t *body)
     json_t *list = json_array();
     const char *key;
     json_t *part;
-    json_object_foreach((json_t *)(uintptr_t)resource_referrers(c->em, arm_text(body, "id")), key,
-                        part)
+    json_object_foreach((json_t *)resource_referrers(c->em, arm_text(body, "id")), key, part)
     {
         const json_t *record = resource_record(c->em, key);
         if (strstr(key, "/extensions/"))

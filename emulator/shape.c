@@ -72,7 +72,7 @@ static json_t *read_str(struct reader *r, const struct shape *s, const struct pr
     if (!json_is_string(v))
         return complain(r, SHAPE_WRONG_TYPE, s, at, p->name, v, "System.String");
     if (!p->allowed)
-        return json_copy((json_t *)(uintptr_t)v);
+        return json_copy((json_t *)v);
     json_t *known = match_allowed(p->allowed, json_string_value(v));
     return known ? known : complain(r, SHAPE_NOT_ALLOWED, s, at, p->name, v, p->allowed);
 }
@@ -134,7 +134,7 @@ static json_t *read_map(struct reader *r, const struct shape *s, const struct pr
                         "System.Collections.Generic.Dictionary`2[System.String,System.String]");
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)v, key, value)
+    json_object_foreach((json_t *)v, key, value)
     {
         if (!json_is_string(value) && !json_is_null(value))
             return complain(r, SHAPE_WRONG_TYPE, s, at, key, value, "System.String");
@@ -174,7 +174,7 @@ static bool read_members(struct reader *r, const struct shape *s, const json_t *
 {
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)in, key, v)
+    json_object_foreach((json_t *)in, key, v)
     {
         const struct prop *p = find_prop(s, key);
         const struct place here = {at, p ? p->name : key, 0};
@@ -238,7 +238,7 @@ json_t *shape_show(const struct shape *s, const json_t *stored)
     json_t *out = json_object();
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)stored, key, v)
+    json_object_foreach((json_t *)stored, key, v)
     {
         const struct prop *p = find_prop(s, key);
         if (p && (p->flags & PROP_HIDDEN))
@@ -252,7 +252,7 @@ void shape_merge(json_t *onto, const json_t *change)
 {
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)(uintptr_t)change, key, v)
+    json_object_foreach((json_t *)change, key, v)
     {
         json_t *old = json_object_get(onto, key);
         if (json_is_null(v))

@@ -173,7 +173,7 @@ static bool prepare_disk(struct arm_call *c, const json_t *old, json_t *body)
 static void show_disk(struct arm_call *c, const json_t *body, json_t *view)
 {
     const json_t *by = resource_referrers(c->em, arm_text(body, "id"));
-    void *at = json_object_iter((json_t *)(uintptr_t)by);
+    void *at = json_object_iter((json_t *)by);
     json_t *p = json_object_get(view, "properties");
     json_object_set_new(p, "diskState", json_string(at ? "Attached" : "Unattached"));
     if (at)
@@ -183,7 +183,7 @@ static void show_disk(struct arm_call *c, const json_t *body, json_t *view)
 static bool may_delete_disk(struct arm_call *c, const json_t *body)
 {
     const json_t *by = resource_referrers(c->em, arm_text(body, "id"));
-    void *at = json_object_iter((json_t *)(uintptr_t)by);
+    void *at = json_object_iter((json_t *)by);
     if (!at)
         return true;
     return arm_error(c, 409, "OperationNotAllowed", "Disk %s is attached to VM %s.",
