@@ -43,11 +43,11 @@ def clean_env(**more):
 class Program:
     """A child with its standard output and error in files."""
 
-    def __init__(self, folder, name, arguments, env=None):
+    def __init__(self, folder, name, arguments, env=None, bin=BIN):
         self.name = name
         self.out, self.log_path = folder / f"{name}.out", folder / f"{name}.log"
         with self.out.open("ab") as out, self.log_path.open("ab") as log:
-            self.process = subprocess.Popen([BIN / name, *map(str, arguments)], stdout=out,
+            self.process = subprocess.Popen([bin / name, *map(str, arguments)], stdout=out,
                                             stderr=log, env=env or clean_env(), cwd=folder)
 
     @property
@@ -73,6 +73,8 @@ class Program:
 
 
 class Emulator:
+    bin = BIN
+
     def __init__(self, folder, *arguments):
         self.folder = pathlib.Path(folder)
         self.state = self.folder / "azure"
@@ -87,7 +89,7 @@ class Emulator:
             self.program.out.unlink()
         self.program = Program(self.folder, "azure-emulator", [
             "--listen", self.listen, "--imds-listen", self.imds_listen, "--state-dir", self.state,
-            *self.arguments])
+            *self.arguments], bin=self.bin)
         self.url = self.program.wait_line(r"^https://\S+")
         self.imds = self.program.wait_line(r"^http://\S+")
         # A restart comes back at the same addresses.
@@ -174,6 +176,8 @@ class Emulator:
 
 
 class Gateway:
+    bin = BIN
+
     def __init__(self, folder, emulator, **env):
         """env: more options, as TLGATE_... variables."""
         self.folder = pathlib.Path(folder)
@@ -210,7 +214,8 @@ trust_dir = {emulator.state}/trust
         if self.program:
             self.program.out.unlink()
         self.program = Program(self.folder, "tlgate", ["serve", "--config", self.ini],
-                               clean_env(TLGATE_SERVER_LISTEN=self.listen, **self.env, **env))
+                               clean_env(TLGATE_SERVER_LISTEN=self.listen, **self.env, **env),
+                               bin=self.bin)
         self.url = self.program.wait_line(r"^https://\S+")
         self.listen = self.url.split("//")[1]
 
@@ -223,7 +228,7 @@ trust_dir = {emulator.state}/trust
         return self.program.log_path
 
     def command(self, *arguments):
-        run = subprocess.run([BIN / "tlgate", *arguments, "--config", self.ini],
+        run = subprocess.run([self.bin / "tlgate", *arguments, "--config", self.ini],
                              capture_output=True, text=True, env=clean_env(), timeout=60)
         assert run.returncode == 0, run
         return run.stdout.strip()
