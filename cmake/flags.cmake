@@ -28,9 +28,9 @@ endif()
 if(TLGATE_HARDEN)
   target_compile_options(tlgate_flags INTERFACE
     -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
-    -ftrivial-auto-var-init=zero -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+    -ftrivial-auto-var-init=zero -ffile-prefix-map=${CMAKE_SOURCE_DIR}=.)
   target_link_options(tlgate_flags INTERFACE
-    -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed)
+    -ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed)
   set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ON)
 endif()
 

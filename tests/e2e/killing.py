@@ -130,7 +130,9 @@ class Scene:
 
     def close(self):
         if self.alive():
-            self.gateway.close()
+            status = self.gateway.program.stop()
+            # A point that is passed while it drains may still kill it.
+            assert status in (0, -signal.SIGKILL), self.gateway.log_path.read_text()[-3000:]
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

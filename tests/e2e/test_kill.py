@@ -57,7 +57,8 @@ def test_a_kill_at_every_point_ends_the_same(folder, azure, act):
     assert not wrong, (wrong, expected)
     reached = sum(1 for _, got in rows if got is not None)
     print(f"{act}: {len(rows)} kills planned, {reached} reached")
-    assert {point for point, _ in plan} == set(POINTS)
+    # A report is stored without a call to Azure.
+    assert {p for p, _ in plan} == {p for p in POINTS if act != "report" or p.startswith("store")}
     # Polls and batches come and go with time, so that a late pass may not be reached; nearly all are.
     assert reached >= 0.8 * len(rows)
 
