@@ -339,7 +339,7 @@ VM_REFUSED = [
     ({P + "osProfile.adminUsername": "root"}, 400, "InvalidParameter",
      "The Admin Username specified is not allowed."),
     ({P + "osProfile.adminPassword": "short"}, 400, "InvalidParameter", "password must be between"),
-    ({SSH: [{"path": "/root/.ssh/authorized_keys", "keyData": "ssh-ed25519 AAAA x"}]}, 400,
+    ({SSH: [{"path": "/home/other/.ssh/authorized_keys", "keyData": "ssh-ed25519 AAAA x"}]}, 400,
      "InvalidParameter", "Destination path for SSH public keys"),
     ({SSH: [{"path": "/home/azureuser/.ssh/authorized_keys", "keyData": "junk"}]}, 400, "InvalidParameter",
      "keyData"),
