@@ -3,7 +3,7 @@
 #include "attest/hash.h"
 #include "attest/truststore.h"
 
-#define CLOCK_SKEW_MS (5 * 60 * 1000)
+#define CLOCK_SKEW_MS (INT64_C(5) * 60 * 1000)
 
 struct trusted_ak {
     struct ak_key key;

@@ -6,21 +6,21 @@
 #define AT(member) offsetof(struct evidence, member)
 
 const struct wire_member wire_members[WIRE_MEMBERS] = {
-    {LEVEL_ROOT, "challengeId", KIND_TEXT, AT(challenge_id), 0},
-    {LEVEL_ROOT, "vmId", KIND_TEXT, AT(vm_id), 0},
-    {LEVEL_ROOT, "enrollment", KIND_OBJECT, 0, LEVEL_ENROLLMENT},
-    {LEVEL_ENROLLMENT, "token", KIND_SECRET, AT(enrollment_token), 0},
-    {LEVEL_ROOT, "quote", KIND_OBJECT, 0, LEVEL_QUOTE},
-    {LEVEL_QUOTE, "message", KIND_BYTES, AT(quote_message), 0},
-    {LEVEL_QUOTE, "signature", KIND_BYTES, AT(quote_signature), 0},
-    {LEVEL_ROOT, "pcrs", KIND_PCRS, 0, 0},
-    {LEVEL_ROOT, "ak", KIND_OBJECT, 0, LEVEL_AK},
-    {LEVEL_AK, "public", KIND_BYTES, AT(ak_public), 0},
-    {LEVEL_AK, "certificate", KIND_BYTES, AT(ak_certificate), 0},
-    {LEVEL_AK, "chain", KIND_CHAIN, 0, 0},
-    {LEVEL_ROOT, "eventLog", KIND_BYTES, AT(event_log), 0},
-    {LEVEL_ROOT, "eventLogDigest", KIND_HEX, AT(event_log_digest), 0},
-    {LEVEL_ROOT, "maaToken", KIND_TOKEN, AT(maa_token), 0},
+    {LEVEL_ROOT, KIND_TEXT, "challengeId", AT(challenge_id), 0},
+    {LEVEL_ROOT, KIND_TEXT, "vmId", AT(vm_id), 0},
+    {LEVEL_ROOT, KIND_OBJECT, "enrollment", 0, LEVEL_ENROLLMENT},
+    {LEVEL_ENROLLMENT, KIND_SECRET, "token", AT(enrollment_token), 0},
+    {LEVEL_ROOT, KIND_OBJECT, "quote", 0, LEVEL_QUOTE},
+    {LEVEL_QUOTE, KIND_BYTES, "message", AT(quote_message), 0},
+    {LEVEL_QUOTE, KIND_BYTES, "signature", AT(quote_signature), 0},
+    {LEVEL_ROOT, KIND_PCRS, "pcrs", 0, 0},
+    {LEVEL_ROOT, KIND_OBJECT, "ak", 0, LEVEL_AK},
+    {LEVEL_AK, KIND_BYTES, "public", AT(ak_public), 0},
+    {LEVEL_AK, KIND_BYTES, "certificate", AT(ak_certificate), 0},
+    {LEVEL_AK, KIND_CHAIN, "chain", 0, 0},
+    {LEVEL_ROOT, KIND_BYTES, "eventLog", AT(event_log), 0},
+    {LEVEL_ROOT, KIND_HEX, "eventLogDigest", AT(event_log_digest), 0},
+    {LEVEL_ROOT, KIND_TOKEN, "maaToken", AT(maa_token), 0},
 };
 
 /* Most bytes of what is not bounded elsewhere. */

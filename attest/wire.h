@@ -17,11 +17,11 @@
 #include "core/err.h"
 #include "core/secret.h"
 
-#define EVIDENCE_BODY_MAX  (256u * 1024)
-#define EVIDENCE_LOG_MAX   (128u * 1024)
+#define EVIDENCE_BODY_MAX  ((size_t)256 * 1024)
+#define EVIDENCE_LOG_MAX   ((size_t)128 * 1024)
 #define EVIDENCE_CHAIN_MAX 6
-#define EVIDENCE_CERT_MAX  (8u * 1024)
-#define EVIDENCE_TOKEN_MAX (16u * 1024)
+#define EVIDENCE_CERT_MAX  ((size_t)8 * 1024)
+#define EVIDENCE_TOKEN_MAX ((size_t)16 * 1024)
 #define EVIDENCE_PCRS      24
 
 /* A PCR bank. The order is that of evidence_banks[]. */

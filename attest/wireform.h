@@ -22,8 +22,8 @@ enum wire_kind {
 
 struct wire_member {
     enum wire_level level;
-    const char *name;
     enum wire_kind kind;
+    const char *name;
     size_t offset; /* in struct evidence */
     enum wire_level object;
 };
