@@ -34,12 +34,10 @@ static bool quote_holds(const struct policy_facts *f)
 static void check_policy(const struct attest_input *in, const struct policy_facts *f,
                          struct attest_result *r)
 {
-    if (!quote_holds(f))
+    if (!quote_holds(f) || (f->log_sent && !f->log))
         result_skip(r, CHECK_POLICY, "not_proven");
     else if (!f->log_sent && !in->allow_quote_only)
         result_fail(r, CHECK_POLICY, "no_event_log");
-    else if (f->log_sent && !f->log)
-        result_skip(r, CHECK_POLICY, "not_proven");
     else
         result_pass(r, CHECK_POLICY);
 }

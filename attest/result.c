@@ -1,7 +1,7 @@
 #include "attest/result.h"
 
 static const char *const check_names[CHECK_COUNT] = {
-#define X(id, name) [CHECK_##id] = name,
+#define X(id, name) [CHECK_##id] = (name),
     ATTEST_CHECK_LIST(X)
 #undef X
 };
