@@ -259,7 +259,8 @@ static bool has_api_version(struct arm_call *c)
 
 static void route(struct arm_call *c)
 {
-    if (subscription_handle(c) || operation_poll(c) || catalogue_handle(c) || action_handle(c))
+    if (subscription_handle(c) || operation_poll(c) || catalogue_handle(c) || action_handle(c) ||
+        resource_list_all(c))
         return;
     resource_handle(c);
 }

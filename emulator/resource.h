@@ -11,6 +11,9 @@
 
 /* PUT, PATCH, GET, HEAD, DELETE of c->at and lists of its collection. Answers. */
 void resource_handle(struct arm_call *c);
+/* GET of everything in a resource group or subscription (".../resources"); false where the path is
+ * none of these. */
+bool resource_list_all(struct arm_call *c);
 /* The body at a canonical id in any case (also an embedded child), or NULL. Borrowed. */
 json_t *resource_body(struct emulator *em, const char *id);
 json_t *resource_record(struct emulator *em, const char *key);

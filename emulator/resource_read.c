@@ -146,3 +146,45 @@ void resource_list(struct arm_call *c)
     }
     resource_reply_list(c, all);
 }
+
+/* A type whose instances stand in resource lists: what has a location of its own. */
+static json_t *brief(const json_t *record)
+{
+    const struct arm_type *type = resource_type(record);
+    const json_t *body = json_object_get(record, "body");
+    static const char *const members[] = {"id",   "name", "type",      "location",
+                                          "tags", "sku",  "managedBy", "identity"};
+    if (!type || !type->located || strcmp(type->path, "resourceGroups") == 0)
+        return NULL;
+    json_t *out = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        json_t *v = json_object_get(body, members[i]);
+        if (v)
+            json_object_set(out, members[i], v);
+    }
+    return out;
+}
+
+bool resource_list_all(struct arm_call *c)
+{
+    const struct arm_target *t = &c->at;
+    unsigned n = t->n_segments;
+    bool all_of_it = n == 3 || (n == 5 && t->group);
+    if (!all_of_it || strcasecmp(t->segments[n - 1], "resources") != 0 ||
+        strcmp(c->req->method, "GET") != 0)
+        return false;
+    if (!resource_group_usable(c))
+        return true;
+    const char *prefix = arena_printf(c->arena, "%s/", t->key);
+    json_t *all = json_array();
+    const char *key;
+    json_t *record;
+    json_object_foreach(state_all(c->em->state, STATE_RESOURCE), key, record)
+    {
+        json_t *one = strncmp(key, prefix, strlen(prefix)) == 0 ? brief(record) : NULL;
+        if (one)
+            json_array_append_new(all, one);
+    }
+    resource_reply_list(c, all);
+    return true;
+}

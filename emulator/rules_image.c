@@ -163,10 +163,30 @@ static bool type_allowed(struct arm_call *c, const char *type, const struct vm_i
     return true;
 }
 
+/* "Trusted Launch as default" (preview): what does not say is given it, where image and size take it. */
+static void trusted_launch_by_default(struct arm_call *c, json_t *body,
+                                      const struct vm_image *image)
+{
+    json_t *p = json_object_get(body, "properties");
+    const struct catalogue_size *size = catalogue_find_size(arm_text(p, "hardwareProfile/vmSize"));
+    if (json_object_get(p, "securityProfile") || strcmp(c->api_version, "2021-11-01") < 0 ||
+        !subscription_has_feature(c->em, c->at.subscription, "Microsoft.Compute",
+                                  "TrustedLaunchByDefaultPreview"))
+        return;
+    if (!size || size->trusted_launch_disabled || !strstr(size->generations, "V2") ||
+        !takes_trusted_launch(image))
+        return;
+    json_object_set_new(p, "securityProfile",
+                        json_pack("{ss s{sb sb}}", "securityType", "TrustedLaunch", "uefiSettings",
+                                  "secureBootEnabled", 1, "vTpmEnabled", 1));
+}
+
 bool rules_vm_security(struct arm_call *c, const json_t *old, json_t *body,
                        const struct vm_image *image)
 {
     json_t *p = json_object_get(body, "properties");
+    if (!old)
+        trusted_launch_by_default(c, body, image);
     json_t *security = json_object_get(p, "securityProfile");
     const char *type = arm_text(security, "securityType");
     const char *name = arm_text(p, "hardwareProfile/vmSize");

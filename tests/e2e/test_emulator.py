@@ -412,7 +412,34 @@ def test_standard_security_needs_its_feature_before_2025_11(arm, group, subnet):
     arm.delete(path)
 
 
+def test_trusted_launch_by_default(arm, group, subnet):
+    nic = group.nic("default-nic", subnet)["id"]
+    path = group.path("virtualMachines", "default-vm")
+    body = group.vm_body(nic, properties__securityProfile=None)
+    feature = (f"{SUB}/providers/Microsoft.Features/providers/Microsoft.Compute/features/"
+               "TrustedLaunchByDefaultPreview")
+    assert "securityProfile" not in arm.put(path, body)["properties"]
+    arm.delete(path)
+    assert arm.call("POST", feature + "/register", version="2021-07-01").status == 200
+    made = arm.put(path, body)["properties"]["securityProfile"]
+    assert arm.call("POST", feature + "/unregister", version="2021-07-01").status == 200
+    assert made["securityType"] == "TrustedLaunch" and made["uefiSettings"]["secureBootEnabled"]
+    arm.delete(path)
+
+
 # ---- resources ----
+
+def test_everything_in_a_group(arm):
+    own = Group(arm, "all")
+    nsg = arm.put(own.path("networkSecurityGroups", "one"), rules({}) | {"tags": {"tlgate-job": "j"}})
+    net = own.network()
+    everything = arm.call("GET", own.id + "/resources").json["value"]
+    assert {r["id"]: r.get("tags") for r in everything} == {
+        nsg["id"]: {"tlgate-job": "j"}, net.rsplit("/subnets", 1)[0]: None}
+    ids = [r["id"] for r in arm.call("GET", SUB + "/resources").json["value"]]
+    assert own.id not in ids
+    assert arm.call("GET", SUB + "/resourceGroups/none/resources").status == 404
+
 
 def test_a_vm_has_what_azure_adds(arm, vm):
     p = vm["properties"]
