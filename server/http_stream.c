@@ -6,9 +6,15 @@
 #include "handlers/call.h"
 #include "server/http_impl.h"
 
+#include <poll.h>
+
+/* How often a suspended connection is looked at: the library does not see its peer leave. */
+#define LOOK_MS 2000
+
 struct http_stream {
     struct http *http;
     struct MHD_Connection *mhd;
+    int fd;
     struct stream *s;
     struct buf out;
     size_t sent;
@@ -21,6 +27,7 @@ struct http_stream {
     bool beat;
     bool ending;
     int64_t beat_at;
+    int64_t look_at;
 };
 
 /* A wake may come before the stream is opened: `server` is then still NULL, and nothing is lost,
@@ -50,16 +57,20 @@ static bool wait(struct http_stream *hs)
     return idle;
 }
 
-/* One call of the handler. */
+/* One call of the handler. A heartbeat is due so long after the last bytes. */
 static enum stream_next step(struct http_stream *hs)
 {
     struct http *h = hs->http;
     pthread_mutex_lock(&h->lock);
     bool beat = hs->beat, ending = hs->ending || h->draining;
     hs->beat = hs->woken = false;
-    hs->beat_at = clock_mono(&clock_system) + hs->s->heartbeat_ms;
     pthread_mutex_unlock(&h->lock);
-    return ending ? STREAM_END : hs->s->next(hs->s, &hs->out, beat);
+    enum stream_next next = ending ? STREAM_END : hs->s->next(hs->s, &hs->out, beat);
+    pthread_mutex_lock(&h->lock);
+    if (beat || hs->out.len > 0)
+        hs->beat_at = clock_mono(&clock_system) + hs->s->heartbeat_ms;
+    pthread_mutex_unlock(&h->lock);
+    return next;
 }
 
 static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max)
@@ -90,7 +101,7 @@ struct MHD_Response *http_stream_open(struct http_link *l)
     struct http_stream *hs = calloc(1, sizeof *hs);
     if (!hs)
         abort();
-    *hs = (struct http_stream){.http = h, .mhd = l->mhd, .s = l->x.stream};
+    *hs = (struct http_stream){.http = h, .mhd = l->mhd, .fd = l->connection->fd, .s = l->x.stream};
     pthread_mutex_lock(&h->lock);
     hs->beat_at = clock_mono(&clock_system) + hs->s->heartbeat_ms;
     hs->next = h->streams;
@@ -125,10 +136,19 @@ void http_stream_close(struct http_link *l)
     l->stream = NULL;
 }
 
+static bool peer_left(struct http_stream *hs, int64_t now)
+{
+    if (!hs->suspended || now < hs->look_at)
+        return false;
+    struct pollfd at = {.fd = hs->fd, .events = POLLRDHUP};
+    hs->look_at = now + LOOK_MS;
+    return poll(&at, 1, 0) > 0 && at.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
 void http_stream_tick(struct http *h, int64_t now, bool ending)
 {
     for (struct http_stream *hs = h->streams; hs; hs = hs->next) {
-        hs->ending = hs->ending || ending;
+        hs->ending = hs->ending || ending || peer_left(hs, now);
         hs->beat = hs->beat || now >= hs->beat_at;
         if (hs->ending || hs->beat)
             resume(hs);
