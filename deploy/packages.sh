@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs Debian 12 packages that are missing: packages.sh build|test|demo...
+# Installs Debian 12 packages that are missing: packages.sh build|test|demo|bench...
 set -euo pipefail
 
 build=(ca-certificates cmake gcc libc6-dev ninja-build pkg-config libcbor-dev libcurl4-openssl-dev
@@ -8,6 +8,7 @@ demo=(curl jq openssl swtpm)
 test=(clang clang-format clang-tidy gcovr git libclang-rt-14-dev libcmocka-dev libfuzzer-14-dev
     python3-cbor2 python3-cryptography python3-jsonschema python3-pytest python3-yaml
     sqlite3 strace swtpm tpm2-tools)
+bench=(wrk)
 
 # A machine that brings its own Node.js keeps it; the tests pin the version they run on themselves.
 command -v npm >/dev/null || test+=(nodejs npm)

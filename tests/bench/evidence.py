@@ -1,0 +1,120 @@
+"""Evidence of a software AK, certified by the bench's own CA: a real TPM signs too slowly for a load.
+
+The boot log is the VM's own, from the emulator, with the files that a boot loader would measure on top
+to make it as long as a real one; its PCRs come from the VM's vTPM.
+"""
+import datetime
+import hashlib
+import os
+import struct
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.x509.oid import NameOID
+
+LOG_SIZE = 34 * 1024
+EV_IPL = 0x0D
+FILE_PCR = 9  # GRUB measures the files it reads into it
+AK_ATTRIBUTES = 0x00050472  # as Azure's: fixedTPM ... restricted, sign
+DER = serialization.Encoding.DER
+
+
+def _name(text):
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _builder(subject, issuer, key):
+    now = datetime.datetime.utcnow()
+    return (x509.CertificateBuilder().subject_name(_name(subject)).issuer_name(_name(issuer))
+            .public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=2)))
+
+
+def _usage(sign, ca):
+    return x509.KeyUsage(digital_signature=sign, content_commitment=False, key_encipherment=False,
+                         data_encipherment=False, key_agreement=False, key_cert_sign=ca,
+                         crl_sign=ca, encipher_only=False, decipher_only=False)
+
+
+class Ca:
+    def __init__(self, path):
+        self.key = rsa.generate_private_key(65537, 2048)
+        self.certificate = (
+            _builder("bench vTPM CA", "bench vTPM CA", self.key)
+            .add_extension(x509.BasicConstraints(True, 0), critical=True)
+            .add_extension(_usage(False, True), critical=True)
+            .sign(self.key, hashes.SHA256()))
+        path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        self.path = path
+
+    def certify(self, key):
+        subject = os.urandom(6).hex() + ".TrustedVM.Azure.windows.net"
+        usages = x509.ExtendedKeyUsage([x509.ObjectIdentifier("2.23.133.8.3")])
+        return (_builder(subject, "bench vTPM CA", key)
+                .add_extension(_usage(True, False), critical=True)
+                .add_extension(usages, critical=False)
+                .sign(self.key, hashes.SHA256()).public_bytes(DER))
+
+
+def _sized(data):
+    return struct.pack(">H", len(data)) + data
+
+
+def _sha256(data):
+    return hashlib.sha256(data).digest()
+
+
+def _lengthen(log, pcrs):
+    """The log with measured files up to LOG_SIZE, and the PCRs that go with it."""
+    algorithms = struct.unpack_from("<I", log, 32 + 24)[0]
+    assert algorithms == 1 and struct.unpack_from("<H", log, 32 + 28)[0] == 0x0B, "SHA-256 only"
+    pcrs = dict(pcrs)
+    while len(log) < LOG_SIZE:
+        path = f"(hd0,gpt1)/boot/grub/x86_64-efi/{len(log)}.mod".encode().ljust(300, b"x") + b"\0"
+        digest = _sha256(path)
+        log += struct.pack("<IIIH", FILE_PCR, EV_IPL, 1, 0x0B) + digest + struct.pack("<I", len(path)) + path
+        pcrs[FILE_PCR] = _sha256(pcrs[FILE_PCR] + digest)
+    return log, pcrs
+
+
+class Ak:
+    """The AK of one VM and what its quotes say."""
+
+    def __init__(self, ca, vm, pcrs):
+        self.vm_id = vm.vm_id
+        self.log, self.pcrs = _lengthen(vm.guest.event_log(), pcrs)
+        self.key = rsa.generate_private_key(65537, 2048)
+        self.certificate = ca.certify(self.key)
+        modulus = self.key.public_key().public_numbers().n.to_bytes(256, "big")
+        # TPMT_PUBLIC: RSA, SHA-256 name, no policy, no symmetric cipher, RSASSA with SHA-256
+        self.public = (struct.pack(">HHIHHHHHI", 1, 0x0B, AK_ATTRIBUTES, 0, 0x10, 0x14, 0x0B, 2048, 0)
+                       + _sized(modulus))
+        name = b"\x00\x0b" + _sha256(self.public)
+        self.signer = b"\x00\x0b" + _sha256(b"\x40\x00\x00\x0b" + name)
+
+    def quote(self, nonce):
+        """(TPMS_ATTEST, TPMT_SIGNATURE); always the same moment, so that the order is free."""
+        mask = sum(1 << i for i in self.pcrs)
+        values = b"".join(v for _, v in sorted(self.pcrs.items()))
+        message = (b"\xffTCG\x80\x18" + _sized(self.signer) + _sized(nonce)
+                   + struct.pack(">QIIB", 1000000, 3, 0, 1) + bytes.fromhex("2020031200120003")
+                   + struct.pack(">IHB", 1, 0x0B, 3) + mask.to_bytes(3, "little")
+                   + _sized(_sha256(values)))
+        signature = self.key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+        return message, struct.pack(">HH", 0x14, 0x0B) + _sized(signature)
+
+    def report(self, challenge_id, nonce, token=None):
+        """As the CBOR form has it."""
+        message, signature = self.quote(nonce)
+        report = {
+            "challengeId": challenge_id, "vmId": self.vm_id,
+            "quote": {"message": message, "signature": signature},
+            "pcrs": {"sha256": self.pcrs},
+            "ak": {"public": self.public, "certificate": self.certificate},
+            "eventLog": self.log,
+        }
+        if token:
+            report["enrollment"] = {"token": token}
+        return report

@@ -1,0 +1,360 @@
+#!/usr/bin/python3
+"""The benches: polls, submissions and reports, each beside its yardstick, in one run.
+
+    cmake --preset bench && cmake --build --preset bench && tests/bench/run.py [polls|submissions|reports]...
+
+The server under test, or the yardstick, has core 0; what sends the load and the emulator have core 1.
+Server cost is its own CPU time (utime + stime) by unit. Ratios are printed against the limits;
+no exit status depends on them. docs/performance.md says how to read it.
+"""
+import argparse
+import base64
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import ssl
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+os.environ.setdefault("TLGATE_BIN", str(ROOT / "build/bench/bin"))
+sys.path.insert(0, str(ROOT / "tests/api"))
+
+import cbor2  # noqa: E402
+import stack  # noqa: E402
+from evidence import Ak, Ca  # noqa: E402
+from stack import BIN, SUBSCRIPTION, Emulator, Gateway, Vm, vm_spec  # noqa: E402
+
+SERVER, LOAD = {0}, {1}
+TICK = os.sysconf("SC_CLK_TCK")
+VMS = 8
+SUBMITTERS = 64
+REPORTERS = 16
+
+
+def pinned(cores, start):
+    """start() with its children on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        return start()
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+class PinnedGateway(Gateway):
+    """On the server's core; plain HTTP where told so."""
+
+    def __init__(self, folder, emulator, anchor, tls=False, **env):
+        self.tls, self.anchor = tls, anchor
+        super().__init__(folder, emulator, **env)
+
+    def start(self, **env):
+        lines = self.ini.read_text().splitlines()
+        lines = [f"trust_anchor = {self.anchor}" if l.startswith("trust_anchor") else l
+                 for l in lines if self.tls or not l.startswith("tls_")]
+        if self.tls and not any(l.startswith("tls_") for l in lines):
+            at = lines.index("[server]") + 1
+            lines[at:at] = [f"tls_cert = {self.folder}/gateway.pem",
+                            f"tls_key = {self.folder}/gateway.key"]
+        self.ini.write_text("\n".join(lines) + "\n")
+        if self.program:
+            self.program.out.unlink()
+        self.program = pinned(SERVER, lambda: stack.Program(
+            self.folder, "tlgate", ["serve", "--config", self.ini],
+            stack.clean_env(TLGATE_SERVER_LISTEN=self.listen, **self.env, **env)))
+        self.url = self.program.wait_line(r"^https?://\S+")
+        self.listen = self.url.split("//")[1]
+
+    @property
+    def port(self):
+        return int(self.listen.rsplit(":", 1)[1])
+
+
+class Table:
+    """What is printed, and what goes into results.json."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, what, ratio, limit, atmost=False, **figures):
+        met = ratio <= limit if atmost else ratio >= limit
+        sign = "<=" if atmost else ">="
+        text = ", ".join(f"{k.replace('_', ' ')} {v:,.5g}" for k, v in figures.items())
+        print(f"{what:34} ratio {ratio:6.2f}  (limit {sign} {limit}: {'met' if met else 'MISSED'})  {text}",
+              flush=True)
+        self.rows.append({"what": what, "ratio": round(ratio, 4), "limit": limit, "met": met, **figures})
+
+
+# ---- polls ----
+
+def raw_reply(port, tls_ca, head):
+    sock = socket.create_connection(("127.0.0.1", port))
+    if tls_ca:
+        sock = ssl.create_default_context(cafile=tls_ca).wrap_socket(sock, server_hostname="localhost")
+    with sock:
+        sock.sendall(head.encode())
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += sock.recv(65536)
+        top, body = data.split(b"\r\n\r\n", 1)
+        length = [int(l.split(b":")[1]) for l in top.split(b"\r\n") if l.lower().startswith(b"content-length")]
+        while length and len(body) < length[0]:
+            body += sock.recv(65536)
+    own = (b"connection", b"content-length", b"date")  # libmicrohttpd writes these itself
+    lines = [l for l in top.split(b"\r\n") if not l.lower().startswith(own)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def wrk(url, headers, seconds, pid):
+    """(requests per second, CPU microseconds of the server by request)"""
+    command = ["wrk", "-t1", "-c64", f"-d{seconds}s", *(a for h in headers for a in ("-H", h)), url]
+    before = cpu_seconds(pid)
+    run = pinned(LOAD, lambda: subprocess.run(command, capture_output=True, text=True, check=True))
+    cpu = cpu_seconds(pid) - before
+    assert "Non-2xx" not in run.stdout and "Socket errors" not in run.stdout, run.stdout
+    requests = int(next(l for l in run.stdout.splitlines() if " requests in " in l).split()[0])
+    rate = float(next(l for l in run.stdout.splitlines() if l.startswith("Requests/sec")).split()[1])
+    return rate, cpu * 1e6 / requests
+
+
+def start_bare(folder, port, reply, mode, tls):
+    (folder / "reply").write_bytes(reply)
+    pem = [folder / "gateway.pem", folder / "gateway.key"] if tls else []
+    process = pinned(SERVER, lambda: subprocess.Popen(
+        [BIN / "bare_mhd", str(port), folder / "reply", mode, *pem], stdout=subprocess.PIPE))
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def poll_pair(gateway, path, headers, mode, options):
+    """Medians of alternating rounds: (rate, CPU) of the gateway, (rate, CPU) of the bare program."""
+    scheme, port = gateway.url.split(":")[0], gateway.port + 1
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n" + "".join(h + "\r\n" for h in headers) + "\r\n"
+    reply = raw_reply(gateway.port, gateway.tls and gateway.ca, head)
+    bare = start_bare(gateway.folder, port, reply, mode, gateway.tls)
+    own, other = [], []
+    try:
+        wrk(gateway.url + path, headers, 1, gateway.pid)  # caches fill
+        for _ in range(options.rounds):
+            other.append(wrk(f"{scheme}://127.0.0.1:{port}{path}", headers, options.seconds, bare.pid))
+            own.append(wrk(gateway.url + path, headers, options.seconds, gateway.pid))
+    finally:
+        bare.send_signal(signal.SIGTERM)
+        bare.wait()
+    return ([statistics.median(c) for c in zip(*own)], [statistics.median(c) for c in zip(*other)])
+
+
+def bench_polls(gateway, vm, key, table, options):
+    path = vm.path + "/bootIntegrity"
+    bearer = f"Authorization: Bearer {key}"
+    etag = gateway.api(key).get(path).header("ETag")
+    name = "TLS" if gateway.tls else "plain"
+    for status, headers in ((200, [bearer]), (304, [bearer, f"If-None-Match: {etag}"])):
+        for mode in ("fresh", "cached"):
+            own, bare = poll_pair(gateway, path, headers, mode, options)
+            table.add(f"poll {status} {name}, bare {mode}", own[0] / bare[0], 0.7,
+                      tlgate_per_s=own[0], bare_per_s=bare[0], tlgate_us=own[1], bare_us=bare[1],
+                      cpu_ratio=bare[1] / own[1])
+
+
+# ---- loads of prepared requests ----
+
+def http_request(method, path, headers, body):
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers, f"Content-Length: {len(body)}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def send_load(gateway, connections, requests, name):
+    """(figures of the load generator, CPU microseconds by request)"""
+    path = gateway.folder / name
+    with path.open("wb") as out:
+        for request in requests:
+            out.write(struct.pack("=I", len(request)) + request)
+    before = cpu_seconds(gateway.pid)
+    run = pinned(LOAD, lambda: subprocess.run([BIN / "load", str(gateway.port), str(connections), path],
+                                              capture_output=True, text=True))
+    cpu = cpu_seconds(gateway.pid) - before
+    path.unlink()
+    assert run.returncode == 0, run.stderr
+    sys.stderr.write(run.stderr)
+    return json.loads(run.stdout), cpu * 1e6 / len(requests)
+
+
+# ---- submissions ----
+
+def job_bytes(folder):
+    """What a submission leaves in the database, in bytes, before its job has begun."""
+    import sqlite3
+    db = sqlite3.connect(f"file:{folder}/data/tlgate.db?mode=ro", uri=True)
+    pages, free, size = (db.execute(f"PRAGMA {p}").fetchone()[0]
+                         for p in ("page_count", "freelist_count", "page_size"))
+    jobs = db.execute("SELECT count(*) FROM job").fetchone()[0]
+    db.close()
+    return (pages - free) * size, jobs
+
+
+def sqlite_rows(folder, row_bytes, seconds):
+    file = folder / "rows.db"
+    run = pinned(SERVER, lambda: subprocess.run(
+        [BIN / "sqlite_rows", file, str(row_bytes), str(seconds)], capture_output=True, text=True, check=True))
+    for left in folder.glob("rows.db*"):
+        left.unlink()
+    return json.loads(run.stdout)
+
+
+def bench_submissions(folder, emulator, anchor, table, options):
+    # Jobs go on one ARM request at a time, so that the engine's work stays small beside the load.
+    gateway = PinnedGateway(folder, emulator, anchor, TLGATE_JOBS_IN_FLIGHT="1",
+                            TLGATE_JOBS_PER_SUBSCRIPTION="1", TLGATE_JOBS_QUERY_CACHE="1h")
+    base = f"/v1/subscriptions/{SUBSCRIPTION}/resourceGroups/load/virtualMachines/"
+    headers = [f"Authorization: Bearer {gateway.admin_key}", "Content-Type: application/json"]
+    body = json.dumps(vm_spec()).encode()
+
+    def requests(prefix, n):
+        return [http_request("PUT", f"{base}{prefix}{i}", [*headers, f'Idempotency-Key: "{prefix}{i}"'], body)
+                for i in range(n)]
+
+    try:
+        send_load(gateway, 4, requests("warm", 200), "warm")  # catalogues are read, statements prepared
+        start, jobs = job_bytes(gateway.folder)
+        rates, costs, rows, latest = [], [], [], None
+        for i in range(options.rounds):
+            latest, cpu = send_load(gateway, SUBMITTERS, requests(f"r{i}n", options.submissions), "load")
+            assert latest["statuses"] == {"202": options.submissions}, latest
+            rates.append(options.submissions / latest["seconds"])
+            costs.append(cpu)
+            end, more = job_bytes(gateway.folder)
+            size = (end - start) // (more - jobs)
+            rows.append(sqlite_rows(gateway.folder, size, options.seconds))
+        rate, alone = statistics.median(rates), statistics.median(r["per_second"] for r in rows)
+        table.add("submissions, 64 clients", rate / alone, 3, tlgate_per_s=rate, sqlite_per_s=alone,
+                  tlgate_us=statistics.median(costs), row_bytes=size, p99_ms=latest["p99_ms"])
+    finally:
+        gateway.program.stop(signal.SIGKILL)  # its jobs are of no use to anybody
+
+
+# ---- reports ----
+
+def challenges(api, vm_id, n):
+    for _ in range(n):
+        answer = api.request("POST", "/v1/attestation/challenges", {"vmId": vm_id}, check=False)
+        assert answer.status == 201, answer
+        given = answer.json
+        yield given, base64.b64decode(given["nonce"])
+
+
+def enroll(gateway, ca, vm):
+    """The VM's software AK, pinned by a first report."""
+    api = gateway.api(None)
+    given, nonce = next(challenges(api, vm.vm_id, 1))
+    pcrs = vm.guest.quote(nonce, given["pcrs"])[2]
+    ak = Ak(ca, vm, pcrs)
+    answer = api.request("POST", "/v1/attestation/reports",
+                         cbor2.dumps(ak.report(given["challengeId"], nonce, vm.token)),
+                         {"Content-Type": "application/cbor"})
+    assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
+    return ak
+
+
+def bench_reports(gateway, aks, table, options):
+    api = gateway.api(None)
+    costs, crypto, latest = [], [], None
+    (gateway.folder / "log").write_bytes(aks[0].log)
+    for _ in range(options.rounds):
+        requests = []
+        for ak in aks:
+            for given, nonce in challenges(api, ak.vm_id, options.reports // len(aks)):
+                body = cbor2.dumps(ak.report(given["challengeId"], nonce))
+                requests.append(http_request("POST", "/v1/attestation/reports",
+                                             ["Content-Type: application/cbor"], body))
+        requests = [r for i in range(len(requests) // len(aks))
+                    for r in requests[i::len(requests) // len(aks)]]  # the VMs take turns
+        latest, cpu = send_load(gateway, REPORTERS, requests, "reports")
+        assert latest["statuses"] == {"200": len(requests)}, latest
+        costs.append(cpu)
+        run = pinned(SERVER, lambda: subprocess.run(
+            [BIN / "crypto", gateway.folder / "log", "5000"], capture_output=True, text=True, check=True))
+        crypto.append(json.loads(run.stdout))
+    bare = statistics.median(c["report"] for c in crypto)
+    own = statistics.median(costs)
+    parts = crypto[-1]
+    table.add("report over HTTP, CBOR, durable", own / bare, 2.5, atmost=True, tlgate_us=own, crypto_us=bare,
+              verify_us=parts["verify"], replay_us=parts["replay"], hash_us=parts["hash"],
+              events=parts["events"], log_bytes=parts["log"],
+              tlgate_per_s=len(requests) / latest["seconds"], p99_ms=latest["p99_ms"])
+
+
+# ---- all of it ----
+
+def bench_served(folder, emulator, ca, parts, table, options):
+    """Polls and reports, on one gateway that knows a few VMs."""
+    limits = {"TLGATE_LIMITS_ATTESTATION_ADDRESS_PER_SECOND": "1000000",
+              "TLGATE_LIMITS_ATTESTATION_ADDRESS_BURST": "1000000",
+              "TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND": "1000000",
+              "TLGATE_LIMITS_ATTESTATION_VM_BURST": "1000000",
+              "TLGATE_ATTESTATION_CHALLENGE_TTL": "2h"}
+    gateway = PinnedGateway(folder, emulator, ca.path, **limits)
+    try:
+        vms = [Vm(gateway, f"bench{i}", group="bench") for i in range(VMS)]
+        aks = [enroll(gateway, ca, vm) for vm in vms]
+        key = gateway.make_key("reader", "/")
+        if "reports" in parts:
+            bench_reports(gateway, aks, table, options)
+        for tls in (False, True) if "polls" in parts else ():
+            gateway.tls = tls
+            gateway.restart()
+            bench_polls(gateway, vms[0], key, table, options)
+    finally:
+        gateway.program.stop()
+
+
+def machine():
+    cpu = next((l.split(":")[1].strip() for l in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+                if l.startswith("model name")), "?")
+    return f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[[], "polls", "submissions", "reports"])
+    parser.add_argument("--rounds", type=int, default=3, help="alternations; medians are printed")
+    parser.add_argument("--seconds", type=int, default=3, help="of each round of polls and rows")
+    parser.add_argument("--submissions", type=int, default=6000, help="of each round")
+    parser.add_argument("--reports", type=int, default=4000, help="of each round")
+    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build/bench/run",
+                        help="on the disk to be measured; emptied first")
+    options = parser.parse_args()
+    parts = options.parts or ["polls", "submissions", "reports"]
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    table = Table()
+    print(machine(), flush=True)
+    emulator = pinned(LOAD, lambda: Emulator(options.folder / "azure", "--time-scale", "0.01"))
+    try:
+        emulator.settings(readBucket=[1e9, 1e9], writeBucket=[1e9, 1e9], computeThrottling=False)
+        ca = Ca(options.folder / "anchor.pem")
+        if "polls" in parts or "reports" in parts:
+            bench_served(options.folder / "served", emulator, ca, parts, table, options)
+        if "submissions" in parts:
+            bench_submissions(options.folder / "submissions", emulator, ca.path, table, options)
+    finally:
+        emulator.program.stop(signal.SIGKILL)
+    (options.folder / "results.json").write_text(json.dumps(table.rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    start = time.monotonic()
+    main()
+    print(f"{time.monotonic() - start:.0f} s")
