@@ -32,10 +32,10 @@ struct cloud {
     json_t *resources; /* lower-case path to body */
     json_t *operations;
     int next_operation;
-    int lro_polls; /* InProgress so many times */
+    _Atomic int lro_polls; /* InProgress so many times */
     struct bend bends[8];
-    int creates; /* PUTs that made something */
-    int writes;
+    _Atomic int creates; /* PUTs that made something */
+    _Atomic int writes;
     int early; /* requests that came before the Retry-After of a 429 was over */
     int64_t not_before;
 };
@@ -101,8 +101,9 @@ static void cloud_operation_headers(struct server *s, struct cloud *c, const cha
 {
     char id[16];
     snprintf(id, sizeof id, "%d", ++c->next_operation);
-    json_object_set_new(c->operations, id,
-                        json_pack("{ss si ss}", "key", key, "left", c->lro_polls, "ends", ends));
+    json_object_set_new(
+        c->operations, id,
+        json_pack("{ss si ss}", "key", key, "left", (int)c->lro_polls, "ends", ends));
     snprintf(out, size, "%s: %s/operations/%s?api-version=1\r\nRetry-After: 0\r\n", header, s->url,
              id);
 }
