@@ -3,7 +3,6 @@ could take differently, slow senders, TLS versions, SIGTERM. Against the running
 sockets; each row is a shape libmicrohttpd alone would let pass or answer in its own way."""
 import http.client
 import json
-import os
 import pathlib
 import signal
 import socket
