@@ -185,15 +185,11 @@ static void check_network(const struct preflight_facts *f, struct findings *out)
 static void check_tags(const struct preflight_facts *f, struct findings *out)
 {
     const struct str_map *tags = &f->plan->tags;
-    for (size_t i = 0; i < tags->n; i++) {
-        if (strcasecmp(tags->items[i].key, TAG_JOB) == 0)
-            findings_add(out, FINDING_ERROR, "tag_reserved", "#/tags/" TAG_JOB,
-                         "the gateway marks with this tag what it made", "Leave it out.");
+    for (size_t i = 0; i < tags->n; i++)
         for (size_t k = 0; k < i; k++)
             if (strcasecmp(tags->items[i].key, tags->items[k].key) == 0)
                 findings_add(out, FINDING_ERROR, "tag_duplicate", "#/tags",
-                             "tag names differ by more than case", "Remove one of them.");
-    }
+                             "two tag names are equal but for their case", "Remove one of them.");
 }
 
 void preflight_check_spec(const struct preflight_facts *f, struct findings *out)

@@ -2,14 +2,13 @@
 
 #include <string.h>
 
-/* The user's tags and ours; ours wins. */
+/* The user's tags and ours, whose prefix the contract reserves. */
 static void write_tags(struct jw *w, const struct vm_plan *p, const struct vm_secrets *s)
 {
     jw_key(w, "tags");
     jw_open(w, '{');
     for (size_t i = 0; i < p->tags.n; i++)
-        if (strcasecmp(p->tags.items[i].key, TAG_JOB) != 0)
-            jw_key_str(w, p->tags.items[i].key, p->tags.items[i].value);
+        jw_key_str(w, p->tags.items[i].key, p->tags.items[i].value);
     jw_key_str(w, TAG_JOB, s->owner);
     jw_close(w, '}');
 }
