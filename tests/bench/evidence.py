@@ -66,25 +66,29 @@ def _sha256(data):
     return hashlib.sha256(data).digest()
 
 
-def _lengthen(log, pcrs):
-    """The log with measured files up to LOG_SIZE, and the PCRs that go with it."""
-    algorithms = struct.unpack_from("<I", log, 32 + 24)[0]
-    assert algorithms == 1 and struct.unpack_from("<H", log, 32 + 28)[0] == 0x0B, "SHA-256 only"
-    pcrs = dict(pcrs)
+def _algorithms(log):
+    """Hashes that the log's Spec ID event declares (PFP 1.05, 10.4.5.1)."""
+    names = {0x04: "sha1", 0x0B: "sha256", 0x0C: "sha384", 0x0D: "sha512"}
+    n = struct.unpack_from("<I", log, 56)[0]
+    return [(a, names[a]) for a, _ in struct.iter_unpack("<HH", log[60:60 + 4 * n])]
+
+
+def _lengthen(log):
+    """The log with measured files up to LOG_SIZE; their PCR is not among the quoted ones."""
+    algorithms = _algorithms(log)
     while len(log) < LOG_SIZE:
         path = f"(hd0,gpt1)/boot/grub/x86_64-efi/{len(log)}.mod".encode().ljust(300, b"x") + b"\0"
-        digest = _sha256(path)
-        log += struct.pack("<IIIH", FILE_PCR, EV_IPL, 1, 0x0B) + digest + struct.pack("<I", len(path)) + path
-        pcrs[FILE_PCR] = _sha256(pcrs[FILE_PCR] + digest)
-    return log, pcrs
+        log += struct.pack("<III", FILE_PCR, EV_IPL, len(algorithms))
+        log += b"".join(struct.pack("<H", a) + hashlib.new(n, path).digest() for a, n in algorithms)
+        log += struct.pack("<I", len(path)) + path
+    return log
 
 
 class Ak:
     """The AK of one VM and what its quotes say."""
 
     def __init__(self, ca, vm, pcrs):
-        self.vm_id = vm.vm_id
-        self.log, self.pcrs = _lengthen(vm.guest.event_log(), pcrs)
+        self.vm_id, self.pcrs, self.log = vm.vm_id, pcrs, _lengthen(vm.guest.event_log())
         self.key = rsa.generate_private_key(65537, 2048)
         self.certificate = ca.certify(self.key)
         modulus = self.key.public_key().public_numbers().n.to_bytes(256, "big")
