@@ -26,12 +26,15 @@ class Gone(Exception):
 class Scene:
     """One gateway with a database of its own, one resource group of its own, one VM."""
 
-    def __init__(self, folder, emulator, name, **env):
+    def __init__(self, folder, emulator, name):
         self.name, self.emulator = name, emulator
         self.folder = pathlib.Path(folder) / name
         self.base = f"/v1/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}/virtualMachines/vm1"
         self.gateway = Gateway(self.folder, emulator)
         self.kills = 0
+
+    def set_faults(self, **env):
+        """Starts the gateway anew with fault points set; what came before is not disturbed."""
         try:
             self.gateway.restart(**env)
         except AssertionError:
@@ -141,34 +144,57 @@ def count_points(path):
             (line.split() for line in path.read_text().splitlines() if line.strip())}
 
 
-def spec():
-    return {"admin": {"username": "azureuser", "password": PASSWORD}}
-
-
 def create(scene):
-    return scene.submit("PUT", **spec())
+    return scene.submit("PUT", admin={"username": "azureuser", "password": PASSWORD})
 
 
-def clean_run(folder, emulator, act, name):
-    """(state, passes of each point) of `act` undisturbed. act(scene) returns the job's id."""
-    counts = pathlib.Path(folder) / f"{name}.count"
-    scene = Scene(folder, emulator, name, TLGATE_FAULT_COUNT=str(counts))
+def nothing(scene):
+    return None
+
+
+def created(scene):
+    job_id = create(scene)
+    scene.finish(job_id)
+    return job_id
+
+
+def reported(scene, job_id):
+    scene.report()
+    return job_id
+
+
+# name: what is done undisturbed, and then what is killed; both return the id of the job to compare.
+ACTS = {
+    "create": (nothing, lambda scene, _: create(scene)),
+    "delete": (created, lambda scene, _: scene.submit("DELETE")),
+    "report": (created, reported),
+}
+
+
+def run_act(folder, emulator, act, name, **env):
+    """(state at the end, kills)."""
+    prepare, disturbed = ACTS[act]
+    scene = Scene(folder, emulator, name)
     try:
-        job_id = act(scene)
+        before = prepare(scene)
+        scene.set_faults(**env)
+        job_id = disturbed(scene, before)
         scene.finish(job_id)
         scene.check_invariants(job_id)
-        return scene.state(job_id), count_points(counts)
+        return scene.state(job_id), scene.kills
     finally:
         scene.close()
 
 
-def killed_run(folder, emulator, act, name, point, nth):
+def clean_run(folder, emulator, act):
+    """(state, passes of each point) of the act undisturbed."""
+    counts = pathlib.Path(folder) / f"{act}.count"
+    state, _ = run_act(folder, emulator, act, f"{act}-clean", TLGATE_FAULT_COUNT=str(counts))
+    return state, count_points(counts)
+
+
+def killed_run(folder, emulator, act, point, nth):
     """The state after a kill at the nth pass of the point; None where the point was not reached."""
-    scene = Scene(folder, emulator, name, TLGATE_FAULT=f"{point}:{nth}:kill")
-    try:
-        job_id = act(scene)
-        scene.finish(job_id)
-        scene.check_invariants(job_id)
-        return scene.state(job_id) if scene.kills else None
-    finally:
-        scene.close()
+    name = f"{act}-{point.replace('.', '-')}-{nth}"
+    state, kills = run_act(folder, emulator, act, name, TLGATE_FAULT=f"{point}:{nth}:kill")
+    return state if kills else None
