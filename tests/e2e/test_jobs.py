@@ -1,0 +1,174 @@
+"""Jobs end to end where Azure is not kind: strangers' resources, failed operations, storms of 429, and
+the wait for the first report."""
+import collections
+import time
+
+import pytest
+
+import stack
+
+OTHERS = [f"00000000-0000-0000-0000-0000000001{i:02d}" for i in range(3)]
+NETWORK = "/providers/Microsoft.Network"
+
+
+@pytest.fixture(scope="module")
+def azure(folder):
+    """An emulator of its own: what happens here would disturb others."""
+    running = stack.Emulator(folder / "j", *[a for s in OTHERS for a in ("--subscription", s)])
+    running.settings(lroSeconds=0.05, retryAfter=0)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def own(folder, azure):
+    running = stack.Gateway(folder / "jg", azure)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def kind(azure):
+    """Azure is as it was when the test ends."""
+    yield azure
+    azure.faults()
+    azure.settings(lroSeconds=0.05, retryAfter=0, writeBucket=[200, 10], readBucket=[250, 25])
+
+
+def path(name, group, subscription=stack.SUBSCRIPTION):
+    return f"/v1/subscriptions/{subscription}/resourceGroups/{group}/virtualMachines/{name}"
+
+
+def put(api, target, **spec):
+    answer = api.put(target, stack.vm_spec(**spec))
+    assert answer.status == 202, answer
+    return answer.json["id"]
+
+
+def test_a_strangers_resource_stops_the_job_and_stays(own, azure):
+    api = own.api(own.admin_key)
+    group = f"/subscriptions/{stack.SUBSCRIPTION}/resourceGroups/foreign"
+    azure.arm("PUT", f"{group}?api-version=2025-04-01", {"location": "westeurope"})
+    nsg = f"{group}{NETWORK}/networkSecurityGroups/vm1-nsg?api-version=2025-09-01"
+    azure.arm("PUT", nsg, {"location": "westeurope", "tags": {"owner": "somebody"}})
+    job = api.wait_job(put(api, path("vm1", "foreign")))
+    assert job["state"] == "failed"
+    assert job["error"]["code"] == "resource_exists"
+    assert job["error"]["step"] == "networkSecurityGroup"
+    left = azure.resources("foreign")
+    assert [i.split("/")[-1] for i in left] == ["vm1-nsg"]
+    assert azure.arm("GET", nsg)["tags"] == {"owner": "somebody"}
+    assert api.get(path("vm1", "foreign")).status == 404
+
+
+@pytest.mark.parametrize("code, ends", [("QuotaExceeded", "quota_exceeded"),
+                                        ("OSProvisioningTimedOut", "upstream_rejected")])
+def test_a_vm_that_fails_is_undone(own, kind, code, ends):
+    kind.faults({"method": "PUT", "path": "*/virtualMachines/vm1", "nth": 1, "times": 99,
+                 "action": {"lro": "Failed", "error": {"code": code, "message": "of the test"}}})
+    api = own.api(own.admin_key)
+    group = f"failing-{code.lower()}"
+    job = api.wait_job(put(api, path("vm1", group)))
+    assert job["state"] == "failed", job
+    assert job["error"]["code"] == ends
+    assert job["error"]["upstream"]["code"] == code
+    states = {s["name"]: s["state"] for s in job["steps"]}
+    assert states["virtualMachine"] == "failed" and states["networkInterface"] == "undone"
+    assert kind.resources(group) == []
+    # Once Azure can, a new request makes it.
+    kind.faults()
+    assert api.wait_job(put(api, path("vm1", group)))["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_lost_answers_make_nothing_twice(own, kind, when):
+    group = f"lost-{when}"
+    kind.faults({"method": "PUT", "path": f"*/resourceGroups/{group}/*", "nth": 1, "times": 3,
+                 "action": {"drop": when}})
+    kind.clear_requests()
+    api = own.api(own.admin_key)
+    job = api.wait_job(put(api, path("vm1", group)))
+    assert job["state"] == "succeeded", job
+    made = collections.Counter(r["url"].split("?")[0].lower() for r in kind.requests()["value"]
+                               if r["method"] == "PUT" and r["status"] == 201)
+    assert made and set(made.values()) == {1}, made
+
+
+def test_a_storm_of_429_is_weathered(own, kind):
+    kind.settings(writeBucket=[6, 4], readBucket=[60, 40])
+    kind.clear_requests()
+    api = own.api(own.admin_key)
+    jobs = [put(api, path(f"vm{i}", "storm", s)) for i in range(4) for s in OTHERS]
+    for job_id in jobs:
+        job = api.wait_job(job_id, seconds=120)
+        assert job["state"] == "succeeded", job
+        assert all(s["attempts"] <= 3 for s in job["steps"])
+    rows = kind.requests()["value"]
+    assert sum(r["status"] == 429 for r in rows) >= 3
+    # The emulator says which calls came before the Retry-After of an earlier 429 was over.
+    assert [r["url"] for r in rows if r.get("note") == "early"] == []
+
+
+def send_report(api, vm, change=lambda report: None):
+    given = api.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json
+    report = vm.guest.report(given, vm.token)
+    change(report)
+    answer = api.post("/v1/attestation/reports", report)
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def flip_pcr(report):
+    digest = report["pcrs"]["sha256"]["0"]
+    report["pcrs"]["sha256"]["0"] = f"{int(digest[0], 16) ^ 1:x}{digest[1:]}"
+
+
+def wait_step(api, job_id, name, state):
+    end = time.monotonic() + 30
+    while True:
+        job = api.get(f"/v1/jobs/{job_id}").json
+        if {s["name"]: s["state"] for s in job["steps"]}[name] == state:
+            return job
+        assert time.monotonic() < end, job
+        time.sleep(0.05)
+
+
+def test_the_first_trusted_report_ends_the_wait(own):
+    vm = stack.Vm(own, "waits", wait=False, waitForAttestation=True)
+    assert wait_step(vm.api, vm.job_id, "attestation", "waiting")["state"] == "waiting"
+    report = send_report(vm.api, vm)
+    assert report["verdict"] == "trusted"
+    job = vm.api.wait_job(vm.job_id)
+    assert job["state"] == "succeeded", job
+    assert job["result"]["reportId"] == report["reportId"]
+    assert job["result"]["verdict"] == "trusted"
+
+
+def test_an_untrusted_report_fails_the_job_and_keeps_the_vm(own, azure):
+    vm = stack.Vm(own, "fails", wait=False, waitForAttestation=True)
+    wait_step(vm.api, vm.job_id, "attestation", "waiting")
+    assert send_report(vm.api, vm, flip_pcr)["verdict"] == "untrusted"
+    job = vm.api.wait_job(vm.job_id)
+    assert job["state"] == "failed" and job["error"]["code"] == "attestation_failed", job
+    assert azure.vm(vm.vm_id)["vmId"] == vm.vm_id
+    # Retried, it waits for another report.
+    assert vm.api.request("POST", f"/v1/jobs/{vm.job_id}/retry").status == 202
+    wait_step(vm.api, vm.job_id, "attestation", "waiting")
+    assert send_report(vm.api, vm)["verdict"] == "trusted"
+    assert vm.api.wait_job(vm.job_id)["state"] == "succeeded"
+
+
+def test_no_report_in_time_fails_the_job_and_keeps_the_vm(own, azure):
+    vm = stack.Vm(own, "silent", wait=False, waitForAttestation=True, attestationTimeout="PT1M")
+    job = vm.api.wait_job(vm.job_id, seconds=120)
+    assert job["state"] == "failed" and job["error"]["code"] == "attestation_timeout", job
+    assert azure.vm(vm.vm_id)["vmId"] == vm.vm_id
+
+
+def test_a_wait_survives_a_kill(own):
+    vm = stack.Vm(own, "killed", wait=False, waitForAttestation=True)
+    wait_step(vm.api, vm.job_id, "attestation", "waiting")
+    own.restart(9)
+    api = own.api(own.admin_key)
+    assert send_report(api, vm)["verdict"] == "trusted"
+    assert api.wait_job(vm.job_id)["state"] == "succeeded"
