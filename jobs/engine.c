@@ -114,7 +114,7 @@ static void on_reply(void *ctx, struct arm_reply *reply)
     struct arm_call *call = ctx;
     struct jobs *j = call->jobs;
     pthread_mutex_lock(&j->lock);
-    bool last = --j->outstanding == 0 && j->abandoned;
+    bool last = --j->outstanding == 0 && j->released;
     if (j->abandoned) {
         arm_reply_free(reply);
     } else {
@@ -426,10 +426,11 @@ void jobs_stop(struct jobs *j, int64_t drain_ms)
     if (j->claim.batch) /* claimed, but nobody began: the next start does */
         batch_release(j->claim.batch);
     pthread_mutex_lock(&j->lock);
+    j->released = true; /* from here on the last late answer frees */
     bool last = j->outstanding == 0;
     pthread_mutex_unlock(&j->lock);
     if (last)
-        jobs_free(j); /* else the last late answer does */
+        jobs_free(j);
 }
 
 /* ---- small things ---- */

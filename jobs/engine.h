@@ -36,6 +36,7 @@ struct run;
 struct subscription {
     char id[64];
     unsigned runs;
+    int64_t last_turn[ARM_OPS]; /* wall ms: of the job that waits longest for its bucket */
     struct subscription *next;
 };
 
@@ -54,6 +55,7 @@ struct jobs {
     struct run *by_id[RUNS_BUCKETS];
     int64_t next_due; /* wall ms; INT64_MAX: nothing is due. 0 at the start: look at once */
     atomic_bool stopping;
+    bool released;    /* jobs_stop is done with it */
     bool abandoned;   /* the thread is gone; late answers are dropped */
     int outstanding;  /* ARM requests */
     int store_writes; /* store completions to come */
@@ -108,6 +110,8 @@ void engine_send(struct jobs *j, const struct arm_request *req, struct arm_reply
 
 /* ---- run.c ---- */
 
+/* Made where it is new; lives as long as the engine. */
+struct subscription *engine_subscription(struct jobs *j, const char *id);
 /* Takes over one reference to the batch. */
 void run_start(struct jobs *j, struct batch *b, const struct job *job);
 void batch_release(struct batch *b);

@@ -114,6 +114,12 @@ const char *preflight_target(const struct preflight_facts *f, enum read_kind kin
     return NULL;
 }
 
+bool preflight_is_missing(enum read_kind kind, const char *code)
+{
+    return (kind == READ_VERSIONS || kind == READ_IMAGE) &&
+           strcasecmp(code, "NoRegisteredProviderFound") == 0;
+}
+
 bool preflight_may_cache(enum read_kind kind)
 {
     return kind != READ_VM && kind != READ_GROUP && kind != READ_SUBNET;
@@ -201,9 +207,24 @@ static const char *text_of(const json_t *o, const char *key)
     return s ? s : "";
 }
 
+/* Azure sells sizes in every location that it has; the catalogue of a made-up one is empty. */
+static bool is_nowhere(const struct preflight_facts *f)
+{
+    return f->read[READ_SIZES].known && json_object_size(f->read[READ_SIZES].body) == 0;
+}
+
+static void check_location(const struct preflight_facts *f, struct findings *out)
+{
+    if (is_nowhere(f))
+        findings_add(
+            out, FINDING_ERROR, "location_not_found", "#/location",
+            arena_printf(f->arena, "%s is no location of this subscription", f->plan->location),
+            "Choose an Azure location, such as westeurope.");
+}
+
 static void check_size(const struct preflight_facts *f, struct findings *out)
 {
-    if (!f->read[READ_SIZES].known)
+    if (!f->read[READ_SIZES].known || is_nowhere(f))
         return;
     const json_t *size = find_size(f);
     if (!size) {
@@ -286,6 +307,8 @@ static void check_marketplace(const struct preflight_facts *f, struct findings *
     const struct read_answer *image = &f->read[READ_IMAGE];
     const struct read_answer *versions = &f->read[READ_VERSIONS];
     bool none = versions->known && (!versions->exists || !newest_version(versions->body));
+    if (is_nowhere(f))
+        return;
     if (none || (image->known && !image->exists)) {
         findings_add(out, FINDING_ERROR, "image_not_found", "#/image",
                      arena_printf(f->arena, "%s:%s:%s:%s does not exist in %s", f->plan->publisher,
@@ -409,6 +432,7 @@ static void check_changes(const struct preflight_facts *f, struct findings *out)
 
 void preflight_check_reads(const struct preflight_facts *f, struct findings *out)
 {
+    check_location(f, out);
     check_size(f, out);
     if (f->plan->gallery_version)
         check_gallery(f, out);

@@ -168,7 +168,7 @@ static void on_answer(struct task *t)
     arm_classify(reply, &o);
     if (o.class == ARM_CLASS_SUCCESS || o.class == ARM_CLASS_ACCEPTED)
         read_page(r, reply);
-    else if (o.class == ARM_CLASS_MISSING)
+    else if (o.class == ARM_CLASS_MISSING || preflight_is_missing(r->kind, o.code))
         settle(r, READ_DONE);
     else
         read_refused(r, &o);

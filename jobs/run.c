@@ -30,7 +30,7 @@ void batch_release(struct batch *b)
     free(b);
 }
 
-static struct subscription *subscription_of(struct jobs *j, const char *id)
+struct subscription *engine_subscription(struct jobs *j, const char *id)
 {
     for (struct subscription *s = j->subscriptions; s; s = s->next)
         if (strcasecmp(s->id, id) == 0)
@@ -68,7 +68,7 @@ static void link_run(struct run *r)
     if (j->runs)
         j->runs->all_prev = r;
     j->runs = r;
-    subscription_of(j, r->job.subscription_id)->runs++;
+    engine_subscription(j, r->job.subscription_id)->runs++;
 }
 
 static void unlink_run(struct run *r)
@@ -87,7 +87,7 @@ static void unlink_run(struct run *r)
         j->runs = r->all_next;
     if (r->all_next)
         r->all_next->all_prev = r->all_prev;
-    subscription_of(j, r->job.subscription_id)->runs--;
+    engine_subscription(j, r->job.subscription_id)->runs--;
 }
 
 static void free_run(struct run *r)

@@ -30,7 +30,8 @@ struct run {
     const struct step_def *def;
     struct step_vars vars;
     enum step_verb verb;
-    int rounds; /* requests of this visit */
+    enum arm_op op; /* of the last request that was built */
+    int rounds;     /* requests of this visit */
 
     struct task task;
     run_fn *then;

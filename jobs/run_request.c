@@ -116,14 +116,17 @@ static bool is_held(struct run *r, struct step_next *n)
     struct step_request q;
     step_build(&r->work, r->def, r->row, &r->vars, r->job.undoing, &q);
     buf_free(&q.body);
-    int64_t at = arm_not_before(r->jobs->config.arm, r->job.subscription_id, arm_op_of(q.method));
+    r->op = arm_op_of(q.method);
+    int64_t at = arm_not_before(r->jobs->config.arm, r->job.subscription_id, r->op);
+    bool empty = at > r->work.now;
     if (q.verb == VERB_POLL && r->row->poll_not_before > at)
         at = r->row->poll_not_before;
     if (at <= r->work.now)
         return false;
     *n = (struct step_next){.kind = NEXT_WAIT,
                             .due_at = at + 10 + (int64_t)(engine_random() % 500),
-                            .throttled = q.verb != VERB_POLL};
+                            .throttled = q.verb != VERB_POLL,
+                            .takes_turns = empty};
     return true;
 }
 

@@ -174,6 +174,7 @@ void step_next_by_class(struct reading *r, int64_t failures_max)
 {
     switch (r->outcome.class) {
     case ARM_CLASS_THROTTLED:
+        r->next->takes_turns = true;
         next_throttled(r, THROTTLE_WAIT_MS);
         return;
     case ARM_CLASS_CONFLICT:

@@ -99,6 +99,7 @@ struct step_next {
     const char *wake_key;  /* WAIT of a STEP_AWAIT */
     bool keep;             /* FAIL: nothing is undone */
     bool throttled;        /* WAIT: ARM asked for it */
+    bool takes_turns;      /* WAIT: the subscription's bucket is empty */
     const char *reason;    /* code of the job's error; NULL: that of `error` */
     struct err_info error; /* FAIL; also the cause of a WAIT after a failure (code is not OK) */
 };
