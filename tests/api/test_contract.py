@@ -164,6 +164,7 @@ def test_dry_run_writes_nothing_and_its_plan_can_be_run(api, emulator, vm):
 
 
 PREFLIGHT = [
+    ("a location that is not there", {"location": "mars"}, "#/location"),
     ("a size without Trusted Launch", {"size": "Standard_A2_v2"}, "#/size"),
     ("a size that is not there", {"size": "Standard_Nothing_v9"}, "#/size"),
     ("an image that is not there", {"image": {"publisher": "Canonical", "offer": "nothing",

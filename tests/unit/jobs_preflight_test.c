@@ -21,9 +21,11 @@
 #define SKU(capabilities)                                                                          \
     "{\"value\":[{\"resourceType\":\"disks\",\"name\":\"Standard_D2s_v5\"},{\"resourceType\":"     \
     "\"virtualMachines\",\"name\":\"standard_D2S_v5\",\"capabilities\":[" capabilities "]"
-#define GEN2       "{\"name\":\"HyperVGenerations\",\"value\":\"V1,V2\"}"
-#define X64        ",{\"name\":\"CpuArchitectureType\",\"value\":\"x64\"}"
-#define GOOD_SKU   SKU(GEN2 X64) "}]}"
+#define GEN2     "{\"name\":\"HyperVGenerations\",\"value\":\"V1,V2\"}"
+#define X64      ",{\"name\":\"CpuArchitectureType\",\"value\":\"x64\"}"
+#define GOOD_SKU SKU(GEN2 X64) "}]}"
+#define OTHER_SKU                                                                                  \
+    "{\"value\":[{\"resourceType\":\"virtualMachines\",\"name\":\"Standard_E2s_v5\"}]}"
 #define GOOD_IMAGE IMAGE_BODY("V2", "TrustedLaunchSupported", "Linux", "x64", "")
 #define IMAGE_BODY(generation, security, os, cpu, more)                                            \
     "{\"properties\":{\"hyperVGeneration\":\"" generation                                          \
@@ -200,7 +202,11 @@ static void answers_are_judged(void **state)
     static const struct row rows[] = {
         {.spec = PLAIN, .reads = {GOOD_READS}},
         {.spec = PLAIN,
-         .reads = {[READ_SIZES] = "{\"value\":[]}"},
+         .reads = {[READ_SIZES] = "{\"value\":[]}", [READ_VERSIONS] = ""},
+         .code = "location_not_found",
+         .pointer = "#/location"},
+        {.spec = PLAIN,
+         .reads = {[READ_SIZES] = OTHER_SKU},
          .code = "size_not_found",
          .pointer = "#/size"},
         {.spec = PLAIN,
