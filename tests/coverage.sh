@@ -2,7 +2,7 @@
 # Line coverage of the unit and store tests, by folder; prints the table and keeps it in build/coverage/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-ctest --preset coverage -E lint >build/coverage/ctest.log 2>&1
+ctest --preset coverage >build/coverage/ctest.log 2>&1
 gcovr -r . --object-directory build/coverage --exclude 'tests/' --exclude 'build/' \
     --exclude-unreachable-branches --gcov-ignore-parse-errors \
     --txt build/coverage/lines.txt --print-summary >build/coverage/summary.txt 2>build/coverage/gcovr.log
