@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <stdatomic.h>
 #include <strings.h>
 #include <unistd.h>
 
-/* Room for the guard's own limits, so that its answers and not the library's are seen. */
-#define CONNECTION_MEMORY (128 * 1024)
+/* Room for the guard's own limits, so that its answers and not the library's are seen. No more: half of
+ * it becomes resident with each connection, since the library clears what it does not use. */
+#define CONNECTION_MEMORY (64 * 1024)
 /*
  * What is read and dropped of the body of a request that is refused. Many clients send all of it
  * before they read, and would see a broken connection instead of the reply; and this library cannot
@@ -231,14 +233,18 @@ static enum err load_tls(struct http *h, struct err_info *e)
     return err;
 }
 
-/* What the library last complained about, for the message of a start that failed. */
+/* What the library complained about while it started, for the message of a failure. What it says
+ * later is about single connections, and known from their replies. */
 struct complaint {
+    atomic_bool starting;
     char text[200];
 };
 
-static void PRINTF(2, 0) complain(void *cls, const char *fmt, va_list ap)
+static void complain(void *cls, const char *fmt, va_list ap)
 {
     struct complaint *c = cls;
+    if (!atomic_load(&c->starting))
+        return;
     vsnprintf(c->text, sizeof c->text, fmt, ap);
     c->text[strcspn(c->text, "\n")] = 0;
 }
@@ -247,6 +253,7 @@ static enum err start_daemon(struct http *h, int fd, struct err_info *e)
 {
     const struct http_config *c = &h->config;
     static struct complaint said;
+    atomic_store(&said.starting, true);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert},
@@ -267,6 +274,7 @@ static enum err start_daemon(struct http *h, int fd, struct err_info *e)
         MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, completed, h,
         MHD_OPTION_NOTIFY_CONNECTION, http_connection_event, h, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
         1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    atomic_store(&said.starting, false);
     if (!h->daemon)
         return err_set(e, ERR_CONFIG, "the HTTP server does not start: %s", said.text);
     return OK;
@@ -311,12 +319,18 @@ enum err http_serve(struct http *h, const struct http_handler *handler, struct e
 {
     h->handler = *handler;
     http_reaper_start(h);
-    enum err err = start_daemon(h, h->listen_fd, e);
-    if (err)
+    /* The library closes what it was given, also where it fails: it gets a descriptor of its own. */
+    int fd = dup(h->listen_fd);
+    enum err err =
+        fd < 0 ? err_set(e, ERR_CONFIG, "no descriptor for the listener: %s", strerror(errno))
+               : start_daemon(h, fd, e);
+    if (err) {
         http_reaper_stop(h);
-    else
-        h->listen_fd = -1;
-    return err;
+        return err;
+    }
+    close(h->listen_fd);
+    h->listen_fd = -1;
+    return OK;
 }
 
 const char *http_url(const struct http *h)

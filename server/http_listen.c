@@ -96,6 +96,14 @@ static int listen_at(struct http *h, const struct addrinfo *at, struct err_info 
     return fd;
 }
 
+/* getaddrinfo takes any number and cuts it to 16 bits. */
+static bool port_ok(const char *text)
+{
+    char *end;
+    long port = strtol(text, &end, 10);
+    return *text >= '0' && *text <= '9' && !*end && port <= 65535;
+}
+
 int http_listen_open(struct http *h, struct err_info *e)
 {
     const char *listen = h->config.listen;
@@ -109,7 +117,7 @@ int http_listen_open(struct http *h, struct err_info *e)
         listen++;
         n -= 2;
     }
-    if (n == 0 || n >= sizeof host)
+    if (n == 0 || n >= sizeof host || !port_ok(colon + 1))
         return fail(e, h->config.listen, "expected ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH");
     snprintf(host, sizeof host, "%.*s", (int)n, listen);
     const struct addrinfo hints = {.ai_family = v6 ? AF_INET6 : AF_INET,

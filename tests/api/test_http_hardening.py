@@ -3,6 +3,7 @@ could take differently, slow senders, TLS versions, SIGTERM. Against the running
 sockets; each row is a shape libmicrohttpd alone would let pass or answer in its own way."""
 import http.client
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -456,14 +457,33 @@ def test_a_unix_socket(folder):
 
 # --- the process ----------------------------------------------------------------------------------
 
-def test_no_core_and_not_dumpable(bare):
-    proc = pathlib.Path(f"/proc/{bare.program.pid}")
-    limits = proc.joinpath("limits").read_text()
-    core = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
-    assert core.split()[4:6] == ["0", "0"], core
-    # The kernel gives the files of a process that is not dumpable to root; as root, only a process
-    # with another user could see a difference, so ask what the kernel decides with.
-    assert proc.joinpath("environ").stat().st_uid == 0
+def test_no_core_and_not_dumpable(folder):
+    """The kernel gives the /proc files of a process that is not dumpable to root, whoever runs it: so
+    it has to be somebody else."""
+    home = folder / "nobody"
+    home.mkdir()
+    prefix = []
+    if os.geteuid() == 0:
+        prefix = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        folder.chmod(0o711)
+        os.chown(home, 65534, 65534)
+        if subprocess.run([*prefix, stack.BIN / "tlgate", "version"], capture_output=True).returncode:
+            pytest.skip("another user may not run the binary where it is")
+    env = stack.clean_env(TLGATE_DATA_DIR=str(home / "data"), TLGATE_SERVER_LISTEN="127.0.0.1:0",
+                          ASAN_OPTIONS="detect_leaks=0")
+    process = subprocess.Popen([*prefix, stack.BIN / "tlgate", "serve"], stdout=subprocess.PIPE, env=env,
+                               cwd=home)
+    try:
+        assert process.stdout.readline().startswith(b"http://")
+        proc = pathlib.Path(f"/proc/{process.pid}")
+        assert f"Uid:\t{65534 if prefix else os.geteuid()}\t" in proc.joinpath("status").read_text()
+        assert proc.joinpath("environ").stat().st_uid == 0
+        core = next(line for line in proc.joinpath("limits").read_text().splitlines()
+                    if line.startswith("Max core file size"))
+        assert core.split()[4:6] == ["0", "0"], core
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_files_are_private(bare):
@@ -532,6 +552,36 @@ def test_check_config(bare, tmp_path):
     run = bare.command("check-config", "--config", str(bad))
     assert run.returncode == 1
     assert "colour" in run.stderr and "attestation.max_age" in run.stderr
+
+
+STARTS = [
+    ("a port beyond all", {"TLGATE_SERVER_LISTEN": "127.0.0.1:99999"}, "cannot listen"),
+    ("no port", {"TLGATE_SERVER_LISTEN": "127.0.0.1"}, "cannot listen"),
+    ("a port that is none", {"TLGATE_SERVER_LISTEN": "127.0.0.1:x"}, "cannot listen"),
+    ("a host that is none", {"TLGATE_SERVER_LISTEN": "localhost.invalid:0"}, "cannot listen"),
+    ("a certificate that is not there", {"TLGATE_SERVER_TLS_CERT": "/nonexistent"}, "cannot read"),
+    ("another's key", {"TLGATE_SERVER_TLS_KEY": "other.key"}, "does not start"),
+    ("a key without its certificate", {"TLGATE_SERVER_TLS_CERT": ""}, "belong together"),
+    ("an ARM that is no URL", {"TLGATE_ARM_ENDPOINT": "ftp://x"}, ""),
+    ("an anchor that is not there", {"TLGATE_ATTESTATION_TRUST_ANCHOR": "/nonexistent"}, ""),
+    ("a data_dir that cannot be made", {"TLGATE_DATA_DIR": "/proc/nothing/here"}, "cannot make"),
+    ("a keyring that others can read", {"TLGATE_KEYRING_FILE": "open.keyring"}, "open to others"),
+]
+
+
+@pytest.mark.parametrize("name, env, why", STARTS, ids=[s[0] for s in STARTS])
+def test_a_start_that_fails_says_why_and_leaves_nothing(folder, name, env, why):
+    home = folder / "starts"
+    home.mkdir(exist_ok=True)
+    subprocess.run(["openssl", "genrsa", "-out", home / "other.key", "2048"], check=True,
+                   capture_output=True)
+    (home / "open.keyring").write_text("x")
+    (home / "open.keyring").chmod(0o644)
+    with pytest.raises(AssertionError) as failed:
+        Bare(home, **env)
+    text = str(failed.value)
+    assert "tlgate: " in text and why in text and "Sanitizer" not in text, text
+    assert not (home / "data/control.sock").exists()
 
 
 # --- the end --------------------------------------------------------------------------------------
