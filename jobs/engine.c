@@ -255,9 +255,10 @@ static int64_t next_wake(const struct jobs *j, int64_t now, int64_t mono, int64_
     return wake;
 }
 
+/* Nothing is under way. A run may be left that waits for a store which cannot write. */
 static bool is_idle(const struct jobs *j)
 {
-    return j->n_runs == 0 && !j->claim.busy && j->outstanding == 0 && j->store_writes == 0;
+    return !j->working && !j->ready && j->outstanding == 0 && j->store_writes == 0;
 }
 
 static void *engine_main(void *arg)
@@ -268,12 +269,14 @@ static void *engine_main(void *arg)
         struct task *t = pop_locked(j);
         int64_t mono = engine_mono(j);
         if (t || (j->delayed && j->delayed->at <= mono)) {
+            j->working = true;
             pthread_mutex_unlock(&j->lock);
             if (t)
                 t->fn(t);
             else
                 run_delayed(j);
             pthread_mutex_lock(&j->lock);
+            j->working = false;
             continue;
         }
         pthread_mutex_unlock(&j->lock);

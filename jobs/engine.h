@@ -55,6 +55,7 @@ struct jobs {
     struct run *by_id[RUNS_BUCKETS];
     int64_t next_due; /* wall ms; INT64_MAX: nothing is due. 0 at the start: look at once */
     atomic_bool stopping;
+    bool working;     /* the thread is in a task */
     bool released;    /* jobs_stop is done with it */
     bool abandoned;   /* the thread is gone; late answers are dropped */
     int outstanding;  /* ARM requests */

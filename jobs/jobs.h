@@ -111,7 +111,8 @@ enum err jobs_find_replay(struct jobs *j, struct arena *a, const struct jobs_ori
 void jobs_cancel(struct jobs *j, struct arena *a, const struct jobs_origin *origin, const char *id,
                  struct jobs_submitted *out, struct store_done *done);
 /* Runs a failed job again from its first step that is not done. ERR_INVALID_STATE where
- * it has not ended so; ERR_OPERATION_IN_PROGRESS where another job holds the resource by now. */
+ * it has not ended so, or a later job has worked on the resource; ERR_OPERATION_IN_PROGRESS where
+ * another job holds it by now. */
 void jobs_retry(struct jobs *j, struct arena *a, const struct jobs_origin *origin, const char *id,
                 struct jobs_submitted *out, struct store_done *done);
 
