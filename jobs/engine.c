@@ -16,9 +16,19 @@
 #define IN_FLIGHT_MAX          128
 #define SUBSCRIPTION_IN_FLIGHT 32
 
-int64_t engine_now(const struct jobs *j)
+/* Due times are wall time, since they outlive the process. A clock that is set back must not leave
+ * jobs waiting for what has passed: then time goes on from where it was. */
+int64_t engine_now(struct jobs *j)
 {
-    return clock_wall(j->config.clock);
+    pthread_mutex_lock(&j->now.lock);
+    int64_t wall = clock_wall(j->config.clock);
+    int64_t mono = clock_mono(j->config.clock);
+    int64_t least = j->now.wall + (mono - j->now.mono);
+    j->now.wall = wall > least ? wall : least;
+    j->now.mono = mono;
+    wall = j->now.wall;
+    pthread_mutex_unlock(&j->now.lock);
+    return wall;
 }
 
 int64_t engine_mono(const struct jobs *j)
@@ -104,6 +114,7 @@ static void jobs_free(struct jobs *j)
     pthread_cond_destroy(&j->cond);
     pthread_mutex_destroy(&j->lock);
     pthread_mutex_destroy(&j->watch_lock);
+    pthread_mutex_destroy(&j->now.lock);
     free(j->public_url);
     free(j);
 }
@@ -359,6 +370,9 @@ static void init_sync(struct jobs *j)
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->watch_lock, NULL);
+    pthread_mutex_init(&j->now.lock, NULL);
+    j->now.wall = clock_wall(j->config.clock);
+    j->now.mono = clock_mono(j->config.clock);
 }
 
 enum err jobs_start(const struct jobs_config *config, struct jobs **out, struct err_info *e)

@@ -61,6 +61,11 @@ struct jobs {
     int outstanding;  /* ARM requests */
     int store_writes; /* store completions to come */
 
+    struct {
+        pthread_mutex_t lock;
+        int64_t wall, mono; /* when engine_now was asked last */
+    } now;
+
     pthread_mutex_t watch_lock;
     struct jobs_watch *watches[WATCH_BUCKETS];
     atomic_llong watch_until; /* the earliest until_ms; INT64_MAX: none */
@@ -89,7 +94,7 @@ struct jobs {
 
 /* ---- engine.c ---- */
 
-int64_t engine_now(const struct jobs *j);  /* wall ms */
+int64_t engine_now(struct jobs *j);        /* wall ms, never going back; any thread */
 int64_t engine_mono(const struct jobs *j); /* monotonic ms */
 /* Any thread. */
 void engine_push(struct jobs *j, struct task *t);

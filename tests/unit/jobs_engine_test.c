@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 
 #include <cmocka.h>
 
@@ -22,6 +23,21 @@
     "\"publisher\":\"Canonical\",\"offer\":\"off\",\"sku\":\"sku\",\"version\":\"1.0.0\"},"        \
     "\"admin\":{\"username\":\"azureuser\",\"password\":\"" PASSWORD "\"},"                        \
     "\"inboundPorts\":[22],\"createResourceGroup\":true" more "}"
+
+/* A clock that can be set back and forth. */
+static _Atomic int64_t wall_shift;
+
+static int64_t wall_now(void *ctx)
+{
+    return clock_wall(&clock_system) + atomic_load(&wall_shift);
+}
+
+static int64_t mono_now(void *ctx)
+{
+    return clock_mono(&clock_system);
+}
+
+static const struct clock test_clock = {wall_now, mono_now, NULL};
 
 struct bench {
     char dir[64];
@@ -57,6 +73,7 @@ static void open_all(struct bench *b)
     struct jobs_config jc = {.store = b->store,
                              .arm = b->arm,
                              .keyring = b->keyring,
+                             .clock = &test_clock,
                              .public_url = "https://gateway.test"};
     assert_int_equal(jobs_start(&jc, &b->jobs, &b->e), OK);
 }
@@ -76,6 +93,7 @@ static int setup(void **state)
     snprintf(b->dir, sizeof b->dir, "%s/tlgate-jobs-XXXXXX", base ? base : "/tmp");
     assert_non_null(mkdtemp(b->dir));
     b->arena = arena_new();
+    atomic_store(&wall_shift, 0);
     b->cloud.resources = json_object();
     b->cloud.operations = json_object();
     b->cloud.lro_polls = 1;
@@ -363,6 +381,30 @@ static void retry_makes_it_all_again(void **state)
     assert_int_equal(json_object_size(b->cloud.resources), 0);
 }
 
+/* What a later job made is that job's: to try the former one again must not touch it. */
+static void retry_is_refused_after_a_later_job(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s, later;
+    struct store_waiter w;
+    struct vm vm;
+    b->cloud.bends[0] =
+        (struct bend){.method = "PUT", .part = "networkInterfaces", .times = 1, .status = 403};
+    assert_int_equal(submit(b, SPEC(""), &s), OK);
+    must_end(b, s.job.id, JOB_FAILED);
+    assert_int_equal(submit(b, SPEC(",\"tags\":{\"team\":\"blue\"}"), &later), OK);
+    must_end(b, later.job.id, JOB_SUCCEEDED);
+    struct jobs_submitted again;
+    jobs_retry(b->jobs, b->arena, &b->origin, s.job.id, &again, store_waiter_init(&w));
+    enum err err = store_wait(&w, &b->e);
+    if (!err)
+        finished(b, s.job.id);
+    assert_int_equal(store_get_vm(b->store, b->arena, VM_ID, &vm, &b->e), OK);
+    assert_string_equal(vm.vm_id, VMS_VMID);
+    assert_non_null(strstr(vm.made, later.job.id));
+    assert_int_equal(err, ERR_INVALID_STATE);
+}
+
 static void lost_answers_never_make_two(void **state)
 {
     struct bench *b = *state;
@@ -438,6 +480,23 @@ static void restarts_resume(void **state)
         if (job_state_terminal(read_job(b, s.job.id).state))
             break;
     }
+    must_end(b, s.job.id, JOB_SUCCEEDED);
+    assert_int_equal(b->cloud.creates, 6);
+}
+
+static void a_clock_that_jumps_stalls_nothing(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s;
+    b->cloud.lro_polls = 3;
+    assert_int_equal(submit(b, SPEC(""), &s), OK);
+    for (int i = 0; i < 500 && b->cloud.writes < 2; i++)
+        usleep(5000);
+    atomic_store(&wall_shift, -3600 * 1000);
+    for (int i = 0; i < 500 && b->cloud.writes < 4; i++)
+        usleep(5000);
+    assert_true(b->cloud.writes >= 4);
+    atomic_store(&wall_shift, 3600 * 1000);
     must_end(b, s.job.id, JOB_SUCCEEDED);
     assert_int_equal(b->cloud.creates, 6);
 }
@@ -551,6 +610,23 @@ static void untrusted_report_fails_and_keeps_the_vm(void **state)
     must_end(b, s.job.id, JOB_SUCCEEDED);
 }
 
+/* "Retry the job to wait again": the whole time once more. */
+static void retry_after_the_wait_waits_again(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s;
+    struct store_waiter w;
+    assert_int_equal(
+        submit(b, SPEC(",\"waitForAttestation\":true,\"attestationTimeout\":\"PT2S\""), &s), OK);
+    must_end(b, s.job.id, JOB_FAILED);
+    assert_string_equal(error_of(b, s.job.id), "attestation_timeout");
+    jobs_retry(b->jobs, b->arena, &b->origin, s.job.id, &s, store_waiter_init(&w));
+    assert_int_equal(store_wait(&w, &b->e), OK);
+    wait_for_step(b, s.job.id, 6, STEP_WAITING);
+    report(b, VM_HEALTHY, "trusted");
+    must_end(b, s.job.id, JOB_SUCCEEDED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -564,15 +640,18 @@ int main(void)
         TEST(strangers_resource_is_refused_and_ours_undone),
         TEST(failed_vm_is_undone_in_reverse),
         TEST(retry_makes_it_all_again),
+        TEST(retry_is_refused_after_a_later_job),
         TEST(lost_answers_never_make_two),
         TEST(throttling_is_obeyed_and_costs_no_attempt),
         TEST(failed_operation_tells_why),
         TEST(cancel_undoes),
         TEST(restarts_resume),
+        TEST(a_clock_that_jumps_stalls_nothing),
         TEST(busy_resource_answers_with_its_job),
         TEST(idempotency_key_replays),
         TEST(trusted_report_ends_the_wait),
         TEST(untrusted_report_fails_and_keeps_the_vm),
+        TEST(retry_after_the_wait_waits_again),
     };
     signal(SIGPIPE, SIG_IGN);
     if (getenv("CMOCKA_TEST_FILTER"))
