@@ -325,8 +325,8 @@ static enum err reset_steps(struct write *w, const char *job_id, struct err_info
 {
     AUTO(query)
     struct query q =
-        conn_query(w->conn, "UPDATE step SET state = 'pending', ended_at = 0, detail = NULL,"
-                            " poll_url = NULL, poll_kind = NULL, poll_not_before = 0"
+        conn_query(w->conn, "UPDATE step SET state = 'pending', started_at = 0, ended_at = 0,"
+                            " detail = NULL, poll_url = NULL, poll_kind = NULL, poll_not_before = 0"
                             " WHERE job_id = $1 AND state NOT IN ('succeeded','skipped')");
     q_text(&q, job_id);
     return q_run(&q, e);
@@ -349,6 +349,22 @@ static enum err requeue(struct write *w, const struct job_request *in, int64_t d
     return q_run(&q, e);
 }
 
+/* What a later job found or made is not this job's to change, and its picture of the resource is of
+ * before. */
+static enum err refuse_overtaken(struct write *w, const struct job_request *in,
+                                 const struct target *t, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(w->conn, "SELECT id FROM job WHERE resource_key = $1 AND id > $2"
+                                         " AND shared = 0 ORDER BY id LIMIT 1");
+    q_text(&q, t->resource_key);
+    q_text(&q, in->job_id);
+    if (t->shared || !q_step(&q))
+        return q_end(&q, e);
+    return err_set(e, ERR_INVALID_STATE, "job %s has worked on the resource since",
+                   q_get_text(&q, w->arena));
+}
+
 static enum err run_retry(struct write *w, const void *in_, void *out, struct err_info *e)
 {
     const struct job_request *in = in_;
@@ -365,7 +381,7 @@ static enum err run_retry(struct write *w, const void *in_, void *out, struct er
         return err;
     if (busy.job_id)
         return refuse_busy(&busy, e);
-    if ((err = reset_steps(w, in->job_id, e)) ||
+    if ((err = refuse_overtaken(w, in, &t, e)) || (err = reset_steps(w, in->job_id, e)) ||
         (err = requeue(w, in, in->deadline_at ? in->deadline_at : t.deadline_at, e)))
         return err;
     db_write_changed(w, in->job_id, JOB_QUEUED, in->now);

@@ -231,7 +231,8 @@ void store_cancel_job(struct store *s, const struct job_request *in, void *out,
 /* A failed job becomes queued and due now, without error and result; steps that are not succeeded
  * or skipped become pending and keep their intent (so that the engine looks before it sends), and
  * the first of them is the current one. Its secrets are gone. ERR_NOT_FOUND, ERR_INVALID_STATE: not
- * failed, ERR_OPERATION_IN_PROGRESS. `out` is not used, pass NULL. */
+ * failed, or a later job has worked on the resource, ERR_OPERATION_IN_PROGRESS. `out` is not used,
+ * pass NULL. */
 void store_retry_job(struct store *s, const struct job_request *in, void *out,
                      struct store_done *done);
 

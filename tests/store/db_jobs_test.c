@@ -301,6 +301,7 @@ static void fail_with_one_step_done(struct fixture *f, int64_t now)
     struct job j = claim_one(f, now);
     j.steps[0].state = STEP_SUCCEEDED;
     j.steps[1].state = STEP_FAILED;
+    j.steps[1].started_at = now;
     j.steps[1].intent_method = "PUT";
     j.steps[1].intent_request_id = "client-1";
     j.steps[1].poll_url = "https://arm/poll";
@@ -342,6 +343,7 @@ static void failed_job_is_retried_at_its_failed_step(void **state)
     assert_int_equal(j.deadline_at, T0 + 7000);
     assert_int_equal(j.steps[0].state, STEP_SUCCEEDED);
     assert_int_equal(j.steps[1].state, STEP_PENDING);
+    assert_int_equal(j.steps[1].started_at, 0);
     assert_string_equal(j.steps[1].intent_request_id, "client-1");
     assert_null(j.steps[1].poll_url);
 }
@@ -363,6 +365,27 @@ static void retry_is_idempotent_and_respects_busy(void **state)
     retry.idempotency = NULL;
     assert_int_equal(DO(f, store_retry_job, &retry, NULL), ERR_OPERATION_IN_PROGRESS);
     assert_string_equal(f->err.job_id, other);
+}
+
+static void retry_is_refused_once_a_later_job_worked(void **state)
+{
+    struct fixture *f = *state;
+    const char *id = submit_for(f, "web");
+    fail_with_one_step_done(f, T0);
+    const char *elsewhere = submit_for(f, "other");
+    struct job j = claim_one(f, T0 + 10);
+    assert_string_equal(j.id, elsewhere);
+    finish_job(f, &j, JOB_SUCCEEDED, T0 + 11);
+    const char *later = submit_for(f, "web");
+    j = claim_one(f, T0 + 20);
+    assert_string_equal(j.id, later);
+    finish_job(f, &j, JOB_FAILED, T0 + 21);
+
+    struct job_request retry = request_for(id, "job.retry", T0 + 50);
+    assert_int_equal(DO(f, store_retry_job, &retry, NULL), ERR_INVALID_STATE);
+    assert_non_null(strstr(f->err.detail, later));
+    retry.job_id = later;
+    MUST(f, DO(f, store_retry_job, &retry, NULL));
 }
 
 static size_t count_jobs(struct fixture *f, struct job_filter filter)
@@ -466,6 +489,7 @@ int main(void)
         STORE_TEST(requests_respect_the_scope),
         STORE_TEST(failed_job_is_retried_at_its_failed_step),
         STORE_TEST(retry_is_idempotent_and_respects_busy),
+        STORE_TEST(retry_is_refused_once_a_later_job_worked),
         STORE_TEST(list_filters),
         STORE_TEST(pages_are_stable_under_insertion),
         STORE_TEST(exact_page_has_no_more),

@@ -405,6 +405,30 @@ static void retry_is_refused_after_a_later_job(void **state)
     assert_int_equal(err, ERR_INVALID_STATE);
 }
 
+/* What a later job made is that job's: to try the former one again must not touch it. */
+static void retry_is_refused_after_a_later_job(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s, later;
+    struct store_waiter w;
+    struct vm vm;
+    b->cloud.bends[0] =
+        (struct bend){.method = "PUT", .part = "networkInterfaces", .times = 1, .status = 403};
+    assert_int_equal(submit(b, SPEC(""), &s), OK);
+    must_end(b, s.job.id, JOB_FAILED);
+    assert_int_equal(submit(b, SPEC(",\"tags\":{\"team\":\"blue\"}"), &later), OK);
+    must_end(b, later.job.id, JOB_SUCCEEDED);
+    struct jobs_submitted again;
+    jobs_retry(b->jobs, b->arena, &b->origin, s.job.id, &again, store_waiter_init(&w));
+    enum err err = store_wait(&w, &b->e);
+    if (!err)
+        finished(b, s.job.id);
+    assert_int_equal(store_get_vm(b->store, b->arena, VM_ID, &vm, &b->e), OK);
+    assert_string_equal(vm.vm_id, VMS_VMID);
+    assert_non_null(strstr(vm.made, later.job.id));
+    assert_int_equal(err, ERR_INVALID_STATE);
+}
+
 static void lost_answers_never_make_two(void **state)
 {
     struct bench *b = *state;
@@ -627,6 +651,23 @@ static void retry_after_the_wait_waits_again(void **state)
     must_end(b, s.job.id, JOB_SUCCEEDED);
 }
 
+/* "Retry the job to wait again": the whole time once more. */
+static void retry_after_the_wait_waits_again(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s;
+    struct store_waiter w;
+    assert_int_equal(
+        submit(b, SPEC(",\"waitForAttestation\":true,\"attestationTimeout\":\"PT2S\""), &s), OK);
+    must_end(b, s.job.id, JOB_FAILED);
+    assert_string_equal(error_of(b, s.job.id), "attestation_timeout");
+    jobs_retry(b->jobs, b->arena, &b->origin, s.job.id, &s, store_waiter_init(&w));
+    assert_int_equal(store_wait(&w, &b->e), OK);
+    wait_for_step(b, s.job.id, 6, STEP_WAITING);
+    report(b, VM_HEALTHY, "trusted");
+    must_end(b, s.job.id, JOB_SUCCEEDED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -641,6 +682,7 @@ int main(void)
         TEST(failed_vm_is_undone_in_reverse),
         TEST(retry_makes_it_all_again),
         TEST(retry_is_refused_after_a_later_job),
+        TEST(retry_is_refused_after_a_later_job),
         TEST(lost_answers_never_make_two),
         TEST(throttling_is_obeyed_and_costs_no_attempt),
         TEST(failed_operation_tells_why),
@@ -651,6 +693,7 @@ int main(void)
         TEST(idempotency_key_replays),
         TEST(trusted_report_ends_the_wait),
         TEST(untrusted_report_fails_and_keeps_the_vm),
+        TEST(retry_after_the_wait_waits_again),
         TEST(retry_after_the_wait_waits_again),
     };
     signal(SIGPIPE, SIG_IGN);
