@@ -137,8 +137,10 @@ void ak_check_attributes(const struct attest_input *in, const struct ak_choice *
     if (!p) {
         if (c->pinned_by_key)
             result_skip(r, CHECK_AK_ATTRIBUTES, "pinned_by_key");
-        else
+        else if (in->profile == PROFILE_AZURE_TRUSTED_LAUNCH)
             result_fail(r, CHECK_AK_ATTRIBUTES, "public_missing");
+        else /* the certificate's AK usage says that its issuer has seen them */
+            result_skip(r, CHECK_AK_ATTRIBUTES, "public_missing");
         return;
     }
     check_restricted(p, r);

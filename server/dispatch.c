@@ -236,6 +236,8 @@ static int on_head(void *ctx, struct http_exchange *x)
         check_accept(w) || check_query(w) || check_fields(w) || check_media(w))
         return fail(w);
     x->max_body = r->accepts ? r->max_body : 0;
+    if (x->head.length && x->head.length <= x->max_body)
+        buf_reserve(&x->body, x->head.length); /* growing would copy and wipe it again and again */
     return HTTP_GO_ON;
 }
 

@@ -169,8 +169,8 @@ bool fields_traceparent(const char *value, char out[TRACEPARENT_SIZE])
     uint8_t trace[16], span[8];
     char trace_text[33], span_text[17];
     bool taken = well_formed(value);
-    random_bytes(trace, sizeof trace);
-    random_bytes(span, sizeof span);
+    random_id(trace, sizeof trace);
+    random_id(span, sizeof span);
     trace[15] |= 1; /* all zeros is not an id */
     span[7] |= 1;
     hex_encode(BYTES_OF(trace), trace_text);

@@ -125,6 +125,21 @@ def test_missing_issuer_is_indeterminate(have, tmp_path):
     assert result["claims"] == {}
 
 
+@pytest.mark.parametrize("profile", ["confidentialVm", "tpm"])
+def test_certificate_alone_vouches_where_the_profile_names_no_attributes(profile, tmp_path):
+    value = evidence(CVM, certificate=b64(pem_to_der(CVM / "ak-leaf.pem")))
+    status, result = verify(tmp_path, value, CVM_NONCE, "--profile", profile, "--trust-dir", CA,
+                            *CVM_NOW)
+    assert (status, result["verdict"]) == (0, "trustedQuoteOnly"), result["checks"]
+    assert status_of(result, "ak.attributes") == {"skip"}
+    status, result = verify(tmp_path, value, CVM_NONCE, "--profile", profile, *CVM_NOW)
+    assert (status, result["verdict"]) == (1, "indeterminate"), result["checks"]
+    assert failed(result) == {("ak.chain", "issuer_missing")}
+    # Trusted Launch asks for the attributes of Azure's AKs.
+    status, result = verify(tmp_path, value, CVM_NONCE, "--trust-dir", CA, *CVM_NOW)
+    assert status == 1 and ("ak.attributes", "public_missing") in failed(result)
+
+
 def test_padding_that_is_not_zero_is_not_well_formed(tmp_path):
     image = bytearray(pem_to_der(CVM / "ak-leaf.pem"))
     assert len(image) == 4096 and image[-1] == 0
