@@ -1,0 +1,121 @@
+"""A thousand open event streams beside callers that write: nobody waits for anybody.
+
+libmicrohttpd 0.9.75 can skip ready connections while others are suspended. What is suspended here:
+the streams, and every request that waits for its commit. The same for a minute, with percentiles:
+tests/bench/jobs.py."""
+import json
+import socket
+import ssl
+import time
+
+import pytest
+
+import clones
+import load
+import swarm
+from guest import to_cbor
+from stack import SUBSCRIPTION, Vm, vm_spec
+
+STREAMS, WRITERS, SECONDS = 1000, 64, 10
+OPTIONS = {"TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND": "0",
+           "TLGATE_LIMITS_ATTESTATION_ADDRESS_PER_SECOND": "0"}
+
+
+def new_report(vm, token=None):
+    challenge = vm.api.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json
+    return to_cbor(vm.guest.report(challenge, token))
+
+
+def send_report(vm, report):
+    return vm.api.request("POST", "/v1/attestation/reports", report,
+                          {"Content-Type": "application/cbor"})
+
+
+@pytest.fixture(scope="module")
+def azure(folder):
+    emulator = load.emulator_of(folder / "many-e", [SUBSCRIPTION, *load.SUBSCRIPTIONS], 1)
+    emulator.settings(lroSeconds=0.2, retryAfter=0)
+    yield emulator
+    emulator.close()
+
+
+@pytest.fixture(scope="module")
+def vm(folder, azure):
+    gateway = load.Gateway(folder / "many-g", azure, **OPTIONS)
+    vm = Vm(gateway, "vm1")
+    assert send_report(vm, new_report(vm, vm.token)).status == 200
+    yield vm
+    gateway.close()
+
+
+def work_of(vm, jobs, reports):
+    body = json.dumps(vm_spec()).encode()
+    return {"polls": [vm.path + "/bootIntegrity", vm.path, *(f"/v1/jobs/{j}" for j in jobs)],
+            "puts": [(load.vm_path(s, "w%d"), body) for s in load.SUBSCRIPTIONS],
+            "share_put": 0.02, "reports": reports, "vm_id": vm.vm_id}
+
+
+def test_nobody_waits(vm):
+    gateway = vm.gateway
+    reports = [new_report(vm) for _ in range(20)]
+    jobs = clones.make_templates(gateway)
+    target = swarm.Target(gateway)
+    streams = swarm.Part(swarm.hold_streams, target, jobs, STREAMS)
+    streams.wait_ready()
+    writers = swarm.Part(swarm.write, target, WRITERS, work_of(vm, jobs, reports), 0.05)
+    pollers = swarm.Part(swarm.poll, target, 4, vm.path + "/bootIntegrity", 0.01)
+    writers.wait_ready(), pollers.wait_ready()
+    time.sleep(SECONDS)
+    writers.stop(), pollers.stop()
+    wrote, polled = writers.result(), pollers.result()
+    streams.stop()
+    held = streams.result()
+    print(held, wrote["statuses"], *load.summary(wrote), *load.summary(polled), sep="\n")
+    assert held["open"] == STREAMS and held["ended"] == 0
+    assert set(wrote["statuses"]) == {200, 201, 202} and set(polled["statuses"]) == {200}
+    assert wrote["statuses"][202] > 20 and sum(wrote["statuses"].values()) > 1000
+    assert max(max(s) for r in (wrote, polled) for s in r["seconds"].values()) < 1
+
+
+def connect(gateway):
+    host, port = gateway.listen.rsplit(":", 1)
+    context = ssl.create_default_context(cafile=gateway.ca)
+    plain = socket.create_connection((host, int(port)), timeout=5)
+    return context.wrap_socket(plain, server_hostname=host)
+
+
+def read_answer(sock, got=b""):
+    while b"\r\n\r\n" not in got:
+        part = sock.recv(65536)
+        assert part, got
+        got += part
+    head, body = got.split(b"\r\n\r\n", 1)
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        body += sock.recv(65536)
+    return int(head.split(b" ")[1])
+
+
+def test_ready_ones_are_served_beside_suspended_ones(vm, azure, tmp_path):
+    """One server thread; requests that come in one instant, half of which are suspended for their
+    commit, and nothing afterwards that would wake a forgotten one."""
+    gateway = load.Gateway(tmp_path, azure, TLGATE_SERVER_THREADS="1", **OPTIONS)
+    try:
+        own = Vm(gateway, "alone")
+        report = new_report(own, own.token)
+        assert send_report(own, report).status == 200
+        head = f"Host: x\r\nAuthorization: Bearer {gateway.admin_key}\r\n"
+        get = f"GET {own.path}/bootIntegrity HTTP/1.1\r\n{head}\r\n".encode()
+        # Its challenge is used: it waits for the store's writer, which says so.
+        post = (f"POST /v1/attestation/reports HTTP/1.1\r\n{head}Content-Type: application/cbor\r\n"
+                f"Content-Length: {len(report)}\r\n\r\n").encode() + report
+        socks = [connect(gateway) for _ in range(8)]
+        for turn in range(300):
+            for i, sock in enumerate(socks):
+                sock.sendall(post if (i + turn) % 2 else get)
+            statuses = [read_answer(sock) for sock in socks]  # a forgotten one times out
+            assert statuses == [409 if (i + turn) % 2 else 200 for i in range(8)]
+        for sock in socks:
+            sock.close()
+    finally:
+        gateway.close()
