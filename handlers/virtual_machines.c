@@ -90,14 +90,29 @@ int put_virtual_machine(struct call *c)
 
 struct delete
 {
-    struct jobs_vm_ref vm;
+    struct jobs_preflight owner;
     struct jobs_origin origin;
     struct jobs_submitted submitted;
 };
 
+/* Where Azure cannot be asked the answer stays that this gateway has no such VM. */
+static int delete_checked(struct call *c)
+{
+    struct delete *delete = c->state;
+    const struct jobs_preflight *p = &delete->owner;
+    if (!p->err && p->refusal)
+        c->err = p->info;
+    return call_fail(c);
+}
+
 static int delete_submitted(struct call *c)
 {
     struct delete *delete = c->state;
+    if (c->done.err == ERR_NOT_FOUND) {
+        call_wait(c, delete_checked);
+        jobs_query_preflight_vm(c->app->jobs, &delete->owner);
+        return CALL_PENDING;
+    }
     if (c->done.err)
         return call_fail(c);
     return wait_for_job(c, &delete->submitted.job, call_accepted);
@@ -106,11 +121,12 @@ static int delete_submitted(struct call *c)
 int delete_virtual_machine(struct call *c)
 {
     struct delete *delete = ARENA_NEW(c->arena, struct delete);
-    delete->vm = target_vm(c);
+    delete->owner = (struct jobs_preflight){
+        .arena = c->arena, .vm = target_vm(c), .done = preflight_done, .ctx = c};
     delete->origin = target_origin(c);
     c->state = delete;
-    jobs_submit_vm_delete(c->app->jobs, c->arena, &delete->origin, &delete->vm, &delete->submitted,
-                          call_commit(c, delete_submitted));
+    jobs_submit_vm_delete(c->app->jobs, c->arena, &delete->origin, &delete->owner.vm,
+                          &delete->submitted, call_commit(c, delete_submitted));
     return CALL_PENDING;
 }
 

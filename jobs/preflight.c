@@ -102,8 +102,10 @@ static void digest_calls(struct jobs_preflight *p)
 void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p)
 {
     struct findings l = {.arena = f->arena};
-    preflight_check_spec(f, &l);
-    preflight_check_reads(f, &l);
+    if (f->spec) {
+        preflight_check_spec(f, &l);
+        preflight_check_reads(f, &l);
+    }
     for (size_t i = 0; i < l.n; i++)
         if (l.items[i].severity == FINDING_ERROR)
             p->refusal = ERR_PREFLIGHT_FAILED;
@@ -116,6 +118,8 @@ void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p)
     }
     p->findings = l.items;
     p->n_findings = l.n;
+    if (!f->spec)
+        return;
     plan_calls(f, p);
     digest_calls(p);
 }

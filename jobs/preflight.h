@@ -30,7 +30,7 @@ struct read_answer {
 struct preflight_facts {
     struct arena *arena;
     const struct jobs_vm_ref *ref;
-    const struct vm_spec *spec;
+    const struct vm_spec *spec; /* NULL: whose VM it is, and nothing else */
     const struct vm_plan *plan;
     const struct vm *vm; /* registry row; NULL: none */
     struct read_answer read[READ_KINDS];

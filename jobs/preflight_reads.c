@@ -78,6 +78,8 @@ const char *preflight_target(const struct preflight_facts *f, enum read_kind kin
 {
     const struct vm_plan *p = f->plan;
     struct arena *a = f->arena;
+    if (!f->spec && kind != READ_VM)
+        return NULL;
     switch (kind) {
     case READ_SIZES:
         return arena_printf(a,
