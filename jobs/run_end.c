@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define TRIES_AGAIN "tries again: "
+
 /* ---- ending ---- */
 
 const char *run_error_text(struct run *r, const struct step_next *n)
@@ -194,6 +196,8 @@ void run_step_failed(struct run *r, const struct step_next *n)
 static void step_done(struct run *r)
 {
     r->row->state = STEP_SUCCEEDED;
+    if (r->row->detail && strncmp(r->row->detail, TRIES_AGAIN, strlen(TRIES_AGAIN)) == 0)
+        r->row->detail = NULL; /* it did */
     r->row->ended_at = r->work.now;
     atomic_fetch_add(&r->jobs->steps_done, 1);
     struct job_advance *a = run_advance(r);
@@ -242,7 +246,7 @@ static void step_waits(struct run *r, const struct step_next *n)
     if (changed)
         r->row->state = STEP_WAITING;
     if (n->error.code != OK)
-        r->row->detail = arena_printf(r->arena, "tries again: %s", n->error.detail);
+        r->row->detail = arena_printf(r->arena, TRIES_AGAIN "%s", n->error.detail);
     struct job_advance *a = run_advance(r);
     a->set = (a->set & ~(unsigned)JOB_SET_LEASE) | JOB_RELEASE | JOB_SET_WAKE;
     a->due_at = due_at > r->work.now ? due_at : r->work.now;
