@@ -99,6 +99,7 @@ def read_answer(sock, got=b""):
 def test_ready_ones_are_served_beside_suspended_ones(vm, azure, tmp_path):
     """One server thread; requests that come in one instant, half of which are suspended for their
     commit, and nothing afterwards that would wake a forgotten one."""
+    azure.settings(lroSeconds=0.2, retryAfter=0)
     gateway = load.Gateway(tmp_path, azure, TLGATE_SERVER_THREADS="1", **OPTIONS)
     try:
         own = Vm(gateway, "alone")
