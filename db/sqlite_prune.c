@@ -56,6 +56,9 @@ static enum err prune_audit(struct pruning *p)
     return delete_before(p, sql, p->in->now - p->in->audit_ms, &p->out->audit);
 }
 
+/* A report whose challenge was good is committed a little later, and must find it used. */
+#define CHALLENGE_GRACE_MS 60000
+
 static enum err prune_expired(struct pruning *p)
 {
     static const char idempotency[] =
@@ -71,7 +74,7 @@ static enum err prune_expired(struct pruning *p)
     int64_t now = p->in->now;
     enum err err;
     if ((err = delete_before(p, idempotency, now, &p->out->idempotency)) ||
-        (err = delete_before(p, challenges, now, &p->out->challenges)))
+        (err = delete_before(p, challenges, now - CHALLENGE_GRACE_MS, &p->out->challenges)))
         return err;
     return delete_before(p, enrollments, now, &p->out->enrollments);
 }

@@ -22,7 +22,7 @@ struct app {
     struct keyring *keyring;
     struct attest_trust *trust;
     struct limiter *attest_by_peer; /* challenges and reports, per address */
-    struct limiter *attest_by_vm;   /* the same, per vmId */
+    struct limiter *attest_by_vm;   /* reports of a VM, per vmId */
     struct metrics *metrics;
     const atomic_bool *draining; /* true from the first SIGTERM on: /readyz says no */
     const struct clock *clock;

@@ -16,7 +16,7 @@ static enum err admit(struct call *c, struct limiter *limiter, const char *key, 
     int after = 0;
     if (limiter_take(limiter, key, clock_mono(c->app->clock), &after))
         return OK;
-    err_set(&c->err, ERR_RATE_LIMITED, "too many challenges and reports of this %s", what);
+    err_set(&c->err, ERR_RATE_LIMITED, "too many requests about attestation from this %s", what);
     c->err.retry_after = after > 0 ? after : 1;
     /* draft-ietf-httpapi-ratelimit-headers-11 section 4 */
     c->ops->reply_header(c, "RateLimit",
@@ -44,7 +44,7 @@ int create_challenge(struct call *c)
 {
     const struct challenge_request *body = c->body;
     struct challenge challenge;
-    if (attestation_admit_peer(c) || attestation_admit_vm(c, body->vm_id))
+    if (attestation_admit_peer(c))
         return call_fail(c);
     challenge_make(c->app->keyring, body->vm_id, c->now + c->app->challenge_ttl_ms, &challenge);
     struct jw *w = call_json(c);

@@ -9,7 +9,8 @@
  * what the operating system measures, partly without an event in the firmware's log. */
 #define ATTESTATION_PCR_COUNT 8
 
-/* The rates per address and per vmId; RATE_LIMITED in c->err with its headers. */
+/* The rates per address and per vmId; RATE_LIMITED in c->err with its headers. That of a vmId is for
+ * what the VM itself sends: counted for anybody who names it, it would let strangers silence it. */
 enum err attestation_admit_peer(struct call *c) MUST_CHECK;
 enum err attestation_admit_vm(struct call *c, const char *vm_id) MUST_CHECK;
 

@@ -55,7 +55,7 @@ struct call {
     const struct app *app;
     const struct call_ops *ops;
     struct arena *arena;
-    int64_t now; /* wall clock, ms, taken once */
+    int64_t now; /* wall clock, ms, when the request was complete */
 
     const char *operation;               /* operationId */
     const char *params[CALL_PARAMS_MAX]; /* path parameters in the order of the path, decoded */

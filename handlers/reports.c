@@ -288,6 +288,8 @@ static int judge(struct call *c, struct submission *s)
     s->stale = s->known && is_stale(s);
     if (!s->known || (!s->result.signed_by_pin && !s->enrolling && !s->stale))
         return refuse_stranger(c);
+    if (s->judged == 1 && attestation_admit_vm(c, s->evidence.vm_id))
+        return call_fail(c);
     if (s->log_missing)
         return call_refuse(c, ERR_EVENT_LOG_REQUIRED,
                            "no event log with this digest is held for the VM");
@@ -300,8 +302,7 @@ int create_report(struct call *c)
 {
     struct submission *s = ARENA_NEW(c->arena, struct submission);
     c->state = s;
-    if (attestation_admit_peer(c) || decode(c, s) || check_challenge(c, s) ||
-        attestation_admit_vm(c, s->evidence.vm_id))
+    if (attestation_admit_peer(c) || decode(c, s) || check_challenge(c, s))
         return call_fail(c);
     uuid_v7(c->now, s->report_id);
     return judge(c, s);

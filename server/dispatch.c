@@ -246,6 +246,8 @@ static int on_body(void *ctx, struct http_exchange *x)
     struct work *w = x->user;
     struct call *c = &w->call;
     const struct route *r = w->match.route;
+    /* Again: what had not expired when the head came may have while the body did. */
+    c->now = clock_wall(w->d->app->clock);
     c->raw = buf_bytes(&x->body);
     if (r->body) {
         void *body = arena_alloc(c->arena, r->body->size);

@@ -76,11 +76,10 @@ def short_ttl_gateway(folder, emulator):
 
 @pytest.fixture(scope="session")
 def tight_gateway(folder, emulator):
-    """One request a second from each caller, and from each VM."""
+    """One request a second from each caller."""
     running = stack.Gateway(
         folder / "tight", emulator, TLGATE_LIMITS_REQUESTS_PER_SECOND="1",
         TLGATE_LIMITS_REQUESTS_BURST="1", TLGATE_LIMITS_ATTESTATION_ADDRESS_PER_SECOND="10",
-        TLGATE_LIMITS_ATTESTATION_ADDRESS_BURST="10", TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND="1",
-        TLGATE_LIMITS_ATTESTATION_VM_BURST="1")
+        TLGATE_LIMITS_ATTESTATION_ADDRESS_BURST="10")
     yield running
     running.close()

@@ -1,12 +1,13 @@
 """Requests as raw bytes over TLS, for what a well-behaved client cannot send."""
 import socket
 import ssl
+import time
 import urllib.parse
 
 
-def exchange(gateway, data, timeout=8.0):
-    """Sends the bytes; (status, headers, body) of the first answer, or None where the connection was
-    closed without one."""
+def exchange(gateway, data, timeout=8.0, then=None):
+    """Sends the bytes, and with then=(seconds, more) others so much later; (status, headers, body) of
+    the first answer, or None where the connection was closed without one."""
     at = urllib.parse.urlsplit(gateway.url)
     sock = socket.create_connection((at.hostname, at.port), timeout=timeout)
     if at.scheme == "https":
@@ -15,6 +16,9 @@ def exchange(gateway, data, timeout=8.0):
     try:
         try:
             sock.sendall(data)
+            if then:
+                time.sleep(then[0])
+                sock.sendall(then[1])
         except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             pass  # refused before all was read: the answer may be there
         return read_answer(sock)

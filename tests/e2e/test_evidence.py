@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+import raw
+import stack
 from guest import b64, to_cbor
 
 REPORTS = "/v1/attestation/reports"
@@ -265,7 +267,51 @@ def test_an_expired_challenge(short_ttl_gateway, make_vm_on):
     assert answer.status == 409 and answer.code == "challenge_expired", answer
 
 
+def test_a_challenge_that_expires_while_its_report_is_on_the_way(short_ttl_gateway, make_vm_on):
+    """The head in time, the body late: what was used is forgotten after its expiry, so nothing may
+    be judged by the time at which a request began."""
+    vm = make_vm_on(short_ttl_gateway, "late")
+    anonymous = short_ttl_gateway.api(None)
+    body = json.dumps(vm.guest.report(challenge(anonymous, vm.vm_id), vm.token)).encode()
+    head = (f"POST {REPORTS} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n").encode()
+    status, _, answer = raw.exchange(short_ttl_gateway, head, then=(2.1, body))
+    assert (status, json.loads(answer)["code"]) == (409, "challenge_expired"), answer
+
+
 # --- who may change what -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_a_second(folder, emulator):
+    running = stack.Gateway(folder / "slow", emulator,
+                            TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND="1",
+                            TLGATE_LIMITS_ATTESTATION_VM_BURST="1")
+    yield running
+    running.close()
+
+
+def test_strangers_do_not_use_up_a_vms_reports(one_a_second, make_vm_on):
+    """The limit of one vmId counts what comes from the VM: else anybody could keep it silent until
+    its status is too old to be believed."""
+    vm = make_vm_on(one_a_second, "silenced")
+    anonymous = one_a_second.api(None)
+    for _ in range(5):
+        report = vm.guest.report(challenge(anonymous, vm.vm_id))
+        assert send(anonymous, report).status == 403
+    first = vm.guest.report(challenge(anonymous, vm.vm_id), vm.token)
+    second = vm.guest.report(challenge(anonymous, vm.vm_id))
+    time.sleep(1.1)
+    for _ in range(3):
+        assert send(anonymous, {**second, "challengeId": "x"}).status == 400
+        challenge(anonymous, vm.vm_id)
+    answer = send(anonymous, first)
+    assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
+    answer = send(anonymous, second)
+    assert answer.status == 429 and answer.code == "rate_limited", answer
+    assert '"vm"' in answer.header("RateLimit") and int(answer.header("Retry-After")) > 0
+    time.sleep(1.1)
+    assert send(anonymous, second).status == 200  # the refusal has left its challenge
 
 
 def test_without_enrolment_nothing_is_accepted(api, anonymous, make_vm):

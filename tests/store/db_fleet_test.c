@@ -271,6 +271,17 @@ static void prune_works_in_bounded_batches(void **state)
     assert_int_equal(audit.items[0].id, 25);
 }
 
+/* What was judged in time may be committed late: the use of its challenge is remembered longer. */
+static void used_challenges_outlive_their_expiry(void **state)
+{
+    struct fixture *f = *state;
+    put_fleet_vm(f, "prod", 1, VM_HEALTHY, T0);
+    struct store_prune in = {.now = T0 + 1000 + 60000, .limit = 10};
+    assert_int_equal(prune(f, in).challenges, 0);
+    in.now++;
+    assert_int_equal(prune(f, in).challenges, 1);
+}
+
 static void prune_keeps_everything_without_windows(void **state)
 {
     struct fixture *f = *state;
@@ -295,6 +306,7 @@ int main(void)
         STORE_TEST(api_keys),
         STORE_TEST(prune_takes_old_jobs_only),
         STORE_TEST(prune_works_in_bounded_batches),
+        STORE_TEST(used_challenges_outlive_their_expiry),
         STORE_TEST(prune_keeps_everything_without_windows),
     };
     return cmocka_run_group_tests_name("store: fleet, keys, retention", tests, NULL, NULL);
