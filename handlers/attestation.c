@@ -145,5 +145,6 @@ bool attestation_ak_proven(const struct attest_result *r)
     return r->quote_authentic && attest_result_status(r, CHECK_AK_CHAIN) == STATUS_PASS &&
            attest_result_status(r, CHECK_AK_PROFILE) == STATUS_PASS &&
            attest_result_status(r, CHECK_AK_ATTRIBUTES) == STATUS_PASS &&
+           attest_result_status(r, CHECK_QUOTE_SIGNER) == STATUS_PASS &&
            attest_result_status(r, CHECK_AK_BINDING) != STATUS_FAIL;
 }
