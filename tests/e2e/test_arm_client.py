@@ -1,6 +1,6 @@
 """The ARM client against the emulator: the C program's tests one by one, then what the emulator saw.
 
-The program is build/.../bin/arm_emulator_test (tests/unit/arm_emulator_test.c).
+The program is build/.../bin/arm_emulator_test (tests/e2e/arm_emulator_test.c).
 """
 import re
 import subprocess
