@@ -54,6 +54,18 @@ void random_bytes(void *out, size_t n)
         abort();
 }
 
+void random_id(void *out, size_t n)
+{
+    static _Thread_local uint8_t ahead[2048];
+    static _Thread_local size_t left;
+    if (n > left) {
+        random_bytes(ahead, sizeof ahead);
+        left = sizeof ahead;
+    }
+    left -= n;
+    memcpy(out, ahead + left, n);
+}
+
 static void uuid_text(uint8_t b[16], unsigned version, char out[UUID_SIZE])
 {
     b[6] = (uint8_t)((b[6] & 0x0f) | version << 4);
@@ -79,7 +91,7 @@ void uuid_v4(char out[UUID_SIZE])
 void uuid_v7(int64_t wall_ms, char out[UUID_SIZE])
 {
     uint8_t b[16];
-    random_bytes(b + 6, sizeof b - 6);
+    random_id(b + 6, sizeof b - 6);
     for (int i = 0; i < 6; i++)
         b[i] = (uint8_t)((uint64_t)wall_ms >> (40 - 8 * i));
     uuid_text(b, 7, out);

@@ -33,6 +33,9 @@ struct clock clock_manual(struct manual_clock *m);
 
 /* Cryptographic randomness from OpenSSL; ends the process where that fails. */
 void random_bytes(void *out, size_t n);
+/* The same for what is no secret (ids of requests, traces, rows), drawn ahead for each thread: OpenSSL's
+ * generator costs more by call than by byte. At most 64 bytes; not for a child after fork. */
+void random_id(void *out, size_t n);
 
 #define UUID_SIZE 37
 /* RFC 9562: version 4, and version 7 (time-ordered) for ids that are sorted. */

@@ -177,7 +177,10 @@ void metrics_write(struct metrics *m, struct buf *out)
 
 void metrics_label(struct buf *labels, const char *key, const char *value)
 {
-    buf_printf(labels, "%s%s=\"", labels->len ? "," : "", key);
+    if (labels->len)
+        buf_add_char(labels, ',');
+    buf_add_str(labels, key);
+    buf_add(labels, "=\"", 2);
     for (; *value; value++) {
         if (*value == '"' || *value == '\\')
             buf_add_char(labels, '\\');

@@ -1,11 +1,11 @@
 #include "handlers/etag.h"
 
-#include <openssl/sha.h>
+#include "core/sha256.h"
 
 void etag_of(struct bytes body, char out[ETAG_SIZE])
 {
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    SHA256(body.data, body.len, digest);
+    uint8_t digest[SHA256_SIZE];
+    sha256(body, digest);
     hex_encode((struct bytes){digest, (ETAG_SIZE - 1) / 2}, out);
 }
 
