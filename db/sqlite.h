@@ -9,6 +9,7 @@
 #define DB_SQLITE_H
 
 #include "core/cleanup.h"
+#include "db/sqlite_vm_cache.h"
 #include "db/store.h"
 
 #include <sqlite3.h>
@@ -98,6 +99,7 @@ struct store {
     struct conn *pool;
     int n_readers;
     int n_free;
+    struct vm_cache *vms;
 
     pthread_t thread;
     pthread_mutex_t queue_lock;

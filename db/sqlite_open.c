@@ -78,6 +78,7 @@ static void store_free(struct store *s)
     if (s->lock_fd >= 0)
         close(s->lock_fd);
     arena_free(s->scratch);
+    vm_cache_free(s->vms);
     pthread_mutex_destroy(&s->pool_lock);
     pthread_cond_destroy(&s->pool_free);
     pthread_mutex_destroy(&s->queue_lock);
@@ -97,6 +98,7 @@ static struct store *store_new(const char *dir)
     s->lock_fd = -1;
     s->tail = &s->head;
     s->scratch = arena_new();
+    s->vms = vm_cache_new();
     pthread_mutex_init(&s->pool_lock, NULL);
     pthread_cond_init(&s->pool_free, NULL);
     pthread_mutex_init(&s->queue_lock, NULL);

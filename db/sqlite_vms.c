@@ -48,7 +48,7 @@ const char *db_etag_new(struct arena *a)
 {
     uint8_t raw[10];
     char text[BASE64URL_SIZE(sizeof raw)];
-    random_bytes(raw, sizeof raw);
+    random_id(raw, sizeof raw);
     base64url_encode(BYTES_OF(raw), text);
     return arena_strdup(a, text);
 }
@@ -213,30 +213,48 @@ void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm)
 }
 
 static const char *const by_column[] = {
-    [VM_BY_RESOURCE] = "SELECT " VM_COLUMNS " FROM vm WHERE resource_key = $1",
-    [VM_BY_ID] = "SELECT " VM_COLUMNS " FROM vm WHERE vm_key = $1",
-    [VM_BY_AK] = "SELECT " VM_COLUMNS " FROM vm WHERE ak_spki = $1",
+    [VM_BY_RESOURCE] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE resource_key = $1",
+    [VM_BY_ID] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE vm_key = $1",
+    [VM_BY_AK] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE ak_spki = $1",
 };
 
-enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
-                    struct vm *out, struct err_info *e)
+/* `key` is in lower case. */
+static enum err read_vm(struct conn *c, struct arena *a, enum vm_by by, const char *key,
+                        struct vm *out, int64_t *rowid, struct err_info *e)
 {
     AUTO(query) struct query q = conn_query(c, by_column[by]);
-    q_text(&q, db_key_of(a, value));
+    q_text(&q, key);
     bool there = q_step(&q);
-    if (there)
+    if (there) {
         db_vm_read_row(&q, a, out);
+        *rowid = q_get_int(&q);
+    }
     enum err err = q_end(&q, e);
     if (!err && !there)
         return err_set(e, ERR_NOT_FOUND, "no such VM");
     return err;
 }
 
+enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
+                    struct vm *out, struct err_info *e)
+{
+    int64_t rowid;
+    return read_vm(c, a, by, db_key_of(a, value), out, &rowid, e);
+}
+
 enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out,
                       struct err_info *e)
 {
+    const char *key = db_key_of(a, resource_id);
+    uint64_t began;
+    int64_t rowid = 0;
+    if (vm_cache_get(s->vms, key, a, out, &began))
+        return OK;
     AUTO(reader) struct reader r = db_reader_take(s);
-    return db_vm_read(r.conn, a, VM_BY_RESOURCE, resource_id, out, e);
+    enum err err = read_vm(r.conn, a, VM_BY_RESOURCE, key, out, &rowid, e);
+    if (!err)
+        vm_cache_put(s->vms, key, rowid, out, began);
+    return err;
 }
 
 enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,

@@ -161,7 +161,12 @@ static bool execute(struct store *s, struct write *w, struct store_done *batch)
         s->conn->rc = SQLITE_IOERR;
     if (s->conn->rc || conn_run(s->conn, "BEGIN IMMEDIATE", NULL))
         return false;
-    return run_all(w, batch) && !commit(s->conn);
+    if (!run_all(w, batch))
+        return false;
+    vm_cache_commit_begin(s->vms);
+    enum err err = commit(s->conn);
+    vm_cache_commit_end(s->vms);
+    return !err;
 }
 
 static void run_batch(struct store *s, struct store_done *batch, int64_t n)
@@ -342,6 +347,7 @@ void writer_queue(struct store *s, const struct store_verb *verb, const void *in
 enum err writer_start(struct store *s, struct err_info *e)
 {
     sqlite3_wal_hook(s->conn->db, on_wal, s);
+    vm_cache_watch(s->vms, s->conn->db);
     s->wal_pages = 1; /* what a former process left is checkpointed when idle */
     if (pthread_create(&s->thread, NULL, writer_main, s))
         return err_set(e, ERR_UNAVAILABLE, "no thread for the store");

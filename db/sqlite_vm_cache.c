@@ -1,0 +1,172 @@
+#include "db/sqlite_vm_cache.h"
+
+#include <pthread.h>
+
+#define SLOTS       1024
+#define CHANGED_MAX 1024
+
+static const size_t texts[] = {
+    offsetof(struct vm, resource_id),  offsetof(struct vm, vm_id),
+    offsetof(struct vm, name),         offsetof(struct vm, location),
+    offsetof(struct vm, state),        offsetof(struct vm, origin),
+    offsetof(struct vm, job_id),       offsetof(struct vm, spec),
+    offsetof(struct vm, made),         offsetof(struct vm, reasons),
+    offsetof(struct vm, claims),       offsetof(struct vm, last_report_id),
+    offsetof(struct vm, last_verdict), offsetof(struct vm, ak_spki),
+    offsetof(struct vm, ak_name),      offsetof(struct vm, etag),
+};
+
+struct slot {
+    char *key; /* NULL: free; the texts follow it in one block */
+    int64_t rowid;
+    struct vm vm;
+};
+
+struct vm_cache {
+    pthread_mutex_t lock;
+    uint64_t commits; /* odd while one is under way */
+    struct slot slots[SLOTS];
+
+    /* the writer's own: rows of the transaction under way */
+    int64_t changed[CHANGED_MAX];
+    size_t n_changed;
+    bool many; /* more than fit */
+};
+
+static const char **text_at(struct vm *vm, size_t i)
+{
+    return (const char **)(void *)((char *)vm + texts[i]);
+}
+
+static struct slot *slot_of(struct vm_cache *c, const char *key)
+{
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (const char *p = key; *p; p++)
+        h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    return &c->slots[(h ^ h >> 32) % SLOTS];
+}
+
+static void clear(struct slot *s)
+{
+    free(s->key);
+    s->key = NULL;
+}
+
+struct vm_cache *vm_cache_new(void)
+{
+    struct vm_cache *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    pthread_mutex_init(&c->lock, NULL);
+    return c;
+}
+
+void vm_cache_free(struct vm_cache *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < SLOTS; i++)
+        clear(&c->slots[i]);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+bool vm_cache_get(struct vm_cache *c, const char *key, struct arena *a, struct vm *out,
+                  uint64_t *began)
+{
+    pthread_mutex_lock(&c->lock);
+    *began = c->commits;
+    const struct slot *s = slot_of(c, key);
+    bool hit = s->key && strcmp(s->key, key) == 0;
+    if (hit) {
+        *out = s->vm;
+        for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+            *text_at(out, i) = arena_strdup(a, *text_at(out, i));
+    }
+    pthread_mutex_unlock(&c->lock);
+    return hit;
+}
+
+static size_t size_of(const char *text)
+{
+    return text ? strlen(text) + 1 : 0;
+}
+
+static const char *append(char **at, const char *text)
+{
+    if (!text)
+        return NULL;
+    char *copy = *at;
+    size_t n = strlen(text) + 1;
+    memcpy(copy, text, n);
+    *at += n;
+    return copy;
+}
+
+void vm_cache_put(struct vm_cache *c, const char *key, int64_t rowid, const struct vm *vm,
+                  uint64_t began)
+{
+    struct slot fresh = {.rowid = rowid, .vm = *vm};
+    size_t n = size_of(key);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        n += size_of(*text_at(&fresh.vm, i));
+    char *at = fresh.key = malloc(n);
+    if (!at)
+        abort();
+    append(&at, key);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        *text_at(&fresh.vm, i) = append(&at, *text_at(&fresh.vm, i));
+    pthread_mutex_lock(&c->lock);
+    if (c->commits == began && began % 2 == 0) {
+        struct slot *s = slot_of(c, key);
+        clear(s);
+        *s = fresh;
+        fresh.key = NULL;
+    }
+    pthread_mutex_unlock(&c->lock);
+    free(fresh.key);
+}
+
+/* ---- the writer ---- */
+
+static void note(void *ctx, int what, const char *database, const char *table, sqlite3_int64 rowid)
+{
+    struct vm_cache *c = ctx;
+    if (strcmp(table, "vm") != 0)
+        return;
+    c->many = c->many || c->n_changed == CHANGED_MAX;
+    if (!c->many)
+        c->changed[c->n_changed++] = rowid;
+}
+
+void vm_cache_watch(struct vm_cache *c, sqlite3 *writer)
+{
+    sqlite3_update_hook(writer, note, c);
+}
+
+static bool is_changed(const struct vm_cache *c, int64_t rowid)
+{
+    for (size_t i = 0; i < c->n_changed; i++)
+        if (c->changed[i] == rowid)
+            return true;
+    return c->many;
+}
+
+void vm_cache_commit_begin(struct vm_cache *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->commits++;
+    for (size_t i = 0; i < SLOTS && (c->many || c->n_changed); i++)
+        if (c->slots[i].key && is_changed(c, c->slots[i].rowid))
+            clear(&c->slots[i]);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void vm_cache_commit_end(struct vm_cache *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->commits++;
+    pthread_mutex_unlock(&c->lock);
+    c->n_changed = 0;
+    c->many = false;
+}
