@@ -63,6 +63,16 @@ static bool choose_key(const struct attest_input *in, const struct ak_material *
     return choose_pin(in, sig, message, out);
 }
 
+/* The certificate that is known from before has its key loaded, with what OpenSSL works out once for
+ * each modulus. */
+static EVP_PKEY *load_key(const struct ak_material *m, const struct ak_key *key)
+{
+    bool loaded = m->cert && m->cert->pkey && ak_key_equal(&m->cert->key, key);
+    if (!loaded || EVP_PKEY_up_ref(m->cert->pkey) != 1)
+        return ak_key_load(key);
+    return m->cert->pkey;
+}
+
 void ak_choose(const struct attest_input *in, const struct ak_material *m,
                const struct tpm_signature *sig, struct bytes message, struct arena *a,
                struct ak_choice *out)
@@ -71,7 +81,7 @@ void ak_choose(const struct attest_input *in, const struct ak_material *m,
     out->found = choose_key(in, m, sig, message, a, &out->key);
     if (!out->found)
         return;
-    out->pkey = ak_key_load(&out->key);
+    out->pkey = load_key(m, &out->key);
     out->pin = trust_find_pin(in, &out->key, a);
     if (out->pin == in->n_pins)
         return;

@@ -4,6 +4,7 @@
 
 #define SPEC_ID_ALGS_MAX 8
 #define DIGESTS_MAX      8
+#define EVENTS_FIRST     128 /* room at first; most logs have fewer */
 #define PCR_ANY          0xffffffffu
 
 /* TCG_EfiSpecIdEventAlgorithmSize */
@@ -15,6 +16,8 @@ struct alg_size {
 struct parser {
     struct cursor c;
     struct bytes in;
+    struct arena *arena;
+    size_t room; /* for events */
     struct event_log log;
     struct alg_size algs[SPEC_ID_ALGS_MAX];
     size_t n_algs;
@@ -186,10 +189,21 @@ static bool legacy_padding(const struct log_event *ev)
            bytes_equal(ev->digest[BANK_SHA1], BYTES_OF(zeros));
 }
 
+static void make_room(struct parser *p)
+{
+    if (p->log.n < p->room)
+        return;
+    struct log_event *more = arena_array(p->arena, p->room * 2, sizeof *more);
+    memcpy(more, p->log.events, p->log.n * sizeof *more);
+    p->log.events = more;
+    p->room *= 2;
+}
+
 static bool parse_next(struct parser *p)
 {
     if (p->log.n == EVENTLOG_EVENTS_MAX)
         return malformed(p, "too_many_events", "the log has more than 4096 events");
+    make_room(p);
     struct log_event *ev = &p->log.events[p->log.n];
     if (!(p->log.agile ? parse_agile(p, ev) : parse_legacy(p, ev)))
         return false;
@@ -201,18 +215,14 @@ static bool parse_next(struct parser *p)
 
 struct event_log eventlog_parse(struct bytes in, struct arena *a)
 {
-    struct parser p = {.c = cursor_of(in), .in = in};
+    struct parser p = {.c = cursor_of(in), .in = in, .arena = a, .room = EVENTS_FIRST};
     if (in.len == 0)
         malformed(&p, "empty", "the log is empty");
     if (in.len > EVIDENCE_LOG_MAX)
         malformed(&p, "too_large", "the log is larger than 128 KiB");
     if (p.log.bad)
         return p.log;
-    /* The shortest event of either layout has 32 bytes, so the input's size bounds their number. */
-    size_t most = in.len / 32 + 1;
-    if (most > EVENTLOG_EVENTS_MAX)
-        most = EVENTLOG_EVENTS_MAX;
-    p.log.events = arena_array(a, most, sizeof *p.log.events);
+    p.log.events = arena_array(a, p.room, sizeof *p.log.events);
     size_t start = 0;
     bool ok = parse_header(&p);
     while (ok && p.c.left > 0) {

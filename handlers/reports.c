@@ -7,6 +7,7 @@
  * fails is a result: 200, untrusted. A quote of the pinned AK over another nonce is one, too; but
  * whoever kept it could send it, so it is kept as a report and the VM's status stays.
  */
+#include "core/sha256.h"
 #include "handlers/attestation.h"
 #include "handlers/challenge.h"
 #include "handlers/routes.h"
@@ -15,13 +16,12 @@
 #include "jobs/enrollment.h"
 #include "jobs/jobs.h"
 
-#include <openssl/sha.h>
 #include <strings.h>
 
 /* A report that another one overtook is judged again against the row as it is then. */
 #define JUDGE_MAX 4
 
-#define HEX_SHA256_SIZE (2 * SHA256_DIGEST_LENGTH + 1)
+#define HEX_SHA256_SIZE (2 * SHA256_SIZE + 1)
 
 struct submission {
     struct evidence evidence;
@@ -58,8 +58,8 @@ static int refuse_stranger(struct call *c)
 
 static void hex_sha256(struct bytes data, char out[HEX_SHA256_SIZE])
 {
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    SHA256(data.data, data.len, digest);
+    uint8_t digest[SHA256_SIZE];
+    sha256(data, digest);
     hex_encode((struct bytes){digest, sizeof digest}, out);
 }
 
@@ -219,7 +219,7 @@ static void fill_report(struct call *c, struct submission *s, struct report *rep
         .evidence_hash = s->evidence_hash,
     };
     if (s->evidence.event_log.len && !s->stale) {
-        hex_sha256(s->evidence.event_log, s->log_digest);
+        hex_encode(BYTES_OF(r->event_log_sha256), s->log_digest);
         report->log_digest = s->log_digest;
     }
     /* Whose key it is and what its clock says is known only where the signature is good. */
