@@ -190,8 +190,10 @@ struct job_new {
     int n_secrets;
     const struct enrollment_new *enrollment; /* for resource_id; NULL: none */
     const struct vm_write *vm;               /* NULL: none; its job_id becomes this job */
-    struct event_new event;                  /* the first one */
-    struct audit audit;                      /* its principal becomes created_by */
+    bool planned_on_vm;                      /* the job holds only while the resource's row is... */
+    const char *vm_etag;    /* ...this one, NULL: absent; else PRECONDITION_FAILED */
+    struct event_new event; /* the first one */
+    struct audit audit;     /* its principal becomes created_by */
 };
 
 enum submit_outcome {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define IDEMPOTENCY_MS (24 * 60 * 60 * 1000)
+#define PLANS_MAX      8
 #define MAC_TEXT_SIZE  (2 * KEYRING_MAC_SIZE + 1)
 
 /* ---- specs as they are stored ---- */
@@ -85,9 +86,18 @@ static bool fingerprint(struct jobs *j, const struct jobs_origin *o, const char 
 
 /* ---- one submission under way ---- */
 
+struct submission;
+typedef enum err plan_fn(struct submission *s, struct err_info *e);
+
 struct submission {
     struct jobs *jobs;
     struct arena *arena;
+    plan_fn *plan; /* fills `in` from the registry as it is */
+    int plans;
+    bool answered; /* by the plan: there is nothing to submit */
+    const struct jobs_origin *origin;
+    const struct jobs_vm_ref *ref;
+    const struct vm_spec *spec;
     struct jobs_submitted *out;
     struct store_done *outer;
     struct store_done done;
@@ -145,9 +155,32 @@ static void fill_created(struct submission *s)
         job->steps[i] = (struct job_step){.seq = i, .name = in->steps[i]};
 }
 
+static void on_submitted(struct store_done *done);
+
+/* The registry is read before the job is queued: what changes it meanwhile (the end of another job, a
+ * report) makes the plan void. */
+static void plan_and_submit(struct submission *s)
+{
+    struct err_info e = {0};
+    s->plans++;
+    s->in = (struct job_new){0};
+    s->done.fn = on_submitted;
+    enum err err = s->plan(s, &e);
+    if (err || s->answered)
+        finish(s, err, &e);
+    else
+        store_submit_job(s->jobs->config.store, &s->in, &s->stored, &s->done);
+}
+
 static void on_submitted(struct store_done *done)
 {
     struct submission *s = CONTAINER_OF(done, struct submission, done);
+    if (done->err == ERR_PRECONDITION_FAILED && s->plans < PLANS_MAX) {
+        plan_and_submit(s);
+        return;
+    }
+    if (done->err == ERR_PRECONDITION_FAILED)
+        done->err = err_set(&done->info, ERR_UNAVAILABLE, "the VM changes all the time");
     if (done->err) {
         finish(s, done->err, &done->info);
         return;
@@ -219,6 +252,8 @@ static void fill_job(struct submission *s, const struct jobs_origin *o, const st
     in->now = now;
     in->due_at = now;
     in->deadline_at = now + s->jobs->config.job_deadline_ms;
+    in->planned_on_vm = true;
+    in->vm_etag = w->vm ? w->vm->etag : NULL;
     in->event = (struct event_new){.type = "state", .data = "{\"state\":\"queued\"}"};
     in->audit = audit_of(o, flow->kind, w->plan->vm_id);
     for (size_t i = 0; i < flow->n_steps; i++)
@@ -290,11 +325,11 @@ static void add_vm_row(struct submission *s, const struct work *w)
     s->in.vm = &s->vm;
 }
 
-static enum err submit_put(struct submission *s, const struct jobs_origin *o,
-                           const struct jobs_vm_ref *ref, const struct vm_spec *spec,
-                           struct err_info *e)
+static enum err plan_put(struct submission *s, struct err_info *e)
 {
     struct jobs *j = s->jobs;
+    const struct jobs_vm_ref *ref = s->ref;
+    const struct vm_spec *spec = s->spec;
     struct work w = {.arena = s->arena, .plan = vm_plan_of(s->arena, ref, spec)};
     enum err err;
     w.vm = read_vm(j, s->arena, w.plan->vm_id, &err, e);
@@ -308,9 +343,9 @@ static enum err submit_put(struct submission *s, const struct jobs_origin *o,
                               .new_vm = !w.vm || !w.vm->vm_id,
                               .changes = w.vm ? vm_changes(s->arena, ref, w.vm->spec, spec) : 0};
     s->in.spec = spec_text(s->arena, spec);
-    if (!fingerprint(j, o, w.plan->vm_id, spec, s->in.spec, s->mac))
+    if (!fingerprint(j, s->origin, w.plan->vm_id, spec, s->in.spec, s->mac))
         return err_set(e, ERR_INTERNAL, "no key for fingerprints");
-    fill_job(s, o, &w, workflow_find(KIND_VM_PUT));
+    fill_job(s, s->origin, &w, workflow_find(KIND_VM_PUT));
     add_vm_row(s, &w);
     add_password(s, spec);
     return w.vars.new_vm ? add_enrollment(s, &w, e) : OK;
@@ -320,28 +355,36 @@ void jobs_submit_vm_put(struct jobs *j, struct arena *a, const struct jobs_origi
                         const struct jobs_vm_ref *vm, const struct vm_spec *spec,
                         struct jobs_submitted *out, struct store_done *done)
 {
-    struct err_info e = {0};
     struct submission *s = submission_of(j, a, out, done);
-    enum err err = submit_put(s, origin, vm, spec, &e);
-    if (err) {
-        finish(s, err, &e);
-        return;
-    }
-    s->done.fn = on_submitted;
-    store_submit_job(j->config.store, &s->in, &s->stored, &s->done);
+    s->plan = plan_put;
+    s->origin = origin;
+    s->ref = vm;
+    s->spec = spec;
+    plan_and_submit(s);
 }
 
 /* ---- delete ---- */
 
-static enum err submit_delete(struct submission *s, const struct jobs_origin *o,
-                              const struct jobs_vm_ref *ref, struct err_info *e)
+/* The repetition of a deletion that has ended finds its job. */
+static enum err find_deletion(struct submission *s, struct err_info *e)
+{
+    enum err err =
+        jobs_find_replay(s->jobs, s->arena, s->origin, s->ref, NULL, &s->answered, &s->out->job, e);
+    s->out->replayed = s->answered;
+    if (err || s->answered)
+        return err;
+    return err_set(e, ERR_NOT_FOUND, "no VM of this gateway has that name");
+}
+
+static enum err plan_delete(struct submission *s, struct err_info *e)
 {
     struct jobs *j = s->jobs;
+    const struct jobs_vm_ref *ref = s->ref;
     struct work w = {.arena = s->arena, .plan = vm_plan_of(s->arena, ref, NULL)};
     enum err err;
     w.vm = read_vm(j, s->arena, w.plan->vm_id, &err, e);
     if (err == ERR_NOT_FOUND)
-        return err_set(e, ERR_NOT_FOUND, "no VM of this gateway has that name");
+        return find_deletion(s, e);
     if (err)
         return err;
     w.plan = vm_plan_of(s->arena, ref, spec_load(s->arena, w.vm->spec));
@@ -350,9 +393,9 @@ static enum err submit_delete(struct submission *s, const struct jobs_origin *o,
                               .name = ref->name,
                               .resource_group = ref->resource_group};
     s->in.spec = w.vm->spec ? w.vm->spec : "{}";
-    if (!fingerprint(j, o, w.plan->vm_id, NULL, "", s->mac))
+    if (!fingerprint(j, s->origin, w.plan->vm_id, NULL, "", s->mac))
         return err_set(e, ERR_INTERNAL, "no key for fingerprints");
-    fill_job(s, o, &w, workflow_find(KIND_VM_DELETE));
+    fill_job(s, s->origin, &w, workflow_find(KIND_VM_DELETE));
     s->vm = (struct vm_write){
         .resource_id = w.plan->vm_id, .set = VM_SET_STATE | VM_ONLY_IF_THERE, .state = "deleting"};
     s->in.vm = &s->vm;
@@ -363,27 +406,11 @@ void jobs_submit_vm_delete(struct jobs *j, struct arena *a, const struct jobs_or
                            const struct jobs_vm_ref *vm, struct jobs_submitted *out,
                            struct store_done *done)
 {
-    struct err_info e = {0};
     struct submission *s = submission_of(j, a, out, done);
-    enum err err = submit_delete(s, origin, vm, &e);
-    if (err == ERR_NOT_FOUND && origin->idempotency_key) {
-        /* The repetition of a deletion that has ended finds its job. */
-        bool found = false;
-        enum err replay = jobs_find_replay(j, a, origin, vm, NULL, &found, &out->job, &e);
-        if (replay || found)
-            err = replay;
-        out->replayed = found;
-        if (!replay && !found)
-            err_set(&e, ERR_NOT_FOUND, "no VM of this gateway has that name");
-        finish(s, err, &e);
-        return;
-    }
-    if (err) {
-        finish(s, err, &e);
-        return;
-    }
-    s->done.fn = on_submitted;
-    store_submit_job(j->config.store, &s->in, &s->stored, &s->done);
+    s->plan = plan_delete;
+    s->origin = origin;
+    s->ref = vm;
+    plan_and_submit(s);
 }
 
 enum err jobs_find_replay(struct jobs *j, struct arena *a, const struct jobs_origin *origin,

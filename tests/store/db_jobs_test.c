@@ -388,6 +388,27 @@ static void retry_is_refused_once_a_later_job_worked(void **state)
     MUST(f, DO(f, store_retry_job, &retry, NULL));
 }
 
+/* A job that was planned on another state of the VM is not taken. */
+static void plan_must_fit_the_vm(void **state)
+{
+    struct fixture *f = *state;
+    struct job_new in = job_for(f, "web");
+    in.planned_on_vm = true;
+    in.vm_etag = "of-a-row";
+    assert_int_equal(DO(f, store_submit_job, &in, &(struct job_submitted){0}),
+                     ERR_PRECONDITION_FAILED);
+    in.vm_etag = NULL;
+    submit(f, &in);
+
+    put_vm(f, VM("db"), "db");
+    in = job_for(f, "db");
+    in.planned_on_vm = true;
+    assert_int_equal(DO(f, store_submit_job, &in, &(struct job_submitted){0}),
+                     ERR_PRECONDITION_FAILED);
+    in.vm_etag = get_vm(f, VM("db")).etag;
+    submit(f, &in);
+}
+
 static size_t count_jobs(struct fixture *f, struct job_filter filter)
 {
     struct job_list list;
@@ -490,6 +511,7 @@ int main(void)
         STORE_TEST(failed_job_is_retried_at_its_failed_step),
         STORE_TEST(retry_is_idempotent_and_respects_busy),
         STORE_TEST(retry_is_refused_once_a_later_job_worked),
+        STORE_TEST(plan_must_fit_the_vm),
         STORE_TEST(list_filters),
         STORE_TEST(pages_are_stable_under_insertion),
         STORE_TEST(exact_page_has_no_more),
