@@ -64,12 +64,17 @@ void arena_free(struct arena *a)
     free(a);
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+static size_t align_up(size_t size)
 {
     const size_t align = alignof(max_align_t);
+    return (size + align - 1) & ~(align - 1);
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
     if (size > SIZE_MAX / 4)
         abort();
-    size = (size + align - 1) & ~(align - 1);
+    size = align_up(size);
     struct block *b = a->head;
     if (b->size - b->used < size) {
         size_t want = b->size < 256 * 1024 ? b->size * 2 : b->size;
@@ -104,14 +109,22 @@ char *arena_strdup(struct arena *a, const char *s)
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
     va_list ap, again;
+    struct block *b = a->head;
+    size_t room = b->size - b->used;
+    char *p = (char *)b->data + b->used;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(p, room, fmt, ap);
     va_end(ap);
     if (n < 0)
         abort();
-    char *p = arena_alloc(a, (size_t)n + 1);
-    vsnprintf(p, (size_t)n + 1, fmt, again);
+    if ((size_t)n < room) {
+        b->used += align_up((size_t)n + 1) < room ? align_up((size_t)n + 1) : room;
+    } else {
+        OPENSSL_cleanse(p, room);
+        p = arena_alloc(a, (size_t)n + 1);
+        vsnprintf(p, (size_t)n + 1, fmt, again);
+    }
     va_end(again);
     return p;
 }

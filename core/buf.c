@@ -58,14 +58,18 @@ void buf_add_char(struct buf *b, char c)
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap, again;
+    size_t room = b->cap - b->len;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(room ? b->data + b->len : NULL, room, fmt, ap);
     va_end(ap);
     if (n < 0)
         abort();
-    char *p = buf_reserve(b, (size_t)n);
-    vsnprintf(p, (size_t)n + 1, fmt, again);
+    if ((size_t)n >= room) {
+        if (room)
+            OPENSSL_cleanse(b->data + b->len, room);
+        vsnprintf(buf_reserve(b, (size_t)n), (size_t)n + 1, fmt, again);
+    }
     va_end(again);
     b->len += (size_t)n;
 }
@@ -187,8 +191,15 @@ void jw_str(struct jw *w, const char *s)
 
 void jw_int(struct jw *w, int64_t v)
 {
+    char text[24], *at = text + sizeof text;
+    uint64_t rest = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (v < 0)
+        *--at = '-';
     lead(w);
-    buf_printf(w->out, "%" PRId64, v);
+    buf_add(w->out, at, (size_t)(text + sizeof text - at));
 }
 
 void jw_bool(struct jw *w, bool v)

@@ -109,15 +109,29 @@ bool uuid_valid(const char *s)
     return s[36] == 0;
 }
 
+/* The n last digits of v and what follows them. */
+static char *put_digits(char *at, uint64_t v, int n, char after)
+{
+    for (int i = n - 1; i >= 0; i--, v /= 10)
+        at[i] = (char)('0' + v % 10);
+    at[n] = after;
+    return at + n + 1;
+}
+
+/* Each request is logged with its time: printf would be a tenth of that. */
 void time_format(int64_t ms, char out[TIME_TEXT_SIZE])
 {
     struct tm tm;
     time_t seconds = (time_t)(ms / 1000);
     gmtime_r(&seconds, &tm);
-    snprintf(out, TIME_TEXT_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ",
-             (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100,
-             (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
-             (unsigned)tm.tm_sec % 100, (unsigned)(ms % 1000));
+    out = put_digits(out, (uint64_t)(tm.tm_year + 1900), 4, '-');
+    out = put_digits(out, (uint64_t)(tm.tm_mon + 1), 2, '-');
+    out = put_digits(out, (uint64_t)(tm.tm_mday), 2, 'T');
+    out = put_digits(out, (uint64_t)(tm.tm_hour), 2, ':');
+    out = put_digits(out, (uint64_t)(tm.tm_min), 2, ':');
+    out = put_digits(out, (uint64_t)(tm.tm_sec), 2, '.');
+    out = put_digits(out, (uint64_t)ms % 1000, 3, 'Z');
+    *out = 0;
 }
 
 /* n decimal digits, or -1. */
