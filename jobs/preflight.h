@@ -32,7 +32,8 @@ struct preflight_facts {
     const struct jobs_vm_ref *ref;
     const struct vm_spec *spec; /* NULL: whose VM it is, and nothing else */
     const struct vm_plan *plan;
-    const struct vm *vm; /* registry row; NULL: none */
+    const struct vm *vm;  /* registry row; NULL: none */
+    bool no_subscription; /* Azure knows none of this id */
     struct read_answer read[READ_KINDS];
 };
 

@@ -434,6 +434,14 @@ static void check_changes(const struct preflight_facts *f, struct findings *out)
 
 void preflight_check_reads(const struct preflight_facts *f, struct findings *out)
 {
+    if (f->no_subscription) {
+        findings_add(
+            out, FINDING_ERROR, "subscription_not_found", "#",
+            arena_printf(f->arena, "Azure knows no subscription %s, or hides it from the gateway",
+                         f->plan->subscription),
+            "Correct the path, or give the gateway's identity a role in the subscription.");
+        return;
+    }
     check_location(f, out);
     check_size(f, out);
     if (f->plan->gallery_version)

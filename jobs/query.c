@@ -7,6 +7,7 @@
 #include "jobs/preflight.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define READS_MAX       512 /* kept answers; the oldest go first */
 #define PAGES_MAX       20
@@ -286,6 +287,13 @@ static void judge(struct query *q)
     complete(q);
 }
 
+/* Azure's word on the subscription itself is a finding like any other. */
+static bool is_foreign_ground(const struct read *r)
+{
+    return r->state == READ_FAILED &&
+           strcasecmp(r->error.upstream_code, "SubscriptionNotFound") == 0;
+}
+
 /* True where the query has ended. */
 static bool advance_query(struct query *q)
 {
@@ -297,7 +305,8 @@ static bool advance_query(struct query *q)
         struct read *r = q->reads[k];
         if (!r)
             continue;
-        if (r->state == READ_FAILED) {
+        q->facts.no_subscription |= is_foreign_ground(r);
+        if (r->state == READ_FAILED && !q->facts.no_subscription) {
             fail_query(q, r->err, &r->error);
             return true;
         }

@@ -193,6 +193,15 @@ def test_422_says_why_before_anything_is_written(api, emulator, what, change, po
         f["code"] for f in answer.json["findings"]], dry
 
 
+def test_422_says_that_the_subscription_is_not_there(api):
+    path = VM.replace(SUBSCRIPTION, "00000000-0000-0000-0000-0000000000ff") + "vm1"
+    answer = api.put(path, vm_spec())
+    assert answer.status == 422 and answer.code == "preflight_failed", answer
+    assert [(f["code"], f["pointer"]) for f in answer.json["findings"]] == [
+        ("subscription_not_found", "#")], answer
+    assert api.delete(path).status == 404
+
+
 def test_idempotency_key(api, emulator):
     emulator.settings(lroSeconds=1.5)
     try:
