@@ -188,6 +188,20 @@ static enum err touch_log(struct putting *p)
     return q_run(&q, p->e);
 }
 
+/* Whoever rules the guest can make a new log for each report. */
+static enum err drop_old_logs(struct putting *p)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(p->w->conn, "DELETE FROM log WHERE vm_key = $1 AND digest IN (SELECT digest"
+                               " FROM log WHERE vm_key = $1 AND digest <> $2"
+                               " ORDER BY last_used_at DESC LIMIT 1000 OFFSET $3)");
+    q_text(&q, p->vm_key);
+    q_text(&q, p->in->report.log_digest);
+    q_int(&q, LOGS_PER_VM - 1);
+    return q_run(&q, p->e);
+}
+
 static enum err insert_log(struct putting *p)
 {
     {
@@ -207,7 +221,8 @@ static enum err insert_log(struct putting *p)
     q_text(&q, p->vm_key);
     q_text(&q, p->in->report.log_digest);
     q_blob(&q, p->in->log);
-    return q_run(&q, p->e);
+    enum err err = q_run(&q, p->e);
+    return err ? err : drop_old_logs(p);
 }
 
 static enum err keep_log(struct putting *p)

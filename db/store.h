@@ -407,11 +407,12 @@ enum err store_count_vms(struct store *s, const struct vm_filter *f, struct vm_s
  * by now (another report overtook this one), ERR_PRECONDITION_FAILED: read the VM and decide again;
  *   - challenge_hash must be new, else ERR_CHALLENGE_USED;
  *   - where log is empty, log_digest (if any) must be held for this VM, else
- * ERR_EVENT_LOG_REQUIRED.
+ * ERR_EVENT_LOG_REQUIRED. Of each VM the LOGS_PER_VM logs that were used last are held.
  *
  * An error consumes nothing. Status, reasons, claims and last report of the VM are written; the
  * counters only where they did not regress. Jobs with wake_key are made due.
  */
+#define LOGS_PER_VM 16
 struct report_new {
     struct report report; /* resource_id is the store's: it is filled from the VM */
     const char *challenge_hash;

@@ -296,6 +296,29 @@ static void event_log_is_stored_once_per_vm(void **state)
     assert_null(r.log_digest);
 }
 
+/* A guest can make a new log for each report; the VM's honest ones are few. */
+static void event_logs_of_one_vm_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    struct bytes log;
+    for (int i = 0; i < LOGS_PER_VM + 3; i++) {
+        struct report_new r = report_of(f, 10 + i);
+        r.report.received_at = T0 + 1000 + i;
+        r.report.log_digest = arena_printf(f->arena, "digest-%d", i);
+        put_report(f, &r);
+        /* the one at hand is never the one that goes */
+        MUST(f, store_get_log(f->store, f->arena, ID_A, r.report.log_digest, &log, &f->err));
+    }
+    int held = 0;
+    for (int i = 0; i < LOGS_PER_VM + 3; i++)
+        held += store_get_log(f->store, f->arena, ID_A, arena_printf(f->arena, "digest-%d", i),
+                              &log, &f->err) == OK;
+    assert_int_equal(held, LOGS_PER_VM);
+    assert_int_equal(store_get_log(f->store, f->arena, ID_A, "digest-2", &log, &f->err),
+                     ERR_NOT_FOUND);
+}
+
 /* A log is kept as long as it is used, and is asked for again when it is gone. */
 static void unused_event_log_is_pruned(void **state)
 {
@@ -462,6 +485,7 @@ int main(void)
         STORE_TEST(another_enrolment_replaces_the_pin),
         STORE_TEST(clock_is_decided_again),
         STORE_TEST(event_log_is_stored_once_per_vm),
+        STORE_TEST(event_logs_of_one_vm_are_bounded),
         STORE_TEST(unused_event_log_is_pruned),
         STORE_TEST(report_wakes_the_waiting_job),
         STORE_TEST(new_vm_id_drops_what_belonged_to_the_old_one),
