@@ -1,7 +1,6 @@
 /* tlgate serve, and the commands that only look: check-config, version. */
 #include "server/commands.h"
 
-#include "attest/attest.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "server/gateway.h"
@@ -146,14 +145,9 @@ int cmd_check_config(int argc, char **argv)
     struct arena *arena = arena_new();
     struct settings s;
     struct err_info why = {0};
-    struct attest_trust *trust = NULL;
     enum err err = command_settings(values[0], arena, &s, &why);
-    if (!err) {
-        const struct attest_trust_options options = {.anchors = s.attestation.trust_anchors.items,
-                                                     .n_anchors = s.attestation.trust_anchors.n,
-                                                     .trust_dir = s.attestation.trust_dir};
-        err = attest_trust_open(&options, &trust, &why);
-    }
+    if (!err)
+        err = gateway_check(&s, &why);
     if (!err) {
         struct buf out = {0};
         config_dump(&settings_table, &s, &out);
@@ -161,7 +155,6 @@ int cmd_check_config(int argc, char **argv)
         buf_free(&out);
     }
     int status = err ? command_fail(&why) : 0;
-    attest_trust_free(trust);
     arena_free(arena);
     return status;
 }

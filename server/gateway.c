@@ -54,19 +54,29 @@ static enum err open_store(struct gateway *g, struct err_info *e)
     return err ? err : keyring_open(s->keyring_file, &g->keyring, e);
 }
 
-static enum err open_trust(struct gateway *g, struct err_info *e)
+static enum err trust_of(const struct settings *s, struct attest_trust **out, struct err_info *e)
 {
-    const struct settings *s = g->settings;
     const struct attest_trust_options options = {.anchors = s->attestation.trust_anchors.items,
                                                  .n_anchors = s->attestation.trust_anchors.n,
                                                  .trust_dir = s->attestation.trust_dir};
-    return attest_trust_open(&options, &g->trust, e);
+    return attest_trust_open(&options, out, e);
 }
 
-static enum err open_listener(struct gateway *g, struct err_info *e)
+static enum err open_trust(struct gateway *g, struct err_info *e)
 {
-    const struct settings *s = g->settings;
-    const struct http_config config = {
+    return trust_of(g->settings, &g->trust, e);
+}
+
+static enum err check_public_url(const struct settings *s, struct err_info *e)
+{
+    if (!s->server.public_url && strncmp(s->server.listen, "unix:", 5) == 0)
+        return err_set(e, ERR_CONFIG, "server.public_url is needed with a UNIX socket");
+    return OK;
+}
+
+static struct http_config http_config_of(const struct settings *s)
+{
+    return (struct http_config){
         .listen = s->server.listen,
         .tls_cert = s->server.tls_cert,
         .tls_key = s->server.tls_key,
@@ -78,11 +88,24 @@ static enum err open_listener(struct gateway *g, struct err_info *e)
         .body_grace_ms = s->server.body_grace_ms,
         .body_bytes_per_s = s->server.body_min_rate,
     };
-    enum err err = http_open(&config, &g->http, e);
-    if (err)
+}
+
+static enum err open_listener(struct gateway *g, struct err_info *e)
+{
+    const struct http_config config = http_config_of(g->settings);
+    enum err err = check_public_url(g->settings, e);
+    return err ? err : http_open(&config, &g->http, e);
+}
+
+enum err gateway_check(const struct settings *s, struct err_info *e)
+{
+    struct attest_trust *trust = NULL;
+    const struct http_config config = http_config_of(s);
+    enum err err;
+    if ((err = check_public_url(s, e)) || (err = http_check(&config, e)) ||
+        (err = trust_of(s, &trust, e)))
         return err;
-    if (!s->server.public_url && strncmp(http_url(g->http), "unix:", 5) == 0)
-        return err_set(e, ERR_CONFIG, "server.public_url is needed with a UNIX socket");
+    attest_trust_free(trust);
     return OK;
 }
 

@@ -11,6 +11,9 @@
 
 struct gateway;
 
+/* What gateway_start would refuse of the settings and the files that they name. Opens nothing for
+ * longer, writes nothing. ERR_CONFIG. */
+enum err gateway_check(const struct settings *settings, struct err_info *e) MUST_CHECK;
 /* Opens the store, starts engine, ARM client and listener. ERR_CONFIG and the store's errors. The
  * settings must outlive it. */
 enum err gateway_start(const struct settings *settings, struct gateway **out,

@@ -293,6 +293,20 @@ static void release(struct http *h)
     free(h);
 }
 
+enum err http_check(const struct http_config *config, struct err_info *e)
+{
+    struct http *h = calloc(1, sizeof *h);
+    if (!h)
+        abort();
+    h->config = *config;
+    h->listen_fd = -1;
+    enum err err = load_tls(h, e);
+    if (!err)
+        err = http_listen_check(h, e);
+    release(h);
+    return err;
+}
+
 enum err http_open(const struct http_config *config, struct http **out, struct err_info *e)
 {
     /* guard.h: the shape of a parsed head is that of these versions. */

@@ -80,6 +80,8 @@ struct http_config {
     int64_t body_bytes_per_s;
 };
 
+/* What http_open would refuse of the TLS files and the address; binds nothing. ERR_CONFIG. */
+enum err http_check(const struct http_config *config, struct err_info *e) MUST_CHECK;
 /* Reads the TLS files and binds, so that the URL is known; nothing is answered yet. ERR_CONFIG.
  * http_stop frees. */
 enum err http_open(const struct http_config *config, struct http **out,

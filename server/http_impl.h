@@ -70,6 +70,8 @@ struct http {
 
 /* http_listen.c: a listening socket, or -1 with the reason. Sets url, unix_path. */
 int http_listen_open(struct http *h, struct err_info *e);
+/* What can be said of the address without binding. */
+enum err http_listen_check(const struct http *h, struct err_info *e);
 
 /* http_reaper.c */
 void http_reaper_start(struct http *h);

@@ -11,9 +11,14 @@
 
 #define BACKLOG 1024
 
+static enum err refuse(struct err_info *e, const char *listen, const char *why)
+{
+    return err_set(e, ERR_CONFIG, "cannot listen on %s: %s", listen, why);
+}
+
 static int fail(struct err_info *e, const char *listen, const char *why)
 {
-    err_set(e, ERR_CONFIG, "cannot listen on %s: %s", listen, why);
+    refuse(e, listen, why);
     return -1;
 }
 
@@ -34,8 +39,6 @@ static void remove_stale(const struct sockaddr_un *at)
 static int listen_unix(struct http *h, const char *path, struct err_info *e)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof at.sun_path)
-        return fail(e, h->config.listen, "the path is too long");
     memcpy(at.sun_path, path, strlen(path));
     remove_stale(&at);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -79,10 +82,6 @@ static void set_url(struct http *h, int fd)
 
 static int listen_at(struct http *h, const struct addrinfo *at, struct err_info *e)
 {
-    if (!h->tls && !is_loopback(at->ai_addr))
-        return fail(e, h->config.listen,
-                    "plain HTTP is served on loopback and UNIX sockets only; set server.tls_cert "
-                    "and server.tls_key");
     int on = 1;
     int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
@@ -104,11 +103,9 @@ static bool port_ok(const char *text)
     return *text >= '0' && *text <= '9' && !*end && port <= 65535;
 }
 
-int http_listen_open(struct http *h, struct err_info *e)
+static enum err resolve(const struct http *h, struct addrinfo **at, struct err_info *e)
 {
     const char *listen = h->config.listen;
-    if (strncmp(listen, "unix:", 5) == 0)
-        return listen_unix(h, listen + 5, e);
     char host[64];
     const char *colon = strrchr(listen, ':');
     size_t n = colon ? (size_t)(colon - listen) : 0;
@@ -118,15 +115,50 @@ int http_listen_open(struct http *h, struct err_info *e)
         n -= 2;
     }
     if (n == 0 || n >= sizeof host || !port_ok(colon + 1))
-        return fail(e, h->config.listen, "expected ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH");
+        return refuse(e, h->config.listen, "expected ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH");
     snprintf(host, sizeof host, "%.*s", (int)n, listen);
     const struct addrinfo hints = {.ai_family = v6 ? AF_INET6 : AF_INET,
                                    .ai_socktype = SOCK_STREAM,
                                    .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    struct addrinfo *at = NULL;
-    int why = getaddrinfo(host, colon + 1, &hints, &at);
+    int why = getaddrinfo(host, colon + 1, &hints, at);
     if (why)
-        return fail(e, h->config.listen, gai_strerror(why));
+        return refuse(e, h->config.listen, gai_strerror(why));
+    if (h->tls || is_loopback((*at)->ai_addr))
+        return OK;
+    freeaddrinfo(*at);
+    return refuse(e, h->config.listen,
+                  "plain HTTP is served on loopback and UNIX sockets only; set server.tls_cert and "
+                  "server.tls_key");
+}
+
+static const char *unix_path(const struct http *h)
+{
+    return strncmp(h->config.listen, "unix:", 5) == 0 ? h->config.listen + 5 : NULL;
+}
+
+static bool path_fits(const char *path)
+{
+    return strlen(path) < sizeof((struct sockaddr_un *)NULL)->sun_path;
+}
+
+enum err http_listen_check(const struct http *h, struct err_info *e)
+{
+    struct addrinfo *at = NULL;
+    if (unix_path(h))
+        return path_fits(unix_path(h)) ? OK : refuse(e, h->config.listen, "the path is too long");
+    enum err err = resolve(h, &at, e);
+    if (!err)
+        freeaddrinfo(at);
+    return err;
+}
+
+int http_listen_open(struct http *h, struct err_info *e)
+{
+    struct addrinfo *at = NULL;
+    if (unix_path(h))
+        return http_listen_check(h, e) ? -1 : listen_unix(h, unix_path(h), e);
+    if (resolve(h, &at, e))
+        return -1;
     int fd = listen_at(h, at, e);
     freeaddrinfo(at);
     return fd;

@@ -554,6 +554,22 @@ def test_check_config(bare, tmp_path):
     assert "colour" in run.stderr and "attestation.max_age" in run.stderr
 
 
+@pytest.mark.parametrize("env, why", [
+    ({"TLGATE_SERVER_LISTEN": "127.0.0.1:99999"}, "cannot listen"),
+    ({"TLGATE_SERVER_LISTEN": "0.0.0.0:0", "TLGATE_SERVER_TLS_CERT": "",
+      "TLGATE_SERVER_TLS_KEY": ""}, "plain HTTP"),
+    ({"TLGATE_SERVER_LISTEN": "unix:/run/" + "x" * 120, "TLGATE_SERVER_PUBLIC_URL": "https://x"},
+     "too long"),
+    ({"TLGATE_SERVER_LISTEN": "unix:/run/tlgate.sock"}, "public_url"),
+    ({"TLGATE_SERVER_TLS_CERT": "/nonexistent"}, "cannot read"),
+    ({"TLGATE_ATTESTATION_TRUST_ANCHOR": "/nonexistent"}, "/nonexistent"),
+])
+def test_check_config_refuses_what_serve_would(bare, env, why):
+    run = subprocess.run([stack.BIN / "tlgate", "check-config"], capture_output=True, text=True,
+                         env={**bare.env, **env}, timeout=60)
+    assert run.returncode == 1 and run.stdout == "" and why in run.stderr, run
+
+
 STARTS = [
     ("a port beyond all", {"TLGATE_SERVER_LISTEN": "127.0.0.1:99999"}, "cannot listen"),
     ("no port", {"TLGATE_SERVER_LISTEN": "127.0.0.1"}, "cannot listen"),
