@@ -13,17 +13,12 @@ import pytest
 import clones
 import load
 import swarm
-from guest import to_cbor
+from mixed import make_report
 from stack import SUBSCRIPTION, Vm, vm_spec
 
 STREAMS, WRITERS, SECONDS = 1000, 64, 10
 OPTIONS = {"TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND": "0",
            "TLGATE_LIMITS_ATTESTATION_ADDRESS_PER_SECOND": "0"}
-
-
-def new_report(vm, token=None):
-    challenge = vm.api.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json
-    return to_cbor(vm.guest.report(challenge, token))
 
 
 def send_report(vm, report):
@@ -43,7 +38,7 @@ def azure(folder):
 def vm(folder, azure):
     gateway = load.Gateway(folder / "many-g", azure, **OPTIONS)
     vm = Vm(gateway, "vm1")
-    assert send_report(vm, new_report(vm, vm.token)).status == 200
+    assert send_report(vm, make_report(vm, vm.token)).status == 200
     yield vm
     gateway.close()
 
@@ -57,7 +52,7 @@ def work_of(vm, jobs, reports):
 
 def test_nobody_waits(vm):
     gateway = vm.gateway
-    reports = [new_report(vm) for _ in range(20)]
+    reports = [make_report(vm) for _ in range(20)]
     jobs = clones.make_templates(gateway)
     target = swarm.Target(gateway)
     streams = swarm.Part(swarm.hold_streams, target, jobs, STREAMS)
@@ -103,7 +98,7 @@ def test_ready_ones_are_served_beside_suspended_ones(vm, azure, tmp_path):
     gateway = load.Gateway(tmp_path, azure, TLGATE_SERVER_THREADS="1", **OPTIONS)
     try:
         own = Vm(gateway, "alone")
-        report = new_report(own, own.token)
+        report = make_report(own, own.token)
         assert send_report(own, report).status == 200
         head = f"Host: x\r\nAuthorization: Bearer {gateway.admin_key}\r\n"
         get = f"GET {own.path}/bootIntegrity HTTP/1.1\r\n{head}\r\n".encode()

@@ -1,0 +1,191 @@
+#!/usr/bin/python3
+"""What the tests of load, streams and leaks do, at full size and with its figures.
+
+    cmake --preset release && cmake --build --preset release && tests/bench/jobs.py [PART]...
+
+jobs      1,000 VM jobs at once over 10 subscriptions, at Azure's own pace and ten times as fast
+waiting   10,000 jobs that wait, their polls at Azure's pace, 100,000 jobs at a start after a kill
+streams   1,000 open event streams beside 64 writers and 4 pollers for a minute
+leaks     100,000 mixed requests
+
+Figures are those of the gateway's process (utime + stime, VmHWM, VmRSS); latencies are those that
+clients in processes of their own saw, on whatever else this machine is doing.
+"""
+import json
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/api"), str(ROOT / "tests/e2e")]
+
+import clones  # noqa: E402
+import load  # noqa: E402
+import mixed  # noqa: E402
+import swarm  # noqa: E402
+from stack import SUBSCRIPTION, Vm, vm_spec  # noqa: E402
+
+UNLIMITED = {"TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND": "0",
+             "TLGATE_LIMITS_ATTESTATION_ADDRESS_PER_SECOND": "0",
+             "TLGATE_LIMITS_FAILED_LOGINS_PER_SECOND": "0"}
+
+
+class Bench:
+    """One emulator and one gateway in a folder of their own."""
+
+    def __init__(self, time_scale=1.0, **env):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tlg-"))
+        self.azure = load.emulator_of(self.folder / "e", [SUBSCRIPTION, *load.SUBSCRIPTIONS],
+                                      time_scale)
+        self.gateway = load.Gateway(self.folder / "g", self.azure, **env)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.gateway.program.stop()
+        self.azure.program.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cpu(self):
+        return load.cpu_seconds(self.gateway.pid)
+
+    def mib(self, what="VmRSS"):
+        return load.memory_kib(self.gateway.pid, what) / 1024
+
+    def ready(self):
+        start = time.monotonic()
+        self.gateway.start()
+        api = self.gateway.api(self.gateway.admin_key)
+        while api.get("/readyz", check=False).status != 200:
+            time.sleep(0.002)
+        return time.monotonic() - start
+
+    def attested_vm(self, n_reports):
+        """A VM that has reported, and n reports of its that are still to be sent."""
+        vm = Vm(self.gateway, "vm1")
+        first = mixed.make_report(vm, vm.token)
+        answer = vm.api.request("POST", "/v1/attestation/reports", first,
+                                {"Content-Type": "application/cbor"})
+        assert answer.status == 200, answer
+        return vm, first, [mixed.make_report(vm) for _ in range(n_reports)]
+
+
+def many_jobs(time_scale, n=1000):
+    with Bench(time_scale) as b:
+        start = time.monotonic()
+        with load.Sampler(b.gateway.pid) as threads, load.Callers(b.gateway) as callers:
+            ids = load.submit_vms(callers, load.SUBSCRIPTIONS, n)
+            submitted = time.monotonic() - start
+            states, _ = load.wait_jobs(b.gateway, ids, 1800)
+        took = time.monotonic() - start
+        saw = load.azure_saw(b.azure)
+        print(f"{n} jobs, time x{time_scale}: {dict(states)} in {took:.1f} s, all submitted after"
+              f" {submitted:.1f} s; at most {b.mib('VmHWM'):.0f} MiB, {b.cpu():.1f} s of CPU;"
+              f" threads {dict(threads.most)}")
+        print(f"  Azure: {saw['requests']} requests, {saw['throttled']} throttled,"
+              f" {saw['early']} before their time, at most {max(saw['creates'].values())} create of"
+              " one resource")
+
+
+def jobs():
+    many_jobs(0.1)
+    many_jobs(1.0)
+
+
+def watch_polls(b, seconds):
+    """CPU and requests to Azure over that time."""
+    cpu, seen = b.cpu(), sum(1 for _ in b.azure.log())
+    time.sleep(seconds)
+    sent = sum(1 for _ in b.azure.log()) - seen
+    return (b.cpu() - cpu) / seconds, sent / seconds
+
+
+def waiting():
+    with Bench() as b:
+        templates = clones.make_templates(b.gateway)
+        b.gateway.program.stop(signal.SIGKILL)
+        clones.fill(b.gateway, templates, 1, 10_000)
+        b.ready()
+        share, _ = watch_polls(b, 20)
+        print(f"10,000 waiting: {100 * share:.2f} % of a core, {b.mib():.0f} MiB")
+        b.gateway.program.stop(signal.SIGKILL)
+        clones.make_due(b.gateway)
+        b.azure.settings(retryAfter=600)
+        b.ready()
+        share, rate = watch_polls(b, 20)
+        print(f"10,000 due at once: {100 * share:.0f} % of a core at {rate:.0f} polls a second"
+              f" (Azure's limit of 10 subscriptions is 250), {b.mib():.0f} MiB")
+        b.gateway.program.stop(signal.SIGKILL)
+        clones.fill(b.gateway, templates, 10_001, 90_000, "succeeded")
+        print(f"100,000 jobs, 10,000 of them unfinished: ready after a kill in {b.ready():.3f} s")
+        b.gateway.program.stop(signal.SIGKILL)
+        clones.fill(b.gateway, templates, 100_001, 90_000)
+        clones.make_due(b.gateway)
+        print(f"190,000 jobs, 100,000 of them due: ready after a kill in {b.ready():.3f} s,"
+              f" {b.mib():.0f} MiB")
+
+
+def streams(seconds=60, n=1000):
+    with Bench(**UNLIMITED) as b:
+        b.azure.settings(lroSeconds=0.2, retryAfter=0)
+        vm, _, reports = b.attested_vm(100)
+        waits = clones.make_templates(b.gateway)
+        target = swarm.Target(b.gateway)
+        before = b.mib()
+        open_streams = swarm.Part(swarm.hold_streams, target, waits, n)
+        open_streams.wait_ready()
+        print(f"{n} streams: {(b.mib() - before) * 1024 / n:.0f} KiB each over TLS")
+        body = json.dumps(vm_spec()).encode()
+        work = {"polls": [vm.path + "/bootIntegrity", vm.path, *(f"/v1/jobs/{j}" for j in waits)],
+                "puts": [(load.vm_path(s, "w%d"), body) for s in load.SUBSCRIPTIONS],
+                "share_put": 0.01, "reports": reports, "vm_id": vm.vm_id}
+        cpu = b.cpu()
+        writers = swarm.Part(swarm.write, target, 64, work, 0.05)
+        pollers = swarm.Part(swarm.poll, target, 4, vm.path + "/bootIntegrity", 0.01)
+        writers.wait_ready()
+        pollers.wait_ready()
+        time.sleep(seconds)
+        writers.stop()
+        pollers.stop()
+        wrote, polled = writers.result(), pollers.result()
+        print(f"64 writers for {seconds} s: {wrote['statuses']}, {b.cpu() - cpu:.1f} s of CPU")
+        print("  " + "\n  ".join(load.summary(wrote)))
+        print("4 pollers of a VM's status: " + ", ".join(load.summary(polled)))
+        open_streams.stop()
+        print(f"streams at the end: {open_streams.result()}")
+
+
+def leaks(n=100_000):
+    with Bench(0.01, **UNLIMITED) as b:
+        b.azure.settings(lroSeconds=0.2, retryAfter=0)
+        vm, report, _ = b.attested_vm(0)
+        requests = mixed.requests_of(vm, vm.job_id, report)
+        wrong = {}
+        with load.Callers(b.gateway, 8) as callers:
+            for done in range(0, n, n // 10):
+                wrong |= mixed.run(callers, requests, n // 10)
+                print(f"after {done + n // 10} mixed requests: {b.mib():.2f} MiB", flush=True)
+        print(f"unexpected answers: {wrong or 'none'}")
+
+
+PARTS = {"jobs": jobs, "waiting": waiting, "streams": streams, "leaks": leaks}
+
+
+def main():
+    names = sys.argv[1:] or list(PARTS)
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        sys.exit(__doc__)
+    if not load.IS_RELEASE:
+        print("There is no release build: these figures say nothing.")
+    for name in names:
+        print(f"== {name}", flush=True)
+        PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()
