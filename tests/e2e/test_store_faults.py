@@ -188,6 +188,7 @@ def test_an_io_error_at_a_commit(gateway, nth):
     must_refuse(client)
     assert gateway.program.stop(signal.SIGTERM) == 0  # also a graceful stop ends
     gateway.start()
+    assert client.submit().status == 202
     client.check_all()
 
 
