@@ -613,6 +613,13 @@ def test_catalogues(arm):
     assert [v["name"] for v in newest] == [versions[-1]["name"]]
     assert arm.call("GET", f"{base}/latest").json["name"] == versions[-1]["name"]
     assert arm.call("GET", f"{base}/9.9.9").status == 404
+    windows = base.replace("Canonical", "MicrosoftWindowsServer").replace(
+        "0001-com-ubuntu-server-jammy", "WindowsServer")
+    for sku in ("2019-datacenter-gensecond", "2022-datacenter-g2", "2022-datacenter-azure-edition",
+                "2025-datacenter-g2"):
+        image = arm.call("GET", windows.replace("22_04-lts-gen2", sku) + "/latest").json["properties"]
+        assert image["hyperVGeneration"] == "V2", sku
+        assert {"name": "SecurityType", "value": "TrustedLaunchSupported"} in image["features"], sku
 
 
 def test_lists_come_in_pages(arm):
