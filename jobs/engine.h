@@ -36,7 +36,7 @@ struct run;
 struct subscription {
     char id[64];
     unsigned runs;
-    int64_t last_turn[ARM_OPS]; /* wall ms: of the job that waits longest for its bucket */
+    int64_t last_turn[ARM_OPS]; /* monotonic: of the job that waits longest for its bucket */
     struct subscription *next;
 };
 

@@ -235,8 +235,10 @@ static int64_t turn_of(struct run *r, int64_t at)
     static const int64_t gap_ms[ARM_OPS] = {
         [ARM_OP_READ] = 20, [ARM_OP_WRITE] = 50, [ARM_OP_DELETE] = 50};
     int64_t *last = &engine_subscription(r->jobs, r->job.subscription_id)->last_turn[r->op];
-    *last = at > *last + gap_ms[r->op] ? at : *last + gap_ms[r->op];
-    return *last;
+    int64_t wait = at - r->work.now, mono = engine_mono(r->jobs);
+    int64_t next = *last + gap_ms[r->op];
+    *last = mono + wait > next ? mono + wait : next;
+    return r->work.now + (*last - mono);
 }
 
 static void step_waits(struct run *r, const struct step_next *n)
