@@ -183,6 +183,8 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
     " last_report_at, ak_spki, ak_name, enrolled_at, reset_count, restart_count, clock_ms, etag"
 void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm);
 const char *db_etag_new(struct arena *a);
+/* PRECONDITION_FAILED unless the row has this ETag; NULL: unless there is none. */
+enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, struct err_info *e);
 /* sqlite_jobs.c: the jobs that wait for this key become due */
 enum err db_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
                          struct err_info *e) MUST_CHECK;

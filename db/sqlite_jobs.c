@@ -184,27 +184,6 @@ static enum err insert_all(struct write *w, const struct job_new *in, struct err
     return OK;
 }
 
-static bool same_etag(const char *a, const char *b)
-{
-    return a && b ? !strcmp(a, b) : a == b;
-}
-
-static enum err check_plan(struct write *w, const struct job_new *in, struct err_info *e)
-{
-    const char *etag = NULL;
-    if (!in->planned_on_vm)
-        return OK;
-    AUTO(query)
-    struct query q = conn_query(w->conn, "SELECT etag FROM vm WHERE resource_key = $1");
-    q_text(&q, db_key_of(w->arena, in->resource_id));
-    if (q_step(&q))
-        etag = q_get_text(&q, w->arena);
-    enum err err = q_end(&q, e);
-    if (!err && !same_etag(etag, in->vm_etag))
-        return err_set(e, ERR_PRECONDITION_FAILED, "the VM has changed");
-    return err;
-}
-
 static void submitted(struct job_submitted *out, enum submit_outcome outcome, const char *job_id)
 {
     out->outcome = outcome;
@@ -233,7 +212,8 @@ static enum err run_submit(struct write *w, const void *in_, void *out_, struct 
     if (!in->shared && (err = find_busy(w, db_key_of(w->arena, in->resource_id), &busy, e)))
         return err;
     if (!busy.job_id) {
-        if ((err = check_plan(w, in, e)))
+        if (in->planned_on_vm &&
+            (err = db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, e)))
             return err;
         submitted(out, SUBMIT_CREATED, in->id);
         return insert_all(w, in, e);

@@ -137,6 +137,15 @@ static bool same_text(const char *a, const char *b)
     return a && b ? !strcmp(a, b) : a == b;
 }
 
+enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, struct err_info *e)
+{
+    struct vm_row row = {0};
+    enum err err = find_row(w, resource_key, &row, e);
+    if (!err && !same_text(row.etag, etag))
+        return err_set(e, ERR_PRECONDITION_FAILED, "the VM has changed");
+    return err;
+}
+
 enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
                      struct err_info *e)
 {
