@@ -43,7 +43,8 @@ const char *preflight_target(const struct preflight_facts *f, enum read_kind kin
 /* A refusal with this ARM code says as 404 does that there is nothing: the images of a location that
  * Azure does not have. */
 bool preflight_is_missing(enum read_kind kind, const char *code);
-/* How long its answer may be used again: an existence is asked for each time. */
+/* Whether its answer may be used again: an existence, and what a remedy changes, is asked for each
+ * time. */
 bool preflight_may_cache(enum read_kind kind);
 /* What is kept of an answer: the sizes of a location are megabytes. The caller owns it. */
 json_t *preflight_digest(enum read_kind kind, json_t *body);

@@ -124,7 +124,7 @@ bool preflight_is_missing(enum read_kind kind, const char *code)
 
 bool preflight_may_cache(enum read_kind kind)
 {
-    return kind != READ_VM && kind != READ_GROUP && kind != READ_SUBNET;
+    return kind != READ_VM && kind != READ_GROUP && kind != READ_SUBNET && kind != READ_FEATURE;
 }
 
 /* ---- what is kept ---- */

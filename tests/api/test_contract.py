@@ -193,6 +193,22 @@ def test_422_says_why_before_anything_is_written(api, emulator, what, change, po
         f["code"] for f in answer.json["findings"]], dry
 
 
+def test_the_remedy_for_standard_helps_at_once(api, emulator):
+    path, spec = VM + "standard", vm_spec(securityType="Standard")
+    answer = api.put(path, spec)
+    assert answer.status == 422, answer
+    assert "standard_not_registered" in [f["code"] for f in answer.json["findings"]], answer
+    feature = (f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Features/providers/"
+               "Microsoft.Compute/features/UseStandardSecurityType")
+    emulator.arm("POST", feature + "/register?api-version=2021-07-01")
+    while emulator.arm("GET", feature + "?api-version=2021-07-01")["properties"]["state"] != "Registered":
+        time.sleep(0.1)
+    made = api.put(path, spec)
+    assert made.status == 202, made
+    assert api.wait_job(made.json["id"])["state"] == "succeeded"
+    assert api.get(path + "/bootIntegrity").json["status"] == "unmonitored"
+
+
 def test_422_says_that_the_subscription_is_not_there(api):
     path = VM.replace(SUBSCRIPTION, "00000000-0000-0000-0000-0000000000ff") + "vm1"
     answer = api.put(path, vm_spec())
