@@ -105,7 +105,7 @@ static enum err check_enrollment(struct putting *p, const char **why)
         return err;
     if (err)
         *why = "the enrolment is not known";
-    else if (strcasecmp(t.resource_id, p->vm.resource_id) != 0)
+    else if (!t.resource_id || strcasecmp(t.resource_id, p->vm.resource_id) != 0)
         *why = "the enrolment is another VM's";
     else if (t.used_at)
         *why = "the enrolment was used before";

@@ -55,7 +55,7 @@ enum err guest_file_read(const char *path, size_t max, struct arena *a, struct b
 
 enum err guest_token_read(const char *path, struct arena *a, struct secret *out, struct err_info *e)
 {
-    struct bytes raw;
+    struct bytes raw = {0};
     enum err rc = guest_file_read(path, TOKEN_MAX, a, &raw, e);
     if (rc != OK)
         return rc;
@@ -74,7 +74,7 @@ enum err guest_token_read(const char *path, struct arena *a, struct secret *out,
 enum err guest_chain_read(const char *path, struct arena *a, struct evidence *out,
                           struct err_info *e)
 {
-    struct bytes pem;
+    struct bytes pem = {0};
     enum err rc = guest_file_read(path, EVIDENCE_CHAIN_MAX * 2 * EVIDENCE_CERT_MAX, a, &pem, e);
     if (rc == ERR_NOT_FOUND)
         return OK;

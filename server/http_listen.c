@@ -67,7 +67,7 @@ static bool is_loopback(const struct sockaddr *at)
 /* The address as bound: port 0 has become a real one. */
 static void set_url(struct http *h, int fd)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {0};
     socklen_t n = sizeof at;
     char host[INET6_ADDRSTRLEN], port[8];
     if (getsockname(fd, (struct sockaddr *)&at, &n) != 0 ||
@@ -157,7 +157,7 @@ int http_listen_open(struct http *h, struct err_info *e)
     struct addrinfo *at = NULL;
     if (unix_path(h))
         return http_listen_check(h, e) ? -1 : listen_unix(h, unix_path(h), e);
-    if (resolve(h, &at, e))
+    if (resolve(h, &at, e) || !at)
         return -1;
     int fd = listen_at(h, at, e);
     freeaddrinfo(at);

@@ -24,6 +24,7 @@ STAGES = [
     ("api", PYTEST + "tests/api", "pytest"),
     ("e2e", PYTEST + "tests/e2e", "pytest"),
     ("contract-seen", "/usr/bin/python3 tests/api/seen.py", "plain"),
+    ("tidy", "tests/lint/tidy.sh", "plain"),
     ("tsan-build", BUILD.format("tsan"), "build"),
     ("tsan-unit", CTEST.format("tsan"), "ctest"),
     ("fuzz-build", BUILD.format("fuzz"), "build"),
