@@ -56,6 +56,8 @@ enum err query_decode(const struct str_pair *pairs, size_t n, const struct schem
     struct err_info local = {0};
     struct err_info *info = e ? e : &local;
     info->code = OK;
+    if (!s && n == 0)
+        return OK;
     AUTO(json) json_t *object = json_object();
     for (size_t i = 0; i < n; i++) {
         const struct field *f = field_of(s, pairs[i].key);
