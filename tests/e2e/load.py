@@ -67,6 +67,11 @@ def thread_names(pid):
     return names
 
 
+def metric(gateway, name):
+    text = gateway.api(gateway.admin_key).get("/metrics").body.decode()
+    return float(re.search(rf"^{name} (\S+)$", text, re.M).group(1))
+
+
 class Sampler:
     """The greatest number of threads of each name while it runs."""
 
