@@ -74,6 +74,8 @@ struct jobs {
     struct run *runs;
     unsigned n_runs;
     struct subscription *subscriptions;
+    struct run *later; /* moves to commit together */
+    struct task later_task;
     struct task *delayed;
     struct {
         bool busy;

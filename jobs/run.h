@@ -10,6 +10,7 @@
 #include "jobs/engine.h"
 #include "jobs/enrollment.h"
 
+#define RUN_LATER_MS 50
 #define RUN_PASSWORD "password" /* name of the sealed secret */
 
 struct run;
@@ -47,6 +48,7 @@ struct run {
     struct vm_write vm_writes[2];
     const char *wipes[1];
 
+    struct run *later_next;
     struct run *hash_next; /* lock */
     int64_t poked; /* lock: due time that others gave the job since its release was queued */
     struct run *all_next, *all_prev;
@@ -72,6 +74,9 @@ struct vm_write *run_add_vm(struct run *r);
 /* What the gateway made so far, and the vmId where it is news. */
 void run_add_made(struct run *r);
 void run_commit(struct run *r, run_fn *then);
+/* The same, within RUN_LATER_MS and together with others: for what may be lost, since it would only
+ * be asked again. */
+void run_commit_later(struct run *r, run_fn *then);
 /* Another write for this job; its failure does not matter. */
 void run_put_enrollment(struct run *r, const struct enrollment_put *in, run_fn *then);
 /* JSON text in the run's arena. */

@@ -108,6 +108,28 @@ void run_commit(struct run *r, run_fn *then)
     submit_commit(r);
 }
 
+static void commit_all(struct task *t)
+{
+    struct jobs *j = CONTAINER_OF(t, struct jobs, later_task);
+    struct run *next;
+    for (struct run *r = TAKE(j->later); r; r = next) {
+        next = r->later_next;
+        submit_commit(r);
+    }
+}
+
+void run_commit_later(struct run *r, run_fn *then)
+{
+    struct jobs *j = r->jobs;
+    r->then = then;
+    r->later_next = j->later;
+    if (!j->later) {
+        j->later_task.fn = commit_all;
+        engine_delay(j, &j->later_task, RUN_LATER_MS);
+    }
+    j->later = r;
+}
+
 void run_put_enrollment(struct run *r, const struct enrollment_put *in, run_fn *then)
 {
     r->then = then;

@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-#define TRIES_AGAIN "tries again: "
+#define TICK_MIN_MS  10
+#define TICK_MAX_MS  1000
+#define LATER_MIN_MS 2000
+#define TRIES_AGAIN  "tries again: "
 
 /* ---- ending ---- */
 
@@ -241,9 +244,23 @@ static int64_t turn_of(struct run *r, int64_t at)
     return r->work.now + (*last - mono);
 }
 
+/* Later by at most a twentieth of the wait, so that jobs which wait long come due together: then one
+ * claim and one commit serve many of them. */
+static int64_t together(int64_t due_at, int64_t now)
+{
+    int64_t tick = (due_at - now) / 20;
+    if (tick > TICK_MAX_MS)
+        tick = TICK_MAX_MS;
+    return tick < TICK_MIN_MS ? due_at : (due_at + tick - 1) / tick * tick;
+}
+
 static void step_waits(struct run *r, const struct step_next *n)
 {
+    bool only_polled = r->verb == VERB_POLL && r->def->kind != STEP_AWAIT && !n->throttled &&
+                       !n->takes_turns && n->error.code == OK;
     int64_t due_at = n->takes_turns ? turn_of(r, n->due_at) : n->due_at;
+    if (only_polled)
+        due_at = together(due_at, r->work.now);
     bool changed = r->row->state != STEP_WAITING && r->row->state != STEP_UNDOING;
     if (changed)
         r->row->state = STEP_WAITING;
@@ -261,7 +278,10 @@ static void step_waits(struct run *r, const struct step_next *n)
         run_add_made(r);
     if (password_is_spent(r))
         r->wipes[a->n_wipe++] = RUN_PASSWORD;
-    run_commit(r, released);
+    if (only_polled && a->due_at - r->work.now > LATER_MIN_MS)
+        run_commit_later(r, released);
+    else
+        run_commit(r, released);
 }
 
 static void fail(struct run *r, const struct step_next *n)
