@@ -138,7 +138,7 @@ struct jobs_preflight {
     /* in; all of it lives until done */
     struct arena *arena; /* belongs to the query until done */
     struct jobs_vm_ref vm;
-    const struct vm_spec *spec; /* NULL: only asks whether the VM is somebody else's */
+    const struct vm_spec *spec;             /* NULL: only asks whether the VM is somebody else's */
     void (*done)(struct jobs_preflight *p); /* exactly once, maybe before jobs_query_* returns */
     void *ctx;
 
