@@ -240,7 +240,7 @@ struct complaint {
     char text[200];
 };
 
-static void complain(void *cls, const char *fmt, va_list ap)
+static void PRINTF(2, 0) complain(void *cls, const char *fmt, va_list ap)
 {
     struct complaint *c = cls;
     if (!atomic_load(&c->starting))
