@@ -284,6 +284,8 @@ const char *truststore_check_path(struct attest_trust *t, struct ak_cert *leaf,
 
 static void keep(struct attest_trust *t, X509 *x, bool anchor)
 {
+    /* OpenSSL works the extensions out at their first use: now, before threads share them. */
+    (void)X509_get_extension_flags(x);
     push(anchor || is_azure_root(x) ? t->anchors : t->intermediates, x);
     int64_t end = x509_not_after(x);
     if (end < t->expires)
