@@ -22,9 +22,13 @@ formatted() {
         xargs clang-format --dry-run --Werror
 }
 
-# The project speaks of itself alone: no machine's path, no registry address.
+# The project speaks of itself alone: no folder of a machine (this checkout's, or one where work and
+# home folders usually lie), no address of a package registry.
 clean_words() {
-    ! git ls-files -z -- ':!tests/lint/run.sh' | xargs -0 grep -nIE '/work/|/root/[^.]|registry\.npmjs|deb\.debian\.org'
+    local folders='(^|[^A-Za-z0-9_.])/(work|workspace|root|Users)/[^.]'
+    local hosts='https?://(registry|deb|security|mirrors?)[.]|"resolved" *:'
+    ! git ls-files -z | xargs -0 grep -nIE -e "$folders" -e "$hosts" &&
+        ! git ls-files -z | xargs -0 grep -nIF -e "$PWD/"
 }
 
 check "layers, headers, budgets" tests/lint/layers.py
