@@ -130,6 +130,10 @@ struct attest_finding {
     const char *reason; /* snake_case, static; NULL for a plain pass */
     int event;          /* index in the event log, or ATTEST_NO_INDEX */
     int pcr;            /* or ATTEST_NO_INDEX */
+    /* What should have stood there and what did, as text (hex, a name, a list); NULL: says nothing
+     * more than the reason. Static or in the arena of the verification. */
+    const char *expected;
+    const char *found;
 };
 
 struct attest_claims;

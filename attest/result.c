@@ -69,23 +69,46 @@ static struct attest_finding *last_of(struct attest_result *r, enum attest_check
     return NULL;
 }
 
+static bool same_line(const struct attest_finding *a, const struct attest_finding *b)
+{
+    return a->check == b->check && a->status == b->status && a->reason == b->reason &&
+           a->event == b->event && a->pcr == b->pcr;
+}
+
+void result_put(struct attest_result *r, const struct attest_finding *f)
+{
+    for (size_t i = 0; i < r->n_findings; i++)
+        if (same_line(&r->findings[i], f))
+            return; /* the same in another bank */
+    /* The last places are kept for checks that have no line yet: each must have one. */
+    struct attest_finding *own = last_of(r, f->check);
+    if (own && ATTEST_FINDINGS - r->n_findings <= CHECK_COUNT) {
+        if (f->status == STATUS_FAIL && !result_has_failed(r, f->check))
+            *own = *f;
+        return;
+    }
+    r->findings[r->n_findings++] = *f;
+}
+
 void result_add(struct attest_result *r, enum attest_check c, enum check_status s,
                 const char *reason, int event, int pcr)
 {
-    for (size_t i = 0; i < r->n_findings; i++) {
-        const struct attest_finding *f = &r->findings[i];
-        if (f->check == c && f->status == s && f->reason == reason && f->event == event &&
-            f->pcr == pcr)
-            return; /* the same in another bank */
-    }
-    /* The last places are kept for checks that have no line yet: each must have one. */
-    struct attest_finding *own = last_of(r, c);
-    if (own && ATTEST_FINDINGS - r->n_findings <= CHECK_COUNT) {
-        if (s == STATUS_FAIL && !result_has_failed(r, c))
-            *own = (struct attest_finding){c, s, reason, event, pcr};
-        return;
-    }
-    r->findings[r->n_findings++] = (struct attest_finding){c, s, reason, event, pcr};
+    const struct attest_finding f = {
+        .check = c, .status = s, .reason = reason, .event = event, .pcr = pcr};
+    result_put(r, &f);
+}
+
+void result_fail_values(struct attest_result *r, enum attest_check c, const char *reason, int event,
+                        int pcr, const char *expected, const char *found)
+{
+    const struct attest_finding f = {.check = c,
+                                     .status = STATUS_FAIL,
+                                     .reason = reason,
+                                     .event = event,
+                                     .pcr = pcr,
+                                     .expected = expected,
+                                     .found = found};
+    result_put(r, &f);
 }
 
 void result_fail_at(struct attest_result *r, enum attest_check c, const char *reason, int event,
@@ -180,6 +203,8 @@ void attest_write_checks(struct jw *w, const struct attest_result *r)
             jw_key_int(w, "event", f->event);
         if (f->pcr != ATTEST_NO_INDEX)
             jw_key_int(w, "pcr", f->pcr);
+        jw_key_str_opt(w, "expected", f->expected);
+        jw_key_str_opt(w, "found", f->found);
         jw_close(w, '}');
     }
     jw_close(w, ']');

@@ -57,6 +57,11 @@ void result_add(struct attest_result *r, enum attest_check c, enum check_status 
 void result_fail(struct attest_result *r, enum attest_check c, const char *reason);
 void result_fail_at(struct attest_result *r, enum attest_check c, const char *reason, int event,
                     int pcr);
+/* As result_fail_at, with what was expected and what was found (see struct attest_finding). */
+void result_fail_values(struct attest_result *r, enum attest_check c, const char *reason, int event,
+                        int pcr, const char *expected, const char *found);
+/* Any line; one that says the same as a line before is dropped. */
+void result_put(struct attest_result *r, const struct attest_finding *f);
 void result_warn(struct attest_result *r, enum attest_check c, const char *reason);
 void result_skip(struct attest_result *r, enum attest_check c, const char *reason);
 /* Passed, unless something was found about it. */

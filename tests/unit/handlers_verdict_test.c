@@ -13,8 +13,11 @@ static struct attest_result result(enum attest_verdict verdict)
 static void add(struct attest_result *r, enum attest_check check, enum check_status status,
                 const char *reason)
 {
-    r->findings[r->n_findings++] =
-        (struct attest_finding){check, status, reason, ATTEST_NO_INDEX, ATTEST_NO_INDEX};
+    r->findings[r->n_findings++] = (struct attest_finding){.check = check,
+                                                           .status = status,
+                                                           .reason = reason,
+                                                           .event = ATTEST_NO_INDEX,
+                                                           .pcr = ATTEST_NO_INDEX};
 }
 
 static void verdict_to_status(void **state)
