@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "core/json.h"
+#include "attest/reasons.h"
 #include "tests/unit/attest_make.h"
 
 #include <cmocka.h>
@@ -30,10 +31,15 @@ static inline int teardown(void **state)
 static struct attest_result result;
 static struct err_info error;
 
+/* Whatever the verdict, its reasons can be explained. */
 static inline enum err judge(void)
 {
     error = (struct err_info){0};
-    return attest_verify(&m->in, m->arena, &result, &error);
+    enum err err = attest_verify(&m->in, m->arena, &result, &error);
+    for (size_t i = 0; i < result.n_findings; i++)
+        if (result.findings[i].reason)
+            assert_non_null(attest_reason_find(result.findings[i].reason));
+    return err;
 }
 
 static inline const struct attest_finding *find(enum attest_check c, enum check_status s)
