@@ -20,7 +20,7 @@ BUILD = "cmake --preset {0} && cmake --build --preset {0} "
 STAGES = [
     ("check", "cmake --workflow --preset check", "ctest"),
     ("release-build", BUILD.format("release"), "build"),
-    ("vectors", PYTEST + "tests/vectors", "pytest"),
+    ("vectors", PYTEST + "tests/vectors tests/rows", "pytest"),
     ("api", PYTEST + "tests/api", "pytest"),
     ("e2e", PYTEST + "tests/e2e", "pytest"),
     ("contract-seen", "/usr/bin/python3 tests/api/seen.py", "plain"),
