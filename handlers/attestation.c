@@ -66,11 +66,42 @@ int create_challenge(struct call *c)
 
 /* ---- stored reports ---- */
 
+/* The log names the events; without it (none was sent, or it is no longer held) their numbers must do.
+ */
+static enum err read_log(struct call *c, const struct report *report, struct event_log *log,
+                         struct explain *x)
+{
+    struct bytes bytes;
+    if (!report->log_digest)
+        return OK;
+    enum err err =
+        store_get_log(c->app->store, c->arena, report->vm_id, report->log_digest, &bytes, &c->err);
+    if (err)
+        return err == ERR_NOT_FOUND ? OK : err;
+    *log = eventlog_parse(bytes, c->arena);
+    x->log = log;
+    return OK;
+}
+
+static int explain_report(struct call *c, const struct report *report)
+{
+    struct explain x = {.verdict = report->verdict};
+    struct event_log log;
+    const struct bytes checks = {(const uint8_t *)report->checks, strlen(report->checks)};
+    if (explain_read(checks, c->arena, &x, &c->err) || read_log(c, report, &log, &x))
+        return call_fail(c);
+    view_explained_report(call_json(c), report, &x, c->arena);
+    return call_etag_of_body(c); /* the words are this version's */
+}
+
 int get_report(struct call *c)
 {
+    const struct get_report_query *query = c->query;
     struct report report;
     if (store_get_report(c->app->store, c->arena, c->params[0], call_scope(c), &report, &c->err))
         return call_fail(c);
+    if (query->explain)
+        return explain_report(c, &report);
     view_report(call_json(c), &report);
     return call_etag(c, report.id); /* a report never changes */
 }

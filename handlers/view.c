@@ -90,9 +90,8 @@ void view_integrity(struct jw *w, const struct vm *vm)
     jw_close(w, '}');
 }
 
-void view_report(struct jw *w, const struct report *r)
+static void report_members(struct jw *w, const struct report *r)
 {
-    jw_open(w, '{');
     jw_key_str(w, "reportId", r->id);
     jw_key_str(w, "vmId", r->vm_id);
     jw_key_str(w, "verdict", r->verdict);
@@ -101,6 +100,22 @@ void view_report(struct jw *w, const struct report *r)
     jw_key(w, "claims");
     jw_raw(w, r->claims);
     jw_key_time(w, "receivedAt", r->received_at);
+}
+
+void view_report(struct jw *w, const struct report *r)
+{
+    jw_open(w, '{');
+    report_members(w, r);
+    jw_close(w, '}');
+}
+
+void view_explained_report(struct jw *w, const struct report *r, const struct explain *x,
+                           struct arena *a)
+{
+    jw_open(w, '{');
+    report_members(w, r);
+    jw_key(w, "explanation");
+    explain_write(w, x, a);
     jw_close(w, '}');
 }
 

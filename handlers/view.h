@@ -2,16 +2,19 @@
 #ifndef HANDLERS_VIEW_H
 #define HANDLERS_VIEW_H
 
-#include "core/buf.h"
+#include "attest/explain.h"
 #include "db/records.h"
 #include "jobs/jobs.h"
 
-void view_job(struct jw *w, const struct job *job);              /* Job */
-void view_vm(struct jw *w, const struct vm *vm);                 /* VirtualMachine */
-void view_integrity(struct jw *w, const struct vm *vm);          /* BootIntegrity, aged before */
-void view_report(struct jw *w, const struct report *r);          /* Report */
-void view_report_summary(struct jw *w, const struct report *r);  /* ReportSummary */
-void view_dry_run(struct jw *w, const struct jobs_preflight *p); /* DryRun */
+void view_job(struct jw *w, const struct job *job);     /* Job */
+void view_vm(struct jw *w, const struct vm *vm);        /* VirtualMachine */
+void view_integrity(struct jw *w, const struct vm *vm); /* BootIntegrity, aged before */
+void view_report(struct jw *w, const struct report *r); /* Report */
+/* Report with its explanation */
+void view_explained_report(struct jw *w, const struct report *r, const struct explain *x,
+                           struct arena *a);
+void view_report_summary(struct jw *w, const struct report *r);      /* ReportSummary */
+void view_dry_run(struct jw *w, const struct jobs_preflight *p);     /* DryRun */
 void view_findings(struct jw *w, const struct finding *f, size_t n); /* the array alone */
 
 #endif

@@ -154,6 +154,14 @@ const struct schema challenge_request_schema = {
     .fields = challenge_request_fields, .n_fields = ARRAY_LEN(challenge_request_fields),
 };
 
+static const struct field get_report_query_fields[] = {
+    {.name = "explain", .kind = FIELD_BOOL, .offset = offsetof(struct get_report_query, explain), .has_dflt = true},
+};
+const struct schema get_report_query_schema = {
+    .name = "get_report_query", .size = sizeof(struct get_report_query),
+    .fields = get_report_query_fields, .n_fields = ARRAY_LEN(get_report_query_fields),
+};
+
 static const struct field list_jobs_query_fields[] = {
     {.name = "state", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, state), .allowed = (const char *const[]){"queued", "running", "waiting", "canceling", "succeeded", "failed", "canceled", NULL}},
     {.name = "kind", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, kind), .min = 1, .max = 64, .match = match_job_kind},

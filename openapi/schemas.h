@@ -100,6 +100,11 @@ struct challenge_request {
 };
 extern const struct schema challenge_request_schema;
 
+struct get_report_query {
+    bool explain;
+};
+extern const struct schema get_report_query_schema;
+
 struct list_jobs_query {
     const char *state;
     const char *kind;

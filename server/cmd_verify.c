@@ -1,4 +1,4 @@
-#include "attest/attest.h"
+#include "attest/explain.h"
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "server/command_io.h"
@@ -16,7 +16,8 @@ AUTO_DEFINE(trust, struct attest_trust *, attest_trust_free)
 static const char usage[] =
     "usage: tlgate verify EVIDENCE.json --nonce HEX\n"
     "         [--profile azureTrustedLaunch|confidentialVm|tpm] [--trusted-ak FILE]...\n"
-    "         [--trust-anchor PEM]... [--trust-dir DIR] [--at RFC3339] [--require-secure-boot]\n";
+    "         [--trust-anchor PEM]... [--trust-dir DIR] [--at RFC3339] [--require-secure-boot]\n"
+    "         [--explain]\n";
 
 struct request {
     const char *evidence;
@@ -31,13 +32,19 @@ struct request {
     const char *trust_dir;
     int64_t at;
     bool require_secure_boot;
+    bool explain;
 };
 
 static const struct option options[] = {
-    {"nonce", required_argument, NULL, 'n'},         {"profile", required_argument, NULL, 'p'},
-    {"trusted-ak", required_argument, NULL, 'k'},    {"trust-anchor", required_argument, NULL, 'a'},
-    {"trust-dir", required_argument, NULL, 'd'},     {"at", required_argument, NULL, 't'},
-    {"require-secure-boot", no_argument, NULL, 's'}, {0},
+    {"nonce", required_argument, NULL, 'n'},
+    {"profile", required_argument, NULL, 'p'},
+    {"trusted-ak", required_argument, NULL, 'k'},
+    {"trust-anchor", required_argument, NULL, 'a'},
+    {"trust-dir", required_argument, NULL, 'd'},
+    {"at", required_argument, NULL, 't'},
+    {"require-secure-boot", no_argument, NULL, 's'},
+    {"explain", no_argument, NULL, 'e'},
+    {0},
 };
 
 static bool add(const char **list, size_t *n, const char *item)
@@ -74,6 +81,9 @@ static bool set_option(struct request *q, int o, const char *value)
         return time_parse(value, &q->at);
     case 's':
         q->require_secure_boot = true;
+        return true;
+    case 'e':
+        q->explain = true;
         return true;
     default:
         return false;
@@ -143,6 +153,21 @@ static void write_result(struct jw *w, const struct evidence *ev, const struct a
     jw_close(w, '}');
 }
 
+/* The report that a person reads, in place of the JSON. */
+static void explain_result(struct buf *out, const struct evidence *ev,
+                           const struct attest_result *r, struct arena *a)
+{
+    struct explain x = {.verdict = attest_verdict_name(r->verdict),
+                        .findings = r->findings,
+                        .n_findings = r->n_findings};
+    struct event_log log;
+    if (ev->event_log.len) {
+        log = eventlog_parse(ev->event_log, a);
+        x.log = &log;
+    }
+    explain_text(out, &x, a);
+}
+
 /* The evidence's text is decoded in place. */
 static int judge(const struct request *q, struct attest_trust *trust, const struct attest_pin *pins,
                  struct buf *text, struct arena *a)
@@ -169,6 +194,8 @@ static int judge(const struct request *q, struct attest_trust *trust, const stru
     struct jw w = jw_over(&out);
     if (err)
         write_problem(&w, &e);
+    else if (q->explain)
+        explain_result(&out, &ev, &r, a);
     else
         write_result(&w, &ev, &r);
     command_print(&out);

@@ -204,6 +204,28 @@ def test_the_failed_event_is_named(anonymous, other):
     assert send(anonymous, other.guest.report(challenge(anonymous, other.vm_id))).status == 200
 
 
+def test_a_stored_verdict_is_explained(api, anonymous, other):
+    """Event, PCR, meaning and remedy, as JSON and as text; the words are not stored."""
+    report = other.guest.report(challenge(anonymous, other.vm_id))
+    change_data_not_digest(report)
+    answer = send(anonymous, report)
+    path = f"{REPORTS}/{answer.json['reportId']}"
+    assert "explanation" not in api.get(path).json
+    explained = api.get(path + "?explain=true")
+    assert explained.status == 200 and explained.header("ETag"), explained
+    told = explained.json["explanation"]
+    assert told["summary"].startswith("untrusted: 2 of "), told
+    problem = next(p for p in told["problems"] if p["reason"] == "digest_mismatch")
+    assert (problem["check"], problem["status"], problem["pcr"]) == ("log.content", "fail", 7)
+    assert problem["eventType"] == "EV_EFI_VARIABLE_DRIVER_CONFIG SecureBoot", problem
+    assert problem["remedy"]["code"] == "investigate_boot" and problem["meaning"], problem
+    assert f"PCR 7, event {problem['event']}, EV_EFI_VARIABLE_DRIVER_CONFIG" in told["text"], told
+    assert "quote.signature" in told["passed"] and "maa.token" in told["skipped"], told
+    again = api.get(path + "?explain=true", headers={"If-None-Match": explained.header("ETag")})
+    assert again.status == 304, again
+    assert send(anonymous, other.guest.report(challenge(anonymous, other.vm_id))).status == 200
+
+
 # --- challenges ----------------------------------------------------------------------------------
 
 

@@ -299,18 +299,22 @@ static void the_fleet_is_filtered_by_status(void **state)
     fake_close(&f);
 }
 
+static const struct get_report_query plain_report;
+
 static void a_report_outside_the_scope_is_404(void **state)
 {
     const struct principal blind = {.role = ROLE_ADMIN, .scope = "/subscriptions/" OTHER};
     struct fake f;
     begin(&f, &admin, NULL, NULL);
     f.call.params[0] = "r-1";
+    f.call.query = &plain_report;
     assert_int_equal(get_report(&f.call), 200);
     AUTO(json) json_t *v = fake_body(&f);
     assert_string_equal(json_path_str(v, "verdict"), "trusted");
     fake_close(&f);
     begin(&f, &blind, NULL, NULL);
     f.call.params[0] = "r-1";
+    f.call.query = &plain_report;
     assert_int_equal(get_report(&f.call), 404);
     fake_close(&f);
 }
@@ -362,6 +366,7 @@ static void a_stale_report_is_history_and_no_more(void **state)
     struct fake read;
     begin(&read, &admin, NULL, NULL);
     read.call.params[0] = "s-2";
+    read.call.query = &plain_report;
     assert_int_equal(get_report(&read.call), 200);
     fake_close(&read);
     /* only the pinned AK gets in this way */
