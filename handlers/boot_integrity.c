@@ -29,17 +29,10 @@ int list_boot_integrity_history(struct call *c)
     /* Reports are of a vmId; a VM that Azure has not made yet has none. */
     if (vm.vm_id && store_list_reports(c->app->store, c->arena, vm.vm_id, &page, &reports, &c->err))
         return call_fail(c);
-    struct jw *w = call_json(c);
-    jw_open(w, '{');
-    jw_key(w, "value");
-    jw_open(w, '[');
+    struct jw *w = page_begin(c);
     for (size_t i = 0; i < reports.n; i++)
         view_report_summary(w, &reports.items[i]);
-    jw_close(w, ']');
-    if (reports.more)
-        jw_key_str(w, "nextLink", page_next(c, &list, reports.items[reports.n - 1].id));
-    jw_close(w, '}');
-    return call_etag_of_body(c);
+    return page_end(c, &list, reports.more ? reports.items[reports.n - 1].id : NULL);
 }
 
 int list_boot_integrity(struct call *c)
@@ -58,17 +51,10 @@ int list_boot_integrity(struct call *c)
     if (page_open(c, &list, &filter.page) ||
         store_list_vms(c->app->store, c->arena, &filter, &vms, &c->err))
         return call_fail(c);
-    struct jw *w = call_json(c);
-    jw_open(w, '{');
-    jw_key(w, "value");
-    jw_open(w, '[');
+    struct jw *w = page_begin(c);
     for (size_t i = 0; i < vms.n; i++)
         view_integrity(w, &vms.items[i]);
-    jw_close(w, ']');
-    if (vms.more)
-        jw_key_str(w, "nextLink", page_next(c, &list, vms.items[vms.n - 1].resource_id));
-    jw_close(w, '}');
-    return call_etag_of_body(c);
+    return page_end(c, &list, vms.more ? vms.items[vms.n - 1].resource_id : NULL);
 }
 
 int get_boot_integrity_summary(struct call *c)

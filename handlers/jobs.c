@@ -44,17 +44,10 @@ int list_jobs(struct call *c)
     if (page_open(c, &list, &filter.page) ||
         store_list_jobs(c->app->store, c->arena, &filter, &jobs, &c->err))
         return call_fail(c);
-    struct jw *w = call_json(c);
-    jw_open(w, '{');
-    jw_key(w, "value");
-    jw_open(w, '[');
+    struct jw *w = page_begin(c);
     for (size_t i = 0; i < jobs.n; i++)
         view_job(w, &jobs.items[i]);
-    jw_close(w, ']');
-    if (jobs.more)
-        jw_key_str(w, "nextLink", page_next(c, &list, jobs.items[jobs.n - 1].id));
-    jw_close(w, '}');
-    return call_etag_of_body(c);
+    return page_end(c, &list, jobs.more ? jobs.items[jobs.n - 1].id : NULL);
 }
 
 /* ---- cancel, retry ---- */

@@ -102,6 +102,24 @@ const char *page_next(struct call *c, const struct page_of *list, const char *la
                         (long long)list->top, cursor_make(c, text, last));
 }
 
+struct jw *page_begin(struct call *c)
+{
+    struct jw *w = call_json(c);
+    jw_open(w, '{');
+    jw_key(w, "value");
+    jw_open(w, '[');
+    return w;
+}
+
+int page_end(struct call *c, const struct page_of *list, const char *last)
+{
+    jw_close(&c->jw, ']');
+    if (last)
+        jw_key_str(&c->jw, "nextLink", page_next(c, list, last));
+    jw_close(&c->jw, '}');
+    return call_etag_of_body(c);
+}
+
 const char *page_vm_path(struct call *c, const char *tail)
 {
     struct buf b = {0};

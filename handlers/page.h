@@ -23,6 +23,10 @@ struct page_of {
 enum err page_open(struct call *c, const struct page_of *list, struct page *out) MUST_CHECK;
 /* The absolute link to the page after the row `last`, in the call's arena. */
 const char *page_next(struct call *c, const struct page_of *list, const char *last);
+/* The list's envelope: begin, the items with the writer that it returns, end. `last` is the key of the
+ * last row where there are more, else NULL. page_end returns the reply's status. */
+struct jw *page_begin(struct call *c);
+int page_end(struct call *c, const struct page_of *list, const char *last);
 /* The path of this call's list: the collection below the path parameters. */
 const char *page_vm_path(struct call *c, const char *tail);
 

@@ -149,17 +149,10 @@ static int list_vms(struct call *c, const struct page_of *list, const char *with
     if (page_open(c, list, &filter.page) ||
         store_list_vms(c->app->store, c->arena, &filter, &vms, &c->err))
         return call_fail(c);
-    struct jw *w = call_json(c);
-    jw_open(w, '{');
-    jw_key(w, "value");
-    jw_open(w, '[');
+    struct jw *w = page_begin(c);
     for (size_t i = 0; i < vms.n; i++)
         view_vm(w, &vms.items[i]);
-    jw_close(w, ']');
-    if (vms.more)
-        jw_key_str(w, "nextLink", page_next(c, list, vms.items[vms.n - 1].resource_id));
-    jw_close(w, '}');
-    return call_etag_of_body(c);
+    return page_end(c, list, vms.more ? vms.items[vms.n - 1].resource_id : NULL);
 }
 
 int list_subscription_virtual_machines(struct call *c)
