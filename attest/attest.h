@@ -35,6 +35,23 @@ void attest_trust_free(struct attest_trust *t); /* NULL is fine */
  */
 int64_t attest_trust_expires(const struct attest_trust *t);
 
+/* ---- logs that were seen before ---- */
+
+/*
+ * Event logs that a quote has proven, by SHA-256, with what follows from each alone: the log of a
+ * boot that was seen before is not parsed, replayed and looked through again. It only saves work; no
+ * verdict depends on it. Holds at most `max` bytes; the longest unused go first. Made once, then
+ * shared by threads: it locks for itself.
+ */
+struct attest_logs;
+struct attest_log;
+
+struct attest_logs *attest_logs_new(size_t max); /* never NULL; the caller frees */
+void attest_logs_free(struct attest_logs *k);    /* NULL is fine; after the arenas that hold logs */
+/* NULL: not known (or no longer). Held until the arena is reset. */
+struct attest_log *attest_logs_find(struct attest_logs *k, struct bytes sha256, struct arena *a);
+struct bytes attest_log_bytes(const struct attest_log *l);
+
 /* ---- the question ---- */
 
 enum attest_profile { PROFILE_AZURE_TRUSTED_LAUNCH, PROFILE_CONFIDENTIAL_VM, PROFILE_TPM };
@@ -61,6 +78,9 @@ enum err attest_pin_read(struct bytes file, struct arena *a, struct attest_pin *
 struct attest_input {
     const struct evidence *evidence;
     struct attest_trust *trust;
+    struct attest_logs *logs; /* NULL: every log is judged from its bytes */
+    /* The log that evidence->event_log_digest names, where it is known: then it need not be there. */
+    struct attest_log *log;
     struct bytes nonce; /* what the quote's extraData must be */
     int64_t now;        /* ms since 1970: certificates are judged at this time */
     enum attest_profile profile;

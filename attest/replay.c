@@ -60,7 +60,7 @@ static void extend(struct hasher *h, uint8_t *value, struct bytes digest)
 void replay_run(const struct event_log *log, enum pcr_bank bank, struct log_replay *out,
                 struct attest_result *r)
 {
-    *out = (struct log_replay){.bank = bank, .ok = true};
+    *out = (struct log_replay){.log = log, .bank = bank, .ok = true};
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
         memset(out->values[i], initial_byte(i), pcr_banks[bank].size);
     if (!log->banks[bank]) {
@@ -165,20 +165,18 @@ uint32_t replay_compare(const struct log_replay *replay, const struct pcr_set *e
 }
 
 const struct verified_log *replay_verify(const struct verified_quote *q,
-                                         const struct event_log *log, struct arena *a,
+                                         const struct log_replay *replay, struct arena *a,
                                          struct attest_result *r)
 {
     const struct pcr_set *pcrs = quote_pcrs(q);
-    struct log_replay replay;
-    replay_run(log, pcrs->bank, &replay, r);
-    if (!replay.ok)
+    if (!replay->ok || replay->bank != pcrs->bank)
         return NULL;
-    uint32_t proven = replay_compare(&replay, pcrs, r);
+    uint32_t proven = replay_compare(replay, pcrs, r);
     if (result_has_failed(r, CHECK_LOG_REPLAY))
         return NULL;
     result_pass(r, CHECK_LOG_REPLAY);
     struct verified_log *l = ARENA_NEW(a, struct verified_log);
-    *l = (struct verified_log){log, pcrs->bank, proven};
+    *l = (struct verified_log){replay->log, pcrs->bank, proven};
     return l;
 }
 

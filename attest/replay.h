@@ -14,6 +14,7 @@ struct verified_log;
 
 /* What the log adds up to in one bank. */
 struct log_replay {
+    const struct event_log *log;
     enum pcr_bank bank;
     bool ok;          /* every event could be replayed */
     uint32_t touched; /* bit i: the log has an event for PCR i */
@@ -29,9 +30,9 @@ void replay_run(const struct event_log *log, enum pcr_bank bank, struct log_repl
 uint32_t replay_compare(const struct log_replay *replay, const struct pcr_set *expected,
                         struct attest_result *r);
 
-/* Both, against the quote. NULL where log.replay failed. */
+/* The comparison with what the quote signs, of a replay of its bank. NULL where log.replay failed. */
 const struct verified_log *replay_verify(const struct verified_quote *q,
-                                         const struct event_log *log, struct arena *a,
+                                         const struct log_replay *replay, struct arena *a,
                                          struct attest_result *r);
 
 const struct event_log *replay_log(const struct verified_log *l);

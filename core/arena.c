@@ -14,8 +14,15 @@ struct block {
     alignas(max_align_t) unsigned char data[];
 };
 
+struct deferred {
+    struct deferred *next;
+    void (*fn)(void *ctx);
+    void *ctx;
+};
+
 struct arena {
-    struct block *head; /* newest first; the last one is kept on reset */
+    struct block *head;        /* newest first; the last one is kept on reset */
+    struct deferred *deferred; /* newest first */
 };
 
 static struct block *block_new(size_t size)
@@ -29,13 +36,19 @@ static struct block *block_new(size_t size)
     return b;
 }
 
-struct arena *arena_new(void)
+struct arena *arena_new_sized(size_t first)
 {
     struct arena *a = malloc(sizeof *a);
     if (!a)
         abort();
-    a->head = block_new(BLOCK_MIN);
+    a->head = block_new(first);
+    a->deferred = NULL;
     return a;
+}
+
+struct arena *arena_new(void)
+{
+    return arena_new_sized(BLOCK_MIN);
 }
 
 static void wipe(struct block *b)
@@ -46,6 +59,8 @@ static void wipe(struct block *b)
 
 void arena_reset(struct arena *a)
 {
+    for (; a->deferred; a->deferred = a->deferred->next)
+        a->deferred->fn(a->deferred->ctx);
     while (a->head->next) {
         struct block *b = a->head;
         a->head = b->next;
@@ -136,4 +151,19 @@ struct bytes arena_copy(struct arena *a, struct bytes b)
     void *p = arena_alloc(a, b.len);
     memcpy(p, b.data, b.len);
     return (struct bytes){p, b.len};
+}
+
+void arena_defer(struct arena *a, void (*fn)(void *ctx), void *ctx)
+{
+    struct deferred *d = ARENA_NEW(a, struct deferred);
+    *d = (struct deferred){a->deferred, fn, ctx};
+    a->deferred = d;
+}
+
+size_t arena_size(const struct arena *a)
+{
+    size_t size = sizeof *a;
+    for (const struct block *b = a->head; b; b = b->next)
+        size += sizeof *b + b->size;
+    return size;
 }

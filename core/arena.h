@@ -16,6 +16,8 @@
 struct arena;
 
 struct arena *arena_new(void);
+/* With room for `first` bytes before it grows. */
+struct arena *arena_new_sized(size_t first);
 void arena_reset(struct arena *a); /* keeps the first block */
 void arena_free(struct arena *a);  /* NULL is fine */
 
@@ -27,6 +29,13 @@ char *arena_strdup(struct arena *a, const char *s); /* NULL stays NULL */
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
 struct bytes arena_copy(struct arena *a, struct bytes b);
+
+/* Calls fn(ctx) when the arena is reset or freed, the newest first, while its memory is still there:
+ * for what is shared and counted, and lent to whoever works in the arena. */
+void arena_defer(struct arena *a, void (*fn)(void *ctx), void *ctx);
+
+/* The bytes it holds, used or not. */
+size_t arena_size(const struct arena *a);
 
 #define ARENA_NEW(a, type) ((type *)arena_alloc((a), sizeof(type)))
 

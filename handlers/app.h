@@ -15,12 +15,14 @@ struct store;
 struct jobs;
 struct keyring;
 struct attest_trust;
+struct attest_logs;
 
 struct app {
     struct store *store;
     struct jobs *jobs;
     struct keyring *keyring;
     struct attest_trust *trust;
+    struct attest_logs *logs;       /* NULL: none are kept */
     struct limiter *attest_by_peer; /* challenges and reports, per address */
     struct limiter *attest_by_vm;   /* reports of a VM, per vmId */
     struct metrics *metrics;

@@ -37,6 +37,7 @@ struct submission {
     bool stale;     /* the pinned AK signed it, for another nonce */
     const char *enrollment_hash;
     bool log_missing; /* eventLogDigest names a log that is not held */
+    struct attest_log *log;
 
     struct attest_result result;
     char ak_spki[2 * AK_SPKI_SIZE + 1];
@@ -103,11 +104,15 @@ static bool token_is_good(struct call *c, struct submission *s)
            c->now < row.expires_at;
 }
 
-/* A log that is named by its digest takes the place it would have had in the evidence. */
+/* A log that is named by its digest takes the place it would have had in the evidence. Where another
+ * VM's log is found, the transaction notices that this one never sent it. */
 static enum err find_log(struct call *c, struct submission *s)
 {
     struct evidence *ev = &s->evidence;
-    if (ev->event_log_digest.len == 0 || ev->event_log.len)
+    if (ev->event_log_digest.len == 0 || ev->event_log.len || s->log)
+        return OK;
+    s->log = attest_logs_find(c->app->logs, ev->event_log_digest, c->arena);
+    if (s->log)
         return OK;
     hex_encode(ev->event_log_digest, s->log_digest);
     enum err err =
@@ -134,6 +139,8 @@ static enum err verify(struct call *c, struct submission *s, bool pinned)
     struct attest_input in = {
         .evidence = &s->evidence,
         .trust = c->app->trust,
+        .logs = c->app->logs,
+        .log = s->log,
         .nonce = {s->challenge.nonce, sizeof s->challenge.nonce},
         .now = c->now,
         .profile = PROFILE_AZURE_TRUSTED_LAUNCH,
@@ -218,7 +225,7 @@ static void fill_report(struct call *c, struct submission *s, struct report *rep
         .claims = text_of(c, attest_write_claims, r),
         .evidence_hash = s->evidence_hash,
     };
-    if (s->evidence.event_log.len && !s->stale) {
+    if (r->has_event_log && !s->stale) {
         hex_encode(BYTES_OF(r->event_log_sha256), s->log_digest);
         report->log_digest = s->log_digest;
     }

@@ -26,6 +26,7 @@ struct gateway {
     struct keyring *keyring;
     struct store *store;
     struct attest_trust *trust;
+    struct attest_logs *logs;
     struct arm *arm;
     struct jobs *jobs;
     struct metrics *metrics;
@@ -64,6 +65,8 @@ static enum err trust_of(const struct settings *s, struct attest_trust **out, st
 
 static enum err open_trust(struct gateway *g, struct err_info *e)
 {
+    if (g->settings->attestation.known_logs > 0)
+        g->logs = attest_logs_new((size_t)g->settings->attestation.known_logs);
     return trust_of(g->settings, &g->trust, e);
 }
 
@@ -154,6 +157,7 @@ static void make_app(struct gateway *g)
         .jobs = g->jobs,
         .keyring = g->keyring,
         .trust = g->trust,
+        .logs = g->logs,
         .attest_by_peer = g->attest_by_peer,
         .attest_by_vm = g->attest_by_vm,
         .metrics = g->metrics,
@@ -245,6 +249,7 @@ void gateway_stop(struct gateway *g)
     limiter_free(g->attest_by_peer);
     limiter_free(g->attest_by_vm);
     attest_trust_free(g->trust);
+    attest_logs_free(g->logs);
     keyring_free(g->keyring);
     metrics_free(g->metrics);
     arena_free(g->arena);

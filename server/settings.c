@@ -142,6 +142,9 @@ static const struct config_option options[] = {
          "How long a challenge can be answered"),
     TIME("attestation", "max_age", AT(attestation.max_age_ms), "24h", 0, YEAR,
          "Age of the last report from which a VM's status is unknown; 0: never"),
+    NUMBER(
+        "attestation", "known_logs", OPTION_SIZE, AT(attestation.known_logs), "64M", 0, 1LL << 40,
+        "Memory for event logs of boots seen before, which are not looked through again; 0: none"),
 
     IDENTITY(ARM_AT),
     TEXT("arm", "imds_endpoint", AT(arm_client.imds_endpoint), NULL,

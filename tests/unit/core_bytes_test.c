@@ -243,6 +243,27 @@ static void arenas_hold_and_wipe(void **state)
     arena_free(NULL);
 }
 
+static void note_end(void *ctx)
+{
+    char **at = ctx;
+    *(*at)++ = 'x';
+}
+
+static void arenas_call_back_once(void **state)
+{
+    char ends[4] = "", *at = ends;
+    struct arena *a = arena_new_sized(64);
+    assert_in_range(arena_size(a), 64, 4095);
+    arena_defer(a, note_end, &at);
+    arena_defer(a, note_end, &at);
+    assert_string_equal(ends, "");
+    arena_reset(a);
+    assert_string_equal(ends, "xx");
+    arena_defer(a, note_end, &at);
+    arena_free(a);
+    assert_string_equal(ends, "xxx");
+}
+
 static void secrets_compare(void **state)
 {
     struct arena *a = arena_new();
@@ -267,6 +288,7 @@ int main(void)
         cmocka_unit_test(a_reset_wipes),
         cmocka_unit_test(json_is_written),
         cmocka_unit_test(arenas_hold_and_wipe),
+        cmocka_unit_test(arenas_call_back_once),
         cmocka_unit_test(secrets_compare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
