@@ -1,21 +1,12 @@
 #include "attest/content.h"
 
 #include "attest/hash.h"
+#include "attest/loader.h"
 #include "attest/uefi.h"
 
 #define FIRMWARE_PCRS 8
 
 static const char debug_mode[] = "UEFI Debug Mode";
-
-static const char *const sb_names[SB_VARIABLES] = {"SecureBoot", "PK", "KEK", "db", "dbx"};
-
-static enum sb_variable sb_variable_of(const struct uefi_variable *v)
-{
-    int i = SB_SECURE_BOOT;
-    while (i < SB_VARIABLES && !uefi_name_is(v, sb_names[i]))
-        i++;
-    return (enum sb_variable)i;
-}
 
 struct checker {
     struct attest_result *r;
@@ -28,7 +19,9 @@ struct checker {
     bool empty[SB_VARIABLES];
     bool enabled;
     bool authority;
-    int index; /* of the event at hand */
+    bool windows;          /* Windows' boot manager wrote to the log */
+    uint32_t windows_over; /* bit i: its separator in PCR i was seen */
+    int index;             /* of the event at hand */
     const struct log_event *ev;
     struct bytes digest; /* its digest in the bank */
 };
@@ -114,7 +107,7 @@ static void check_driver_config(struct checker *c)
         fail(c, "variable_after_separator");
     if (v.surplus.len)
         fail(c, "trailing_data");
-    enum sb_variable which = sb_variable_of(&v);
+    enum sb_variable which = claims_variable_of(&v);
     if (which == SB_VARIABLES)
         return; /* another variable (dbt, dbr, AuditMode, ...) says nothing that is claimed */
     enum uefi_vendor want = which >= SB_DB ? VENDOR_IMAGE_SECURITY : VENDOR_GLOBAL;
@@ -205,30 +198,71 @@ static void check_other(struct checker *c)
         fail(c, "digest_mismatch");
 }
 
-/* GRUB logs "kernel_cmdline: /vmlinuz ..." and measures what stands behind the prefix, without the
- * terminator. The view is empty where the event is of another kind. */
-static struct bytes grub_text(const struct log_event *ev, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    if (ev->pcr != 8 || ev->type != EV_IPL || ev->data.len <= n ||
-        memcmp(ev->data.data, prefix, n) != 0)
-        return (struct bytes){0};
-    struct bytes text = {ev->data.data + n, ev->data.len - n};
-    while (text.len && text.data[text.len - 1] == 0)
-        text.len--;
-    return text;
-}
-
-static const char grub_command[] = "grub_cmd: ";
-static const char grub_cmdline[] = "kernel_cmdline: ";
-
+/* What says that it is GRUB's must be what was measured. Of other loaders' events only those are
+ * believed whose digest fits (claims.c). */
 static void check_grub(struct checker *c)
 {
-    struct bytes text = grub_text(c->ev, grub_command);
-    if (text.len == 0)
-        text = grub_text(c->ev, grub_cmdline);
-    if (text.len && !is_digest_of(c, text))
+    struct loader_event e = loader_read(c->ev);
+    bool grub = e.kind == LOADER_GRUB_COMMAND || e.kind == LOADER_GRUB_COMMAND_LINE ||
+                e.kind == LOADER_GRUB_MODULE;
+    bool same = !grub;
+    for (size_t i = 0; i < e.n_measured && !same; i++)
+        same = is_digest_of(c, e.measured[i]);
+    if (!same)
         fail(c, "digest_mismatch");
+}
+
+/* ---- Windows ---- */
+
+static bool is_sipa(const struct log_event *ev)
+{
+    return ev->type == EV_EVENT_TAG && ev->pcr >= 11 && ev->pcr <= 14 && sipa_is(ev->data);
+}
+
+static bool has_sipa(const struct event_log *log)
+{
+    for (size_t i = 0; i < log->n; i++)
+        if (is_sipa(&log->events[i]))
+            return true;
+    return false;
+}
+
+/* PCR 12 and 13 of a Windows boot tell what weakens it: between the first event and the separator
+ * nothing may stand there that is not understood, or a debug state could hide under another type. */
+static void check_windows(struct checker *c)
+{
+    const struct log_event *ev = c->ev;
+    bool told = ev->pcr == 12 || ev->pcr == 13;
+    if (c->windows_over >> ev->pcr & 1) {
+        if (told && ev->type == EV_SEPARATOR)
+            fail(c, "duplicate_separator");
+        return;
+    }
+    if (ev->type == EV_SEPARATOR) {
+        c->windows_over |= 1u << ev->pcr;
+        if (!text_is(ev->data, "WBCL"))
+            fail(c, "separator_value");
+        else if (!is_digest_of(c, ev->data))
+            fail(c, "digest_mismatch");
+    } else if (is_sipa(ev)) {
+        struct sipa_claims scratch;
+        sipa_init(&scratch);
+        const char *why = sipa_read(ev->data, &scratch, NULL);
+        if (why)
+            malformed(c, why);
+        else if (!is_digest_of(c, ev->data))
+            fail(c, "digest_mismatch");
+    } else if (told) {
+        fail(c, "unexpected_event_type");
+    }
+}
+
+static void check_later(struct checker *c)
+{
+    if (c->windows && c->ev->pcr >= 11 && c->ev->pcr <= 14)
+        check_windows(c);
+    else
+        check_grub(c);
 }
 
 static bool is_separator_digest(const struct checker *c)
@@ -254,7 +288,7 @@ static void check_event(struct checker *c)
     if (ev->type == EV_NO_ACTION || c->digest.len == 0)
         return; /* not extended; a missing digest is the replay's to report */
     if (ev->pcr >= FIRMWARE_PCRS) {
-        check_grub(c);
+        check_later(c);
         return;
     }
     if (ev->type == EV_SEPARATOR)
@@ -298,7 +332,8 @@ struct content_report content_check(const struct event_log *log, enum pcr_bank b
                                     struct attest_result *r)
 {
     static const uint8_t zero[4], ones[4] = {0xff, 0xff, 0xff, 0xff};
-    struct checker c = {.r = r, .hasher = hasher_new(bank), .size = pcr_banks[bank].size};
+    struct checker c = {
+        .r = r, .hasher = hasher_new(bank), .size = pcr_banks[bank].size, .windows = has_sipa(log)};
     hash_digest(bank, BYTES_OF(zero), c.separators[0]);
     hash_digest(bank, BYTES_OF(ones), c.separators[1]);
     for (size_t i = 0; i < log->n; i++) {
@@ -310,89 +345,4 @@ struct content_report content_check(const struct event_log *log, enum pcr_bank b
     check_complete(&c);
     hasher_free(&c.hasher);
     return c.report;
-}
-
-/* ---- claims ---- */
-
-static void claim_config(struct log_claims *out, const struct log_event *ev, struct bytes digest)
-{
-    struct uefi_variable v;
-    struct uefi_signatures s = {0};
-    if (uefi_variable_parse(ev->data, &v))
-        return;
-    enum sb_variable which = sb_variable_of(&v);
-    if (which == SB_VARIABLES)
-        return;
-    if (which == SB_SECURE_BOOT)
-        out->secure_boot = v.value.len == 1 && v.value.data[0] == 1 ? TRI_TRUE : TRI_FALSE;
-    else if (uefi_signatures_parse(v.value, &s))
-        return;
-    out->variables[which] = (struct claim_variable){
-        .present = true, .digest = digest, .certificates = s.certificates, .hashes = s.hashes};
-}
-
-static void claim_authority(struct log_claims *out, const struct log_event *ev, struct bytes digest,
-                            struct arena *a)
-{
-    struct uefi_variable v;
-    if (uefi_variable_parse(ev->data, &v) || out->n_authorities == CLAIMS_AUTHORITIES)
-        return;
-    /* the same entry of db is measured for every image that it vouches for */
-    for (size_t i = 0; i < out->n_authorities; i++)
-        if (bytes_equal(out->authorities[i].digest, digest))
-            return;
-    out->authorities[out->n_authorities++] =
-        (struct claim_authority){uefi_name_text(&v, a), digest};
-}
-
-static void claim_pcr7(struct log_claims *out, const struct log_event *ev, struct bytes digest,
-                       struct arena *a)
-{
-    if (ev->type == EV_EFI_VARIABLE_DRIVER_CONFIG)
-        claim_config(out, ev, digest);
-    else if (ev->type == EV_EFI_VARIABLE_AUTHORITY)
-        claim_authority(out, ev, digest, a);
-    else if (ev->type == EV_EFI_ACTION && text_is(ev->data, debug_mode))
-        out->debug_mode = TRI_TRUE;
-    else if (ev->type == EV_EFI_ACTION && text_is(ev->data, "DMA Protection Disabled"))
-        out->dma_protection = TRI_FALSE;
-}
-
-/* A command line is bytes; JSON is UTF-8. */
-static const char *printable(struct bytes b, struct arena *a)
-{
-    char *text = arena_strndup(a, (const char *)b.data, b.len);
-    for (size_t i = 0; i < b.len; i++)
-        if (b.data[i] < 0x20 || b.data[i] >= 0x7f)
-            text[i] = '?';
-    return text;
-}
-
-static void claim_event(struct log_claims *out, const struct log_event *ev, struct bytes digest,
-                        struct arena *a)
-{
-    if (ev->pcr == 7)
-        claim_pcr7(out, ev, digest, a);
-    if (ev->pcr == 4 && ev->type == EV_EFI_BOOT_SERVICES_APPLICATION &&
-        out->n_applications < CLAIMS_APPLICATIONS)
-        out->applications[out->n_applications++] = digest;
-    struct bytes line = grub_text(ev, grub_cmdline);
-    if (line.len)
-        out->kernel_command_line = printable(line, a);
-}
-
-struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank, uint32_t pcrs,
-                                 struct arena *a)
-{
-    struct log_claims out = {
-        .secure_boot = TRI_UNSET, .debug_mode = TRI_UNSET, .dma_protection = TRI_UNSET};
-    for (size_t i = 0; i < log->n; i++) {
-        const struct log_event *ev = &log->events[i];
-        if (ev->pcr >= EVIDENCE_PCRS || !(pcrs >> ev->pcr & 1) || ev->digest[bank].len == 0)
-            continue;
-        claim_event(&out, ev, ev->digest[bank], a);
-    }
-    if (out.secure_boot != TRI_UNSET && out.debug_mode == TRI_UNSET)
-        out.debug_mode = TRI_FALSE;
-    return out;
 }

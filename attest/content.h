@@ -10,6 +10,7 @@
 #define ATTEST_CONTENT_H
 
 #include "attest/replay.h"
+#include "attest/uefi.h"
 
 struct content_report {
     const char *malformed; /* why an event's data cannot be parsed, or NULL */
@@ -27,5 +28,8 @@ struct content_report content_check(const struct event_log *log, enum pcr_bank b
  */
 struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank, uint32_t pcrs,
                                  struct arena *a);
+
+/* SB_VARIABLES where it is none of them. The vendor GUID is not looked at. */
+enum sb_variable claims_variable_of(const struct uefi_variable *v);
 
 #endif

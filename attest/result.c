@@ -210,62 +210,6 @@ void attest_write_checks(struct jw *w, const struct attest_result *r)
     jw_close(w, ']');
 }
 
-static void write_tri(struct jw *w, const char *key, enum tri v)
-{
-    if (v != TRI_UNSET)
-        jw_key_bool(w, key, v == TRI_TRUE);
-}
-
-static void write_variables(struct jw *w, const struct log_claims *c)
-{
-    static const char *const names[SB_VARIABLES] = {"SecureBoot", "PK", "KEK", "db", "dbx"};
-    if (!c->variables[SB_SECURE_BOOT].present)
-        return;
-    jw_key(w, "secureBootVariables");
-    jw_open(w, '{');
-    for (int i = SB_PK; i < SB_VARIABLES; i++) {
-        const struct claim_variable *v = &c->variables[i];
-        if (!v->present)
-            continue;
-        jw_key(w, names[i]);
-        jw_open(w, '{');
-        jw_key(w, "digest");
-        jw_hex(w, v->digest);
-        jw_key_int(w, "certificates", (int64_t)v->certificates);
-        jw_key_int(w, "hashes", (int64_t)v->hashes);
-        jw_close(w, '}');
-    }
-    jw_close(w, '}');
-}
-
-void claims_write_log(struct jw *w, const struct log_claims *c)
-{
-    write_tri(w, "secureBoot", c->secure_boot);
-    write_tri(w, "uefiDebugMode", c->debug_mode);
-    write_tri(w, "dmaProtection", c->dma_protection);
-    write_variables(w, c);
-    if (c->n_authorities) {
-        jw_key(w, "bootAuthorities");
-        jw_open(w, '[');
-        for (size_t i = 0; i < c->n_authorities; i++) {
-            jw_open(w, '{');
-            jw_key_str(w, "variable", c->authorities[i].variable);
-            jw_key(w, "digest");
-            jw_hex(w, c->authorities[i].digest);
-            jw_close(w, '}');
-        }
-        jw_close(w, ']');
-    }
-    if (c->n_applications) {
-        jw_key(w, "bootApplications");
-        jw_open(w, '[');
-        for (size_t i = 0; i < c->n_applications; i++)
-            jw_hex(w, c->applications[i]);
-        jw_close(w, ']');
-    }
-    jw_key_str_opt(w, "kernelCommandLine", c->kernel_command_line);
-}
-
 static void write_pcrs(struct jw *w, const struct attest_claims *c)
 {
     jw_key(w, "pcrs");

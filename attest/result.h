@@ -5,38 +5,7 @@
 #define ATTEST_RESULT_H
 
 #include "attest/attest.h"
-#include "core/json.h"
-
-#define CLAIMS_AUTHORITIES  16
-#define CLAIMS_APPLICATIONS 32
-
-/* A Secure Boot variable of PCR 7, in the order in which firmware measures them. */
-enum sb_variable { SB_SECURE_BOOT, SB_PK, SB_KEK, SB_DB, SB_DBX, SB_VARIABLES };
-
-struct claim_variable {
-    bool present;
-    struct bytes digest; /* of the measured variable, in the bank's hash */
-    size_t certificates;
-    size_t hashes;
-};
-
-struct claim_authority {
-    const char *variable; /* "db", "SbatLevel", "MokListRT", ... */
-    struct bytes digest;
-};
-
-/* What the event log says, filled only from PCRs that the caller vouches for. */
-struct log_claims {
-    enum tri secure_boot;
-    enum tri debug_mode;     /* "UEFI Debug Mode" was measured */
-    enum tri dma_protection; /* FALSE: "DMA Protection Disabled" was measured */
-    struct claim_variable variables[SB_VARIABLES];
-    struct claim_authority authorities[CLAIMS_AUTHORITIES];
-    size_t n_authorities;
-    struct bytes applications[CLAIMS_APPLICATIONS]; /* Authenticode digests of PCR 4 */
-    size_t n_applications;
-    const char *kernel_command_line; /* what GRUB measured into PCR 8, or NULL */
-};
+#include "attest/claims.h"
 
 struct attest_claims {
     enum attest_profile profile;
@@ -69,8 +38,5 @@ void result_pass(struct attest_result *r, enum attest_check c);
 bool result_has_failed(const struct attest_result *r, enum attest_check c);
 /* Puts the findings into the order of the checks. */
 void result_sort(struct attest_result *r);
-
-/* The members of a claims object (without the braces) that come from the log. */
-void claims_write_log(struct jw *w, const struct log_claims *c);
 
 #endif

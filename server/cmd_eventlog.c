@@ -239,7 +239,7 @@ static void write_result(const struct reading *g, struct jw *w)
     jw_open(w, '{');
     if (g->claims_bank != BANK_COUNT && !g->malformed) {
         struct log_claims claims = content_claims(g->log, g->claims_bank, g->fit, g->arena);
-        claims_write_log(w, &claims);
+        claims_write_log_full(w, &claims, g->arena);
     }
     jw_close(w, '}');
     jw_key(w, "checks");

@@ -1,0 +1,240 @@
+#include "attest/content.h"
+
+#include "attest/hash.h"
+#include "attest/loader.h"
+#include "attest/text.h"
+#include "attest/uefi.h"
+
+const char *const sb_variable_names[SB_VARIABLES] = {"SecureBoot", "PK", "KEK", "db", "dbx"};
+
+enum sb_variable claims_variable_of(const struct uefi_variable *v)
+{
+    int i = SB_SECURE_BOOT;
+    while (i < SB_VARIABLES && !uefi_name_is(v, sb_variable_names[i]))
+        i++;
+    return (enum sb_variable)i;
+}
+
+struct collector {
+    struct log_claims *out;
+    struct arena *arena;
+    enum pcr_bank bank;
+    uint32_t pcrs;
+    int index; /* of the event at hand */
+    const struct log_event *ev;
+    struct bytes digest;
+    /* The certificate authority that was logged since the last application, or CLAIMS_NONE. */
+    int authority;
+    bool windows_over[EVIDENCE_PCRS]; /* the separator behind Windows' events was seen */
+};
+
+/* ---- PCR 7 ---- */
+
+static void claim_config(struct collector *c)
+{
+    struct uefi_variable v;
+    struct uefi_signatures s = {0};
+    if (uefi_variable_parse(c->ev->data, &v))
+        return;
+    enum sb_variable which = claims_variable_of(&v);
+    if (which == SB_VARIABLES)
+        return;
+    if (which == SB_SECURE_BOOT)
+        c->out->secure_boot = v.value.len == 1 && v.value.data[0] == 1 ? TRI_TRUE : TRI_FALSE;
+    else if (uefi_signatures_parse(v.value, &s))
+        return;
+    c->out->variables[which] = (struct claim_variable){.present = true,
+                                                       .event = c->index,
+                                                       .digest = c->digest,
+                                                       .value = v.value,
+                                                       .certificates = s.certificates,
+                                                       .hashes = s.hashes,
+                                                       .others = s.others};
+}
+
+/* EFI_SIGNATURE_DATA: owner, then the entry. Older shims measure the certificate without the owner. */
+static void read_authority(const struct uefi_variable *v, struct claim_authority *out)
+{
+    struct bytes entry = v->value;
+    out->certificate = uefi_der_at_start(entry);
+    if (out->certificate.len || entry.len <= 16)
+        return;
+    entry = BYTES(entry.data + 16, entry.len - 16);
+    out->certificate = uefi_der_at_start(entry);
+    if (!out->certificate.len && entry.len == 32 && uefi_vendor_of(v->guid) != VENDOR_SHIM)
+        out->hash = entry;
+}
+
+/* Index of the authority, which is added where it is not known yet: the same entry of db is measured
+ * for every image that it vouches for. */
+static int put_authority(struct collector *c, const struct uefi_variable *v)
+{
+    struct log_claims *out = c->out;
+    for (size_t i = 0; i < out->n_authorities; i++)
+        if (bytes_equal(out->authorities[i].digest, c->digest))
+            return (int)i;
+    if (out->n_authorities == CLAIMS_AUTHORITIES) {
+        out->truncated = true;
+        return CLAIMS_NONE;
+    }
+    struct claim_authority *auth = &out->authorities[out->n_authorities];
+    *auth = (struct claim_authority){.event = c->index,
+                                     .variable = uefi_name_text(v, c->arena),
+                                     .digest = c->digest,
+                                     .value = v->value};
+    if (uefi_name_is(v, "SbatLevel"))
+        out->sbat_level = v->value;
+    else
+        read_authority(v, auth);
+    return (int)out->n_authorities++;
+}
+
+/* Firmware and newer shims log the authority before the image that it is for; older shims right after
+ * it. What is not one of these two is not said. */
+static void place_authority(struct collector *c, int authority)
+{
+    struct log_claims *out = c->out;
+    struct claim_application *last =
+        out->n_applications ? &out->applications[out->n_applications - 1] : NULL;
+    if (last && last->authority == CLAIMS_NONE && last->event == c->index - 1) {
+        last->authority = authority;
+        return;
+    }
+    c->authority = authority;
+}
+
+static void claim_authority(struct collector *c)
+{
+    struct uefi_variable v;
+    if (uefi_variable_parse(c->ev->data, &v))
+        return;
+    int i = put_authority(c, &v);
+    if (i != CLAIMS_NONE &&
+        (c->out->authorities[i].certificate.len || c->out->authorities[i].hash.len))
+        place_authority(c, i);
+}
+
+static bool text_is(struct bytes data, const char *text)
+{
+    return bytes_equal(data, BYTES_STR(text));
+}
+
+static void claim_pcr7(struct collector *c)
+{
+    if (c->ev->type == EV_EFI_VARIABLE_DRIVER_CONFIG)
+        claim_config(c);
+    else if (c->ev->type == EV_EFI_VARIABLE_AUTHORITY)
+        claim_authority(c);
+    else if (c->ev->type == EV_EFI_ACTION && text_is(c->ev->data, "UEFI Debug Mode"))
+        c->out->debug_mode = TRI_TRUE;
+    else if (c->ev->type == EV_EFI_ACTION && text_is(c->ev->data, "DMA Protection Disabled"))
+        c->out->dma_protection = TRI_FALSE;
+}
+
+/* ---- PCR 0 and 4 ---- */
+
+static void claim_application(struct collector *c)
+{
+    struct log_claims *out = c->out;
+    if (out->n_applications == CLAIMS_APPLICATIONS) {
+        out->truncated = true;
+        return;
+    }
+    struct claim_application *app = &out->applications[out->n_applications++];
+    *app = (struct claim_application){
+        .event = c->index, .digest = c->digest, .authority = c->authority};
+    struct uefi_image_load image;
+    if (!uefi_image_load_parse(c->ev->data, &image))
+        app->device_path = image.device_path;
+    c->authority = CLAIMS_NONE;
+}
+
+/* ---- loaders ---- */
+
+static bool is_measured(const struct collector *c, const struct loader_event *e)
+{
+    for (size_t i = 0; i < e->n_measured; i++)
+        if (hash_matches(c->bank, e->measured[i], c->digest))
+            return true;
+    return false;
+}
+
+static void claim_command_line(struct collector *c)
+{
+    struct loader_event e = loader_read(c->ev);
+    bool grub = e.kind == LOADER_GRUB_COMMAND_LINE;
+    if ((!grub && e.kind != LOADER_STUB_COMMAND_LINE) || !is_measured(c, &e))
+        return;
+    if (c->out->n_command_lines == CLAIMS_COMMAND_LINES) {
+        c->out->truncated = true;
+        return;
+    }
+    c->out->command_lines[c->out->n_command_lines++] =
+        (struct claim_command_line){.event = c->index,
+                                    .source = grub ? COMMAND_LINE_GRUB : COMMAND_LINE_SYSTEMD_STUB,
+                                    .text = loader_text(&e, c->arena)};
+}
+
+/* Only with both PCRs proven: what makes the system weaker may stand in either. */
+static void claim_windows(struct collector *c)
+{
+    const uint32_t both = 1u << 12 | 1u << 13;
+    if ((c->pcrs & both) != both || c->windows_over[c->ev->pcr])
+        return;
+    if (c->ev->type == EV_SEPARATOR)
+        c->windows_over[c->ev->pcr] = true;
+    else if (c->ev->type == EV_EVENT_TAG && sipa_is(c->ev->data))
+        (void)sipa_read(c->ev->data, &c->out->windows, c->arena); /* content.c refuses bad ones */
+}
+
+static void claim_event(struct collector *c)
+{
+    const struct log_event *ev = c->ev;
+    switch (ev->pcr) {
+    case 0:
+        if (ev->type == EV_S_CRTM_VERSION)
+            c->out->crtm_version = ev->data;
+        break;
+    case 4:
+        if (ev->type == EV_EFI_BOOT_SERVICES_APPLICATION)
+            claim_application(c);
+        break;
+    case 7:
+        claim_pcr7(c);
+        break;
+    case 8:
+        claim_command_line(c);
+        break;
+    case 12:
+        claim_command_line(c);
+        claim_windows(c);
+        break;
+    case 13:
+        claim_windows(c);
+        break;
+    default:
+        break;
+    }
+}
+
+struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank, uint32_t pcrs,
+                                 struct arena *a)
+{
+    struct log_claims out = {
+        .secure_boot = TRI_UNSET, .debug_mode = TRI_UNSET, .dma_protection = TRI_UNSET};
+    struct collector c = {
+        .out = &out, .arena = a, .bank = bank, .pcrs = pcrs, .authority = CLAIMS_NONE};
+    sipa_init(&out.windows);
+    for (size_t i = 0; i < log->n; i++) {
+        c.ev = &log->events[i];
+        c.index = (int)i;
+        if (c.ev->pcr >= EVIDENCE_PCRS || !(pcrs >> c.ev->pcr & 1) || c.ev->type == EV_NO_ACTION)
+            continue;
+        c.digest = c.ev->digest[bank];
+        if (c.digest.len)
+            claim_event(&c);
+    }
+    if (out.secure_boot != TRI_UNSET && out.debug_mode == TRI_UNSET)
+        out.debug_mode = TRI_FALSE;
+    return out;
+}

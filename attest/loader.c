@@ -1,0 +1,116 @@
+#include "attest/loader.h"
+
+#include "attest/text.h"
+
+/* GRUB's measurements (GRUB manual, "Measuring Boot Components"): of what stands behind the prefix,
+ * without the terminator. Those with a blank are of Red Hat's older patches, which measure a command
+ * with its terminator. */
+static const struct {
+    const char *prefix;
+    enum loader_kind kind;
+} grub_prefixes[] = {
+    {"grub_cmd: ", LOADER_GRUB_COMMAND},
+    {"grub_cmd ", LOADER_GRUB_COMMAND},
+    {"kernel_cmdline: ", LOADER_GRUB_COMMAND_LINE},
+    {"grub_kernel_cmdline ", LOADER_GRUB_COMMAND_LINE},
+    {"module_cmdline: ", LOADER_GRUB_MODULE},
+};
+
+static struct bytes without_nul(struct bytes b)
+{
+    while (b.len && b.data[b.len - 1] == 0)
+        b.len--;
+    return b;
+}
+
+static void measures(struct loader_event *e, struct bytes b)
+{
+    e->measured[e->n_measured++] = b;
+}
+
+static struct loader_event read_grub(struct bytes data)
+{
+    struct loader_event e = {LOADER_NONE};
+    struct bytes whole = without_nul(data);
+    for (size_t i = 0; i < ARRAY_LEN(grub_prefixes); i++) {
+        size_t n = strlen(grub_prefixes[i].prefix);
+        if (whole.len < n || memcmp(whole.data, grub_prefixes[i].prefix, n) != 0)
+            continue;
+        e.kind = grub_prefixes[i].kind;
+        e.text = BYTES(whole.data + n, whole.len - n);
+        measures(&e, e.text);
+        measures(&e, BYTES(data.data + n, data.len - n));
+        return e;
+    }
+    return e;
+}
+
+static bool is_mok(struct bytes text)
+{
+    static const char *const names[] = {"MokList", "MokListX", "MokListTrusted", "MokSBState",
+                                        "MokDBState"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (bytes_equal(text, BYTES_STR(names[i])))
+            return true;
+    return false;
+}
+
+/* systemd's tpm_log_ipl_event: the data is a description in UTF-16; that of the command line is the
+ * command line itself, with its terminator. Others (credentials) are told apart by their digest. */
+static struct loader_event read_stub(struct bytes data, enum loader_kind kind)
+{
+    struct loader_event e = {LOADER_NONE};
+    if (!text_looks_utf16(data))
+        return e;
+    e.kind = kind;
+    e.text = data;
+    if (data.len >= 2 && data.data[data.len - 2] == 0)
+        e.text.len -= 2;
+    if (kind == LOADER_STUB_COMMAND_LINE)
+        measures(&e, data);
+    return e;
+}
+
+struct loader_event loader_read(const struct log_event *ev)
+{
+    struct bytes text = without_nul(ev->data);
+    if (ev->type != EV_IPL || text.len == 0)
+        return (struct loader_event){LOADER_NONE};
+    switch (ev->pcr) {
+    case 8: { /* systemd-stub before 252 measured the command line here */
+        struct loader_event e = read_grub(ev->data);
+        return e.kind ? e : read_stub(ev->data, LOADER_STUB_COMMAND_LINE);
+    }
+    case 9:
+        return (struct loader_event){.kind = LOADER_GRUB_FILE, .text = text};
+    case 11:
+        return read_stub(ev->data, LOADER_STUB_SECTION);
+    case 12:
+        return read_stub(ev->data, LOADER_STUB_COMMAND_LINE);
+    case 14:
+        return (struct loader_event){.kind = is_mok(text) ? LOADER_MOK : LOADER_NONE, .text = text};
+    default:
+        return (struct loader_event){LOADER_NONE};
+    }
+}
+
+const char *loader_kind_name(enum loader_kind k)
+{
+    static const char *const names[] = {
+        [LOADER_NONE] = NULL,
+        [LOADER_GRUB_COMMAND] = "grubCommand",
+        [LOADER_GRUB_MODULE] = "grubModuleCommandLine",
+        [LOADER_GRUB_COMMAND_LINE] = "kernelCommandLine",
+        [LOADER_GRUB_FILE] = "grubFile",
+        [LOADER_MOK] = "mokVariable",
+        [LOADER_STUB_COMMAND_LINE] = "kernelCommandLine",
+        [LOADER_STUB_SECTION] = "ukiSection",
+    };
+    return names[k];
+}
+
+const char *loader_text(const struct loader_event *e, struct arena *a)
+{
+    bool wide = e->kind == LOADER_STUB_COMMAND_LINE || e->kind == LOADER_STUB_SECTION;
+    return wide ? text_utf16(e->text, a) : text_ascii(e->text, a);
+}
