@@ -72,6 +72,7 @@ int put_virtual_machine(struct call *c)
     put->origin = target_origin(c);
     put->preflight = (struct jobs_preflight){
         .arena = c->arena, .vm = target_vm(c), .spec = c->body, .done = preflight_done, .ctx = c};
+    put->preflight.wants_calls = query->dry_run || query->plan;
     c->state = put;
 
     bool found = false;
@@ -81,6 +82,8 @@ int put_virtual_machine(struct call *c)
         return call_fail(c);
     if (found)
         return wait_for_job(c, &job, call_accepted);
+    if (jobs_preflight_kept(c->app->jobs, &put->preflight))
+        return put_checked(c);
     call_wait(c, put_checked);
     jobs_query_preflight_vm(c->app->jobs, &put->preflight);
     return CALL_PENDING;

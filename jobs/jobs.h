@@ -139,6 +139,7 @@ struct jobs_preflight {
     struct arena *arena; /* belongs to the query until done */
     struct jobs_vm_ref vm;
     const struct vm_spec *spec;             /* NULL: only asks whether the VM is somebody else's */
+    bool wants_calls;                       /* calls and plan_digest are filled */
     void (*done)(struct jobs_preflight *p); /* exactly once, maybe before jobs_query_* returns */
     void *ctx;
 
@@ -156,6 +157,9 @@ struct jobs_preflight {
 };
 
 void jobs_query_preflight_vm(struct jobs *j, struct jobs_preflight *p);
+/* True: answers that are kept let it pass, and `p` is filled; `done` is not called. Otherwise it has
+ * to be asked. */
+bool jobs_preflight_kept(struct jobs *j, struct jobs_preflight *p) MUST_CHECK;
 
 /* ---- watching ---- */
 

@@ -79,6 +79,7 @@ static void plan_calls(const struct preflight_facts *f, struct jobs_preflight *o
     bool exists = f->vm && f->vm->vm_id && f->read[READ_VM].exists;
     int64_t changes = exists ? vm_changes(f->arena, f->ref, f->vm->spec, f->spec) : 0;
     out->calls = arena_array(f->arena, flow->n_steps, sizeof *out->calls);
+    out->n_calls = 0;
     for (size_t i = 0; i < flow->n_steps; i++) {
         const struct step_def *d = &flow->steps[i];
         if ((!d->applies || d->applies(&w)) && is_planned(f, d, changes))
@@ -102,6 +103,8 @@ static void digest_calls(struct jobs_preflight *p)
 void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p)
 {
     struct findings l = {.arena = f->arena};
+    p->refusal = OK;
+    p->info = (struct err_info){0};
     if (f->spec) {
         preflight_check_spec(f, &l);
         preflight_check_reads(f, &l);
@@ -118,7 +121,7 @@ void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p)
     }
     p->findings = l.items;
     p->n_findings = l.n;
-    if (!f->spec)
+    if (!f->spec || !p->wants_calls)
         return;
     plan_calls(f, p);
     digest_calls(p);

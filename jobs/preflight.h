@@ -17,6 +17,7 @@ enum read_kind {
     READ_GROUP,
     READ_SUBNET,
     READ_FEATURE, /* may securityType Standard be asked for? */
+    READ_VMS,     /* names of the VMs of the group */
     READ_VM,
     READ_KINDS
 };
@@ -29,6 +30,7 @@ struct read_answer {
 
 struct preflight_facts {
     struct arena *arena;
+    bool crowded; /* others of the group are asked for as well: its list first */
     const struct jobs_vm_ref *ref;
     const struct vm_spec *spec; /* NULL: whose VM it is, and nothing else */
     const struct vm_plan *plan;
@@ -38,18 +40,21 @@ struct preflight_facts {
 };
 
 /* Path and query of the read, or NULL where it is not needed (or not yet: READ_IMAGE of "latest" waits
- * for READ_VERSIONS). */
+ * for READ_VERSIONS, READ_VM for READ_VMS). */
 const char *preflight_target(const struct preflight_facts *f, enum read_kind kind);
 /* A refusal with this ARM code says as 404 does that there is nothing: the images of a location that
  * Azure does not have. */
 bool preflight_is_missing(enum read_kind kind, const char *code);
-/* Whether its answer may be used again: an existence, and what a remedy changes, is asked for each
- * time. */
-bool preflight_may_cache(enum read_kind kind);
+/* How long its answer may be used again. What is kept briefly is never the reason of a refusal: for
+ * that it is read anew. */
+enum read_life { READ_ONCE, READ_BRIEFLY, READ_LONG };
+enum read_life preflight_life(enum read_kind kind);
 /* What is kept of an answer: the sizes of a location are megabytes. The caller owns it. */
 json_t *preflight_digest(enum read_kind kind, json_t *body);
+/* There were more pages than anybody reads: marks the digest. */
+void preflight_cut_off(enum read_kind kind, json_t *digest);
 
-/* Fills findings, calls, plan_digest and refusal. */
+/* Fills findings and refusal, and where they are wanted calls and plan_digest. */
 void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p);
 
 /* The checks that need no read. */

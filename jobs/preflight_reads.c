@@ -74,6 +74,46 @@ static const char *gallery_target(const struct preflight_facts *f, bool definiti
     return arena_printf(f->arena, "%.*s?api-version=%s", (int)n, id, API_GALLERY);
 }
 
+/* A list tells of many names at once that nothing has them. It does not show what a VM is, and may
+ * be older than what the registry knows. */
+static bool wants_list(const struct preflight_facts *f)
+{
+    return f->crowded && f->spec && (!f->vm || !f->vm->vm_id);
+}
+
+#define CUT_OFF "/" /* in no name */
+
+static char *lower(struct arena *a, const char *text)
+{
+    char *out = arena_strdup(a, text);
+    for (char *s = out; *s; s++)
+        if (*s >= 'A' && *s <= 'Z')
+            *s = (char)(*s - 'A' + 'a');
+    return out;
+}
+
+static bool is_missing_in_list(const struct preflight_facts *f)
+{
+    const struct read_answer *list = &f->read[READ_VMS];
+    return list->known && !json_object_get(list->body, CUT_OFF) &&
+           !json_object_get(list->body, lower(f->arena, f->plan->name));
+}
+
+static const char *vm_target(const struct preflight_facts *f)
+{
+    if (wants_list(f) && (!f->read[READ_VMS].known || is_missing_in_list(f)))
+        return NULL;
+    return arena_printf(f->arena, "%s?api-version=%s", f->plan->vm_id, API_COMPUTE);
+}
+
+static const char *list_target(const struct preflight_facts *f)
+{
+    if (!wants_list(f))
+        return NULL;
+    return arena_printf(f->arena, "%s/providers/Microsoft.Compute/virtualMachines?api-version=%s",
+                        f->plan->group_id, API_COMPUTE);
+}
+
 const char *preflight_target(const struct preflight_facts *f, enum read_kind kind)
 {
     const struct vm_plan *p = f->plan;
@@ -108,8 +148,10 @@ const char *preflight_target(const struct preflight_facts *f, enum read_kind kin
                             "/subscriptions/%s/providers/Microsoft.Features/providers/"
                             "Microsoft.Compute/features/UseStandardSecurityType?api-version=%s",
                             p->subscription, API_FEATURES);
+    case READ_VMS:
+        return list_target(f);
     case READ_VM:
-        return arena_printf(a, "%s?api-version=%s", p->vm_id, API_COMPUTE);
+        return vm_target(f);
     case READ_KINDS:
         break;
     }
@@ -122,9 +164,25 @@ bool preflight_is_missing(enum read_kind kind, const char *code)
            strcasecmp(code, "NoRegisteredProviderFound") == 0;
 }
 
-bool preflight_may_cache(enum read_kind kind)
+enum read_life preflight_life(enum read_kind kind)
 {
-    return kind != READ_VM && kind != READ_GROUP && kind != READ_SUBNET && kind != READ_FEATURE;
+    switch (kind) {
+    case READ_SIZES:
+    case READ_VERSIONS:
+    case READ_IMAGE:
+    case READ_DEFINITION:
+    case READ_IMAGE_VERSION:
+        return READ_LONG;
+    case READ_GROUP:
+    case READ_SUBNET:
+    case READ_FEATURE:
+    case READ_VMS:
+        return READ_BRIEFLY;
+    case READ_VM:
+    case READ_KINDS:
+        break;
+    }
+    return READ_ONCE;
 }
 
 /* ---- what is kept ---- */
@@ -162,6 +220,16 @@ static void set_text(json_t *o, const char *key, const char *value)
         json_object_set_new(o, key, json_string(value));
 }
 
+/* Azure compares names without case. Takes the value over. */
+static void set_by_name(json_t *o, const char *name, json_t *value)
+{
+    char key[80];
+    size_t n = strlen(name) < sizeof key ? strlen(name) : sizeof key - 1;
+    for (size_t k = 0; k < n; k++)
+        key[k] = (char)(name[k] >= 'A' && name[k] <= 'Z' ? name[k] - 'A' + 'a' : name[k]);
+    json_object_setn_new(o, key, n, value);
+}
+
 static json_t *digest_sizes(json_t *body)
 {
     json_t *out = json_object();
@@ -178,29 +246,43 @@ static json_t *digest_sizes(json_t *body)
         set_text(size, "trustedLaunchDisabled", capability(sku, "TrustedLaunchDisabled"));
         set_text(size, "architecture", capability(sku, "CpuArchitectureType"));
         set_text(size, "restriction", restriction(sku));
-        char key[80];
-        size_t n = strlen(name) < sizeof key ? strlen(name) : sizeof key - 1;
-        for (size_t k = 0; k < n; k++)
-            key[k] = (char)(name[k] >= 'A' && name[k] <= 'Z' ? name[k] - 'A' + 'a' : name[k]);
-        json_object_setn_new(out, key, n, size);
+        set_by_name(out, name, size);
+    }
+    return out;
+}
+
+static json_t *digest_names(json_t *body)
+{
+    json_t *out = json_object();
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(body, "value"), i, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (name)
+            set_by_name(out, name, json_true());
     }
     return out;
 }
 
 json_t *preflight_digest(enum read_kind kind, json_t *body)
 {
-    return kind == READ_SIZES ? digest_sizes(body) : json_incref(body);
+    if (kind == READ_SIZES)
+        return digest_sizes(body);
+    return kind == READ_VMS ? digest_names(body) : json_incref(body);
+}
+
+void preflight_cut_off(enum read_kind kind, json_t *digest)
+{
+    if (kind == READ_VMS)
+        json_object_set_new(digest, CUT_OFF, json_true());
 }
 
 /* ---- what the answers say ---- */
 
 static const json_t *find_size(const struct preflight_facts *f)
 {
-    char *key = arena_strdup(f->arena, f->plan->size);
-    for (char *s = key; *s; s++)
-        if (*s >= 'A' && *s <= 'Z')
-            *s = (char)(*s - 'A' + 'a');
-    return json_object_get(f->read[READ_SIZES].body, key);
+    return json_object_get(f->read[READ_SIZES].body, lower(f->arena, f->plan->size));
 }
 
 static const char *text_of(const json_t *o, const char *key)

@@ -1,6 +1,7 @@
 """Jobs end to end where Azure is not kind: strangers' resources, failed operations, storms of 429, and
 the wait for the first report."""
 import collections
+import concurrent.futures
 import time
 
 import pytest
@@ -59,6 +60,49 @@ def test_a_strangers_resource_stops_the_job_and_stays(own, azure):
     assert [i.split("/")[-1] for i in left] == ["vm1-nsg"]
     assert azure.arm("GET", nsg)["tags"] == {"owner": "somebody"}
     assert api.get(path("vm1", "foreign")).status == 404
+
+
+def vm_reads(azure, group):
+    """The last part of each GET of the group and its VMs: a name, or what is listed."""
+    below = f"/resourcegroups/{group}"
+    paths = [r["url"].split("?")[0].lower() for r in azure.requests()["value"] if r["method"] == "GET"]
+    return collections.Counter(p.split("/")[-1] for p in paths
+                               if p.endswith(below) or below + "/providers/microsoft.compute" in p)
+
+
+def test_many_submissions_share_what_they_ask_azure(own, kind, folder):
+    """One list answers for the names of a group that are free, and it alone never refuses anybody."""
+    group = "crowd"
+    stranger = stack.Gateway(folder / "jh", kind)
+    try:
+        theirs = stack.Vm(stranger, "theirs", group=group)
+        kind.settings(lroSeconds=60)  # the jobs stay where they are
+        kind.faults({"method": "GET", "path": "*/virtualMachines/first", "nth": 1, "times": 1,
+                     "action": {"delayMs": 1500}})
+        kind.clear_requests()
+        names = [f"n{i}" for i in range(12)] + ["Theirs"]
+
+        def submit(name):
+            return own.api(own.admin_key).put(path(name, group), stack.vm_spec())
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            first = pool.submit(submit, "first")
+            while not vm_reads(kind, group)["first"]:
+                time.sleep(0.02)
+            answers = dict(zip(names, pool.map(submit, names)))
+        assert first.result().status == 202
+        assert [n for n, a in answers.items() if a.status != 202] == ["Theirs"]
+        assert answers["Theirs"].code == "not_managed"
+        asked = vm_reads(kind, group)
+        assert 1 <= asked["virtualmachines"] <= 2 and asked["theirs"] >= 1, asked
+        # What is refused was asked for just now: the stranger's VM goes, and the name is free at once.
+        assert submit("theirs").status == 409
+        kind.settings(lroSeconds=0.05)
+        job = theirs.api.delete(theirs.path)
+        assert theirs.api.wait_job(job.json["id"])["state"] == "succeeded"
+        assert submit("theirs").status == 202
+    finally:
+        stranger.close()
 
 
 @pytest.mark.parametrize("code, ends", [("QuotaExceeded", "quota_exceeded"),

@@ -81,7 +81,8 @@ static void judge(const struct row *row, struct judged *j)
                                  .body = body ? preflight_digest((enum read_kind)k, body) : NULL};
         json_decref(body);
     }
-    j->p = (struct jobs_preflight){.arena = j->arena, .vm = j->ref, .spec = spec};
+    j->p =
+        (struct jobs_preflight){.arena = j->arena, .vm = j->ref, .spec = spec, .wants_calls = true};
     preflight_judge(&j->facts, &j->p);
 }
 
@@ -331,6 +332,47 @@ static void latest_is_the_highest_number(void **state)
     judged_free(&j);
 }
 
+/* Where many VMs of a group are asked for, its list answers for the names that are not in it. */
+static void list_answers_for_names_that_are_free(void **state)
+{
+    static const struct {
+        const char *list; /* NULL: not read yet; "": no such group */
+        bool crowded, cut_off, known_vm;
+        bool wants_list, wants_vm;
+    } rows[] = {
+        {.wants_vm = true},
+        {.crowded = true, .wants_list = true},
+        {.list = "", .crowded = true, .wants_list = true},
+        {.list = "{\"value\":[{\"name\":\"web-02\"},{}]}", .crowded = true, .wants_list = true},
+        {.list = "{\"value\":[{\"name\":\"WEB-01\"}]}",
+         .crowded = true,
+         .wants_list = true,
+         .wants_vm = true},
+        {.list = "{\"value\":[]}",
+         .crowded = true,
+         .cut_off = true,
+         .wants_list = true,
+         .wants_vm = true},
+        {.crowded = true, .known_vm = true, .wants_vm = true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct row row = {.spec = PLAIN,
+                          .registry = rows[i].known_vm ? PLAIN : NULL,
+                          .reads = {[READ_VMS] = rows[i].list}};
+        struct judged j;
+        judge(&row, &j);
+        j.facts.crowded = rows[i].crowded;
+        if (rows[i].cut_off)
+            preflight_cut_off(READ_VMS, j.facts.read[READ_VMS].body);
+        const char *list = preflight_target(&j.facts, READ_VMS);
+        assert_int_equal(list != NULL, rows[i].wants_list);
+        if (list)
+            assert_non_null(strstr(list, "/Microsoft.Compute/virtualMachines?api-version="));
+        assert_int_equal(preflight_target(&j.facts, READ_VM) != NULL, rows[i].wants_vm);
+        judged_free(&j);
+    }
+}
+
 static void plan_shows_every_call_and_no_secret(void **state)
 {
     struct row row = {.spec = SPEC("Linux", IMAGE, LINUX_ADMIN,
@@ -363,6 +405,7 @@ int main(void)
         cmocka_unit_test(specs_are_judged_without_azure),
         cmocka_unit_test(answers_are_judged),
         cmocka_unit_test(latest_is_the_highest_number),
+        cmocka_unit_test(list_answers_for_names_that_are_free),
         cmocka_unit_test(plan_shows_every_call_and_no_secret),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
