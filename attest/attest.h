@@ -75,6 +75,22 @@ struct attest_pin {
 enum err attest_pin_read(struct bytes file, struct arena *a, struct attest_pin *out,
                          struct err_info *e) MUST_CHECK;
 
+/* A provider of Azure Attestation whose tokens are believed, and its key set. */
+struct jwks;
+struct maa_provider {
+    const char *issuer;      /* exactly as in the token: "https://sharedweu.weu.attest.azure.net" */
+    const struct jwks *keys; /* NULL: not at hand at this time */
+};
+
+struct maa_trust {
+    const struct maa_provider *providers;
+    size_t n_providers;
+    const char *const *policy_hashes; /* x-ms-policy-hash must be one of them; none: any */
+    size_t n_policy_hashes;
+    bool (*seen)(void *ctx, const char *jti); /* was used by another report; NULL: nobody knows */
+    void *ctx;
+};
+
 struct attest_input {
     const struct evidence *evidence;
     struct attest_trust *trust;
@@ -92,6 +108,8 @@ struct attest_input {
      * are asked for on top of it. None: any AK that chains to an anchor. */
     const struct attest_pin *pins;
     size_t n_pins;
+
+    const struct maa_trust *maa; /* NULL, or no provider: a token is not looked at */
 
     /* What this AK's last accepted report said. */
     bool has_last;
@@ -157,6 +175,7 @@ struct attest_finding {
 };
 
 struct attest_claims;
+struct maa_claims;
 
 struct attest_result {
     enum attest_verdict verdict;
@@ -164,6 +183,8 @@ struct attest_result {
     struct attest_finding findings[ATTEST_FINDINGS]; /* in the order of enum attest_check */
     size_t n_findings;
     const struct attest_claims *claims; /* NULL: nothing is proven */
+    /* What Azure Attestation says of this VM over this nonce; NULL where no token passed maa.token. */
+    const struct maa_claims *maa;
 
     /* The key that signed the quote. Set where the evidence names a usable key, proven or not. */
     bool has_ak;
@@ -195,6 +216,13 @@ struct attest_result {
  */
 enum err attest_verify(const struct attest_input *in, struct arena *a, struct attest_result *r,
                        struct err_info *e) MUST_CHECK;
+
+/*
+ * Judge in->evidence->maa_token alone, over in->nonce: the one check is maa.token, and the verdict says
+ * what became of it. As attest_verify otherwise.
+ */
+enum err attest_verify_token(const struct attest_input *in, struct arena *a,
+                             struct attest_result *r, struct err_info *e) MUST_CHECK;
 
 /* A change of the verdict that only the caller can know of (another VM's AK, a changed pin): adds a
  * failed ak.binding and makes the verdict `quarantined`. */

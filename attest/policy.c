@@ -42,25 +42,33 @@ static void check_policy(const struct attest_input *in, const struct policy_fact
         result_pass(r, CHECK_POLICY);
 }
 
-static bool is_missing_issuer(const struct attest_finding *f)
+static bool is_because(const struct attest_finding *f, enum attest_check c, const char *reason)
 {
-    return f->check == CHECK_AK_CHAIN && f->reason && strcmp(f->reason, "issuer_missing") == 0;
+    return f->check == c && f->reason && strcmp(f->reason, reason) == 0;
 }
 
-/* A certificate that nobody sent proves nothing either way, unless something else is wrong. */
+/* A certificate that nobody sent, or keys that cannot be had, prove nothing either way, unless
+ * something else is wrong. */
+static bool is_undecided(const struct attest_finding *f)
+{
+    return is_because(f, CHECK_AK_CHAIN, "issuer_missing") ||
+           is_because(f, CHECK_MAA_TOKEN, "token_keys_unavailable");
+}
+
 static enum attest_verdict verdict_of_failures(struct attest_result *r)
 {
     enum attest_verdict v = VERDICT_INDETERMINATE;
+    r->reason = NULL;
     for (size_t i = 0; i < r->n_findings; i++) {
         const struct attest_finding *f = &r->findings[i];
-        if (f->status != STATUS_FAIL || is_missing_issuer(f))
+        if (f->status != STATUS_FAIL)
             continue;
-        if (v == VERDICT_INDETERMINATE)
+        bool decides = v == VERDICT_INDETERMINATE && !is_undecided(f);
+        if (decides || !r->reason)
             r->reason = f->reason;
-        v = VERDICT_UNTRUSTED;
+        if (decides)
+            v = VERDICT_UNTRUSTED;
     }
-    if (v == VERDICT_INDETERMINATE)
-        r->reason = "issuer_missing";
     return v;
 }
 

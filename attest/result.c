@@ -1,4 +1,4 @@
-#include "attest/result.h"
+#include "attest/maa.h"
 
 static const char *const check_names[CHECK_COUNT] = {
 #define X(id, name) [CHECK_##id] = (name),
@@ -249,6 +249,8 @@ void attest_write_claims(struct jw *w, const struct attest_result *r)
         if (c->has_log)
             jw_key_int(w, "eventCount", (int64_t)c->n_events);
     }
+    if (r->maa)
+        maa_write_claims(w, r->maa);
     jw_close(w, '}');
 }
 

@@ -1,5 +1,6 @@
 #include "attest/akcheck.h"
 #include "attest/logs.h"
+#include "attest/maa.h"
 #include "attest/policy.h"
 #include "attest/selfcheck.h"
 
@@ -16,6 +17,7 @@ struct verifying {
     struct tpm_signature signature;
     struct tpm_public public;
     struct ak_cert *cert;
+    struct jwt token;
     struct ak_choice choice;
     struct policy_facts facts;
 };
@@ -52,6 +54,8 @@ static void parse_evidence(struct verifying *v)
         parse_part(v, "#/ak/certificate", why);
     }
     parse_chain(v);
+    if (ev->maa_token.len)
+        parse_part(v, "#/maaToken", maa_parse(ev->maa_token, v->arena, &v->token));
 }
 
 /* ---- AK ---- */
@@ -245,6 +249,14 @@ static void set_claims(struct verifying *v, struct attest_claims *claims)
     v->r->claims = claims;
 }
 
+static void check_token(struct verifying *v)
+{
+    if (v->ev->maa_token.len)
+        v->r->maa = maa_verify(v->in, &v->token, v->arena, v->r);
+    else
+        result_skip(v->r, CHECK_MAA_TOKEN, "not_sent");
+}
+
 static void judge(struct verifying *v)
 {
     struct attest_claims *claims = ARENA_NEW(v->arena, struct attest_claims);
@@ -253,8 +265,8 @@ static void judge(struct verifying *v)
     settle_ak(v);
     describe_ak(v);
     check_log(v, claims);
-    result_skip(v->r, CHECK_MAA_TOKEN, v->ev->maa_token.len ? "not_evaluated" : "not_sent");
     set_claims(v, claims);
+    check_token(v);
     policy_decide(v->in, &v->facts, v->r);
 }
 
@@ -268,6 +280,7 @@ enum err verify_evidence(const struct attest_input *in, struct arena *a, struct 
     if (!v->malformed.code)
         judge(v);
     akcert_release(v->cert);
+    jwt_done(&v->token);
     EVP_PKEY_free(v->choice.pkey);
     ERR_clear_error();
     if (v->malformed.code && e)

@@ -542,13 +542,13 @@ static void reboot_is_no_rollback(void **state)
     assert_int_equal(result.reset_count, 4);
 }
 
-static void maa_token_is_not_evaluated(void **state)
+static void a_token_without_a_provider_is_not_looked_at(void **state)
 {
     make_reset(m);
     make_build(m);
-    m->ev.maa_token = BYTES_STR("a.b.c");
+    m->ev.maa_token = BYTES_STR("e30.e30.");
     assert_int_equal(judge(), OK);
-    assert_true(has(CHECK_MAA_TOKEN, STATUS_SKIP, "not_evaluated"));
+    assert_true(has(CHECK_MAA_TOKEN, STATUS_SKIP, "token_not_configured"));
 }
 
 static void remarks_do_not_crowd_out_a_failure(void **state)
@@ -628,7 +628,7 @@ int main(void)
         cmocka_unit_test(weak_keys_are_refused),
         cmocka_unit_test(unsafe_clock_is_a_remark),
         cmocka_unit_test(reboot_is_no_rollback),
-        cmocka_unit_test(maa_token_is_not_evaluated),
+        cmocka_unit_test(a_token_without_a_provider_is_not_looked_at),
         cmocka_unit_test(remarks_do_not_crowd_out_a_failure),
         cmocka_unit_test(claims_are_json),
     };
