@@ -1,4 +1,5 @@
 #include "attest/explain.h"
+#include "attest/jwks.h"
 #include "core/cleanup.h"
 #include "core/clock.h"
 #include "server/command_io.h"
@@ -17,7 +18,9 @@ static const char usage[] =
     "usage: tlgate verify EVIDENCE.json --nonce HEX\n"
     "         [--profile azureTrustedLaunch|confidentialVm|tpm] [--trusted-ak FILE]...\n"
     "         [--trust-anchor PEM]... [--trust-dir DIR] [--at RFC3339] [--require-secure-boot]\n"
-    "         [--explain]\n";
+    "         [--explain] [--maa-jwks FILE --maa-issuer URL...]\n"
+    "       tlgate verify TOKEN.jwt --maa-only --nonce HEX --maa-jwks FILE --maa-issuer URL...\n"
+    "         [--vm-id GUID] [--profile P] [--at RFC3339] [--require-secure-boot] [--explain]\n";
 
 struct request {
     const char *evidence;
@@ -33,6 +36,11 @@ struct request {
     int64_t at;
     bool require_secure_boot;
     bool explain;
+    const char *maa_jwks;
+    struct maa_provider issuers[LIST_MAX];
+    size_t n_issuers;
+    bool maa_only;
+    const char *vm_id;
 };
 
 static const struct option options[] = {
@@ -44,6 +52,10 @@ static const struct option options[] = {
     {"at", required_argument, NULL, 't'},
     {"require-secure-boot", no_argument, NULL, 's'},
     {"explain", no_argument, NULL, 'e'},
+    {"maa-jwks", required_argument, NULL, 'j'},
+    {"maa-issuer", required_argument, NULL, 'i'},
+    {"maa-only", no_argument, NULL, 'm'},
+    {"vm-id", required_argument, NULL, 'v'},
     {0},
 };
 
@@ -60,6 +72,33 @@ static bool set_nonce(struct request *q, const char *hex)
     size_t len = strlen(hex);
     q->nonce_len = len / 2;
     return len > 0 && q->nonce_len <= NONCE_MAX && hex_decode(hex, len, q->nonce, q->nonce_len);
+}
+
+static bool add_issuer(struct request *q, const char *url)
+{
+    if (q->n_issuers == LIST_MAX)
+        return false;
+    q->issuers[q->n_issuers++].issuer = url;
+    return true;
+}
+
+static bool set_token_option(struct request *q, int o, const char *value)
+{
+    switch (o) {
+    case 'j':
+        q->maa_jwks = value;
+        return true;
+    case 'i':
+        return add_issuer(q, value);
+    case 'm':
+        q->maa_only = true;
+        return true;
+    case 'v':
+        q->vm_id = value;
+        return uuid_valid(value);
+    default:
+        return false;
+    }
 }
 
 static bool set_option(struct request *q, int o, const char *value)
@@ -86,7 +125,7 @@ static bool set_option(struct request *q, int o, const char *value)
         q->explain = true;
         return true;
     default:
-        return false;
+        return set_token_option(q, o, value);
     }
 }
 
@@ -102,6 +141,8 @@ static bool parse_args(int argc, char **argv, struct request *q)
             return false;
     }
     if (optind + 1 != argc || q->nonce_len == 0)
+        return false;
+    if (!q->maa_jwks != !q->n_issuers || (q->maa_only ? !q->maa_jwks : q->vm_id != NULL))
         return false;
     q->evidence = argv[optind];
     if (!q->has_profile && q->n_aks)
@@ -122,6 +163,22 @@ static bool read_pins(const struct request *q, struct arena *a, struct attest_pi
             return false;
     }
     return true;
+}
+
+/* One key set for all issuers: providers share keys, and each token still names its own issuer. */
+static bool read_jwks(struct request *q, struct jwks **out)
+{
+    struct err_info e = {0};
+    struct buf file = {0};
+    if (!q->maa_jwks)
+        return true;
+    bool ok = command_read(q->maa_jwks, JWKS_SIZE_MAX, &file);
+    if (ok && jwks_parse(buf_bytes(&file), out, &e))
+        ok = command_complain("%s: %s", q->maa_jwks, e.detail);
+    buf_free(&file);
+    for (size_t i = 0; i < q->n_issuers; i++)
+        q->issuers[i].keys = *out;
+    return ok;
 }
 
 static void write_problem(struct jw *w, const struct err_info *e)
@@ -168,14 +225,29 @@ static void explain_result(struct buf *out, const struct evidence *ev,
     explain_text(out, &x, a);
 }
 
-/* The evidence's text is decoded in place. */
+/* Evidence is decoded in place; a token may end with a newline, as editors leave one. */
+static enum err judge_text(const struct request *q, struct attest_input *in, struct evidence *ev,
+                           struct buf *text, struct arena *a, struct attest_result *r,
+                           struct err_info *e)
+{
+    if (q->maa_only) {
+        while (text->len && strchr("\r\n", text->data[text->len - 1]))
+            text->len--;
+        *ev = (struct evidence){.vm_id = q->vm_id, .maa_token = buf_bytes(text)};
+        return attest_verify_token(in, a, r, e);
+    }
+    enum err err = wire_decode_json(text->data, text->len, WIRE_OFFLINE, a, ev, e);
+    return err ? err : attest_verify(in, a, r, e);
+}
+
 static int judge(const struct request *q, struct attest_trust *trust, const struct attest_pin *pins,
                  struct buf *text, struct arena *a)
 {
     struct err_info e = {0};
     struct evidence ev;
     struct attest_result r;
-    const struct attest_input in = {
+    const struct maa_trust maa = {.providers = q->issuers, .n_providers = q->n_issuers};
+    struct attest_input in = {
         .evidence = &ev,
         .trust = trust,
         .nonce = BYTES(q->nonce, q->nonce_len),
@@ -186,10 +258,9 @@ static int judge(const struct request *q, struct attest_trust *trust, const stru
         .allow_quote_only = !q->require_secure_boot,
         .pins = pins,
         .n_pins = q->n_aks,
+        .maa = &maa,
     };
-    enum err err = wire_decode_json(text->data, text->len, WIRE_OFFLINE, a, &ev, &e);
-    if (!err)
-        err = attest_verify(&in, a, &r, &e);
+    enum err err = judge_text(q, &in, &ev, text, a, &r, &e);
     struct buf out = {0};
     struct jw w = jw_over(&out);
     if (err)
@@ -206,13 +277,14 @@ static int judge(const struct request *q, struct attest_trust *trust, const stru
     return trusted ? EXIT_TRUSTED : EXIT_UNTRUSTED;
 }
 
-static int verify(const struct request *q, struct arena *a)
+static int verify(struct request *q, struct arena *a)
 {
     struct err_info e = {0};
     struct attest_pin *pins = arena_array(a, q->n_aks + 1, sizeof *pins);
     const struct attest_trust_options o = {q->anchors, q->n_anchors, q->trust_dir};
     AUTO(trust) struct attest_trust *trust = NULL;
-    if (!read_pins(q, a, pins))
+    AUTO(jwks) struct jwks *keys = NULL;
+    if (!read_pins(q, a, pins) || !read_jwks(q, &keys))
         return EXIT_USAGE;
     if (attest_trust_open(&o, &trust, &e)) {
         command_complain("%s", e.detail);
