@@ -67,14 +67,14 @@ static const char *key_of_certificate(const json_t *x5c, struct ak_key *out)
     return why;
 }
 
-static bool has_verify(const json_t *ops)
+static bool has_text(const json_t *list, const char *wanted)
 {
     size_t i;
-    const json_t *op;
-    json_array_foreach(ops, i, op)
+    const json_t *v;
+    json_array_foreach(list, i, v)
     {
-        const char *text = json_string_value(op);
-        if (text && strcmp(text, "verify") == 0)
+        const char *text = json_string_value(v);
+        if (text && strcmp(text, wanted) == 0)
             return true;
     }
     return false;
@@ -94,7 +94,7 @@ static const char *check_use(const json_t *jwk)
     if (!is_or_absent(jwk, "use", "sig") || !is_or_absent(jwk, "alg", "RS256"))
         return "the key is not for RS256 signatures";
     const json_t *ops = json_object_get(jwk, "key_ops");
-    if (ops && !has_verify(ops))
+    if (ops && !has_text(ops, "verify"))
         return "the key is not for verifying";
     return json_object_get(jwk, "d") ? "the private key was published" : NULL;
 }
@@ -159,6 +159,39 @@ enum err jwks_parse(struct bytes text, struct jwks **out, struct err_info *e)
         return err_set(e, ERR_VALIDATION, "no key of the set has a kid");
     }
     *out = set;
+    return OK;
+}
+
+/* ---- discovery ---- */
+
+/* Visible ASCII: what may be sent as a URL without a second look. */
+static bool is_address(const char *text, const char *origin)
+{
+    size_t n = strlen(origin);
+    if (strlen(text) > JWKS_ADDRESS_MAX || strncmp(text, origin, n) != 0 || text[n] != '/')
+        return false;
+    for (const char *p = text; *p; p++)
+        if (*p <= ' ' || *p > '~' || *p == '\\' || *p == '#')
+            return false;
+    return true;
+}
+
+enum err jwks_discover(struct bytes document, const char *issuer, struct arena *a,
+                       const char **address, struct err_info *e)
+{
+    AUTO(json) json_t *root = NULL;
+    if (document.len > DISCOVERY_SIZE_MAX || !utf8_valid(document) ||
+        json_parse(document, &root, NULL) || !json_is_object(root))
+        return err_set(e, ERR_VALIDATION, "the discovery document is no JSON object");
+    const char *named = jwt_text(root, "issuer"), *uri = jwt_text(root, "jwks_uri");
+    const json_t *algorithms = json_object_get(root, "id_token_signing_alg_values_supported");
+    if (!named || strcmp(named, issuer) != 0)
+        return err_set(e, ERR_VALIDATION, "the discovery document is of another issuer");
+    if (algorithms && !has_text(algorithms, "RS256"))
+        return err_set(e, ERR_VALIDATION, "the provider does not sign with RS256");
+    if (!uri || !is_address(uri, issuer))
+        return err_set(e, ERR_VALIDATION, "jwks_uri is not an address of the issuer's own host");
+    *address = arena_strdup(a, uri);
     return OK;
 }
 

@@ -9,6 +9,7 @@
 #define ATTEST_JWKS_H
 
 #include "attest/ak.h"
+#include "core/arena.h"
 #include "core/err.h"
 
 #define JWKS_SIZE_MAX ((size_t)256 * 1024)
@@ -29,6 +30,17 @@ enum err jwks_parse(struct bytes text, struct jwks **out, struct err_info *e) MU
 struct jwks *jwks_hold(struct jwks *set);
 void jwks_release(struct jwks *set); /* NULL is fine */
 AUTO_DEFINE(jwks, struct jwks *, jwks_release)
+
+#define DISCOVERY_SIZE_MAX ((size_t)64 * 1024)
+#define JWKS_ADDRESS_MAX   1024
+
+/*
+ * Where the provider's key set is, from its discovery document (/.well-known/openid-configuration,
+ * OpenID Connect Discovery 1.0, 3): the document must be of `issuer`, an origin, and name an address
+ * at that very origin. In the arena. ERR_VALIDATION.
+ */
+enum err jwks_discover(struct bytes document, const char *issuer, struct arena *a,
+                       const char **address, struct err_info *e) MUST_CHECK;
 
 /* Keys that can verify. */
 size_t jwks_usable(const struct jwks *set);

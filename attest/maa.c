@@ -323,7 +323,8 @@ static void check_id(struct judging *j, struct maa_claims *out)
 static void cross_check(struct judging *j, const struct maa_claims *c)
 {
     const struct attest_claims *tpm = j->r->claims;
-    if (!tpm || !tpm->has_log || tpm->log.secure_boot == TRI_UNSET)
+    if (!tpm || !tpm->has_log || tpm->log.secure_boot == TRI_UNSET ||
+        !json_is_boolean(claim(j, "secureboot")))
         return;
     bool proven = tpm->log.secure_boot == TRI_TRUE;
     if (proven != c->secure_boot)

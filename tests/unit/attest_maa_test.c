@@ -407,6 +407,45 @@ static void what_is_no_key_set_is_not_read(void **state)
     jwks_release(set);
 }
 
+static void the_key_set_is_at_the_issuers_own_host(void **state)
+{
+    static const char good[] = "{\"issuer\":\"" TOKEN_ISSUER "\",\"jwks_uri\":\"" TOKEN_ISSUER
+                               "/certs\",\"id_token_signing_alg_values_supported\":[\"RS256\"]}";
+    static const char *const changes[][2] = {
+        {"issuer", "\"https://sharedeus.eus.attest.azure.net\""},
+        {"issuer", NULL},
+        {"jwks_uri", NULL},
+        {"jwks_uri", "7"},
+        {"jwks_uri", "\"https://attacker.example/certs\""},
+        {"jwks_uri", "\"" TOKEN_ISSUER ".attacker.example/certs\""},
+        {"jwks_uri", "\"" TOKEN_ISSUER "@attacker.example/certs\""},
+        {"jwks_uri", "\"" TOKEN_ISSUER "\""},
+        {"jwks_uri", "\"http://sharedweu.weu.attest.azure.net/certs\""},
+        {"jwks_uri", "\"" TOKEN_ISSUER "/certs\\r\\nHost: x\""},
+        {"id_token_signing_alg_values_supported", "[\"HS256\"]"},
+    };
+    const char *address = NULL;
+    reset();
+    assert_int_equal(jwks_discover(BYTES_STR(good), TOKEN_ISSUER, m->arena, &address, NULL), OK);
+    assert_string_equal(address, TOKEN_ISSUER "/certs");
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        json_t *root = json_loads(good, 0, NULL);
+        token_set(root, changes[i][0], changes[i][1]);
+        char *text = json_dumps(root, 0);
+        address = NULL;
+        assert_int_equal(jwks_discover(BYTES_STR(text), TOKEN_ISSUER, m->arena, &address, NULL),
+                         ERR_VALIDATION);
+        assert_null(address);
+        free(text);
+        json_decref(root);
+    }
+    static const char *const others[] = {"", "[]", "<html></html>", "{\"issuer\":1,\"issuer\":2}"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_int_equal(
+            jwks_discover(BYTES_STR(others[i]), TOKEN_ISSUER, m->arena, &address, NULL),
+            ERR_VALIDATION);
+}
+
 static void without_keys_nothing_is_decided(void **state)
 {
     reset();
@@ -578,6 +617,7 @@ int main(void)
         cmocka_unit_test(one_changed_bit_anywhere_is_refused),
         cmocka_unit_test(keys_that_are_unfit_or_twice_are_not_used),
         cmocka_unit_test(what_is_no_key_set_is_not_read),
+        cmocka_unit_test(the_key_set_is_at_the_issuers_own_host),
         cmocka_unit_test(without_keys_nothing_is_decided),
         cmocka_unit_test(what_is_not_well_formed_is_malformed),
         cmocka_unit_test(a_token_of_another_report_is_refused),

@@ -12,6 +12,9 @@ NONCE = ("--nonce", "00" * 32)
     [], ["--nonce"], ["missing.json"], ["a", "b", *NONCE], ["a", "--nonce", "xyz"],
     ["a", "--nonce", "abc"], ["a", "--nonce", ""], ["a", *NONCE, "--profile", "other"],
     ["a", *NONCE, "--at", "yesterday"], ["a", *NONCE, "--unknown"], ["a", *NONCE],
+    ["a", *NONCE, "--maa-only"], ["a", *NONCE, "--maa-jwks", "b"], ["a", *NONCE, "--maa-issuer", "b"],
+    ["a", *NONCE, "--vm-id", "00000000-0000-0000-0000-000000000001"],
+    ["a", *NONCE, "--maa-only", "--maa-jwks", "b", "--maa-issuer", "c", "--vm-id", "d"],
 ])
 def test_wrong_usage_of_verify(args, tmp_path):
     status, text = tlgate("verify", *args)
@@ -26,6 +29,17 @@ def test_trust_that_cannot_be_read(option, tmp_path):
     (tmp_path / "missing").write_text("not a key and not a certificate")
     status, text = tlgate("verify", tmp_path / "e.json", *NONCE, option, tmp_path / "missing")
     assert status == 2 and isinstance(text, str)
+
+
+@pytest.mark.parametrize("text", ["", "x", '{"keys":[]}', "<html>",
+                                  pytest.param(" " * (256 * 1024 + 1), id="large")])
+def test_key_set_that_cannot_be_used(text, tmp_path):
+    (tmp_path / "e").write_text("a.b.c")
+    (tmp_path / "jwks").write_text(text)
+    more = ("--maa-only", "--maa-issuer", "https://example.net", "--maa-jwks")
+    for name in ("jwks", "missing"):
+        status, said = tlgate("verify", tmp_path / "e", *NONCE, *more, tmp_path / name)
+        assert status == 2 and isinstance(said, str) and said
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"quote":1}', "\xff"])
