@@ -261,6 +261,12 @@ struct vm {
     int64_t reset_count; /* of the newest report of the pinned AK; valid while ak_spki is set */
     int64_t restart_count;
     int64_t clock_ms;
+
+    /* Microsoft's Secure Boot certificates that it trusts, as its writer encodes them (attest); 0: not
+     * known. Read from the event log of the digest certificates_log, NULL: none yet. */
+    int64_t certificates;
+    const char *certificates_state; /* "unknown", "ready", ... */
+    const char *certificates_log;
     const char *etag; /* changes with every write of the row */
 };
 
@@ -281,13 +287,24 @@ struct vm_filter {
     const char *within;           /* only what is below this subscription or resource group */
     const enum vm_status *status; /* after ageing */
     const char *origin;
-    int64_t fresh_after; /* 0: no ageing */
-    struct page page;    /* by ARM id without case */
+    int64_t fresh_after;            /* 0: no ageing */
+    struct page page;               /* by ARM id without case */
+    const char *certificates_state; /* NULL: any */
 };
 
 struct vm_summary {
     int64_t total;
     int64_t by_status[VM_STATUSES]; /* after ageing */
+};
+
+/* How many VMs have the same value of vm.certificates. */
+struct certificates_count {
+    int64_t certificates;
+    int64_t n;
+};
+struct certificates_counts {
+    struct certificates_count *items;
+    size_t n;
 };
 
 /* ---- attestation ---- */

@@ -180,7 +180,8 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
 #define VM_COLUMNS                                                                                 \
     "resource_id, vm_id, name, location, state, origin, job_id, spec, made, secure_boot, vtpm,"    \
     " monitoring, created_at, updated_at, status, reasons, claims, last_report_id, last_verdict,"  \
-    " last_report_at, ak_spki, ak_name, enrolled_at, reset_count, restart_count, clock_ms, etag"
+    " last_report_at, ak_spki, ak_name, enrolled_at, reset_count, restart_count, clock_ms,"        \
+    " certificates, certificates_state, certificates_log, etag"
 void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm);
 const char *db_etag_new(struct arena *a);
 /* PRECONDITION_FAILED unless the row has this ETag; NULL: unless there is none. */

@@ -32,6 +32,7 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
     if (in->status)
         filter_status(&f, *in->status, in->fresh_after);
     filter_text(&f, " AND origin = ", in->origin);
+    filter_text(&f, " AND certificates_state = ", in->certificates_state);
     filter_text(&f, " AND resource_key > ", db_key_of(a, in->page.after));
     filter_int(&f, " ORDER BY resource_key LIMIT ", in->page.limit + 1);
     AUTO(reader) struct reader r = db_reader_take(s);
@@ -77,4 +78,29 @@ enum err store_count_vms(struct store *s, const struct vm_filter *in, struct vm_
         err = count_status(r.conn, a, in, (enum vm_status)i, out, e);
     arena_free(a);
     return err;
+}
+
+enum err store_count_certificates(struct store *s, struct arena *a, const struct vm_filter *in,
+                                  struct certificates_counts *out, struct err_info *e)
+{
+    size_t room = 0;
+    *out = (struct certificates_counts){0};
+    struct filter f = filter_of("SELECT certificates, count(*) FROM vm WHERE 1 = 1");
+    filter_below(&f, a, "resource_key", in->scope);
+    filter_below(&f, a, "resource_key", in->within);
+    filter_add(&f, " GROUP BY certificates");
+    AUTO(reader) struct reader r = db_reader_take(s);
+    AUTO(query) struct query q = filter_query(&f, r.conn);
+    while (q_step(&q)) {
+        if (out->n == room) {
+            struct certificates_count *more = arena_array(a, room = 2 * room + 16, sizeof *more);
+            if (out->n)
+                memcpy(more, out->items, out->n * sizeof *more);
+            out->items = more;
+        }
+        struct certificates_count *c = &out->items[out->n++];
+        c->certificates = q_get_int(&q);
+        c->n = q_get_int(&q);
+    }
+    return q_end(&q, e);
 }

@@ -311,6 +311,22 @@ static enum err update_vm(struct putting *p)
     return q_run(&q, p->e);
 }
 
+/* Once for each new log, so it does not burden the statement above. */
+static enum err put_certificates(struct putting *p)
+{
+    if (!p->in->certificates_log || p->in->history_only)
+        return OK;
+    AUTO(query)
+    struct query q =
+        conn_query(p->w->conn, "UPDATE vm SET certificates = $1, certificates_state = $2,"
+                               " certificates_log = $3 WHERE vm_key = $4");
+    q_int(&q, p->in->certificates);
+    q_text(&q, p->in->certificates_state);
+    q_text(&q, p->in->certificates_log);
+    q_text(&q, p->vm_key);
+    return q_run(&q, p->e);
+}
+
 static enum err finish_report(struct putting *p, int64_t *woken)
 {
     const struct report_new *in = p->in;
@@ -338,7 +354,8 @@ static enum err run_put_report(struct write *w, const void *in_, void *out_, str
     enum err err;
     if ((err = find_vm(&p)) || (err = check_credential(&p)) || (err = check_clock(&p)) ||
         (err = use_challenge(&p)) || (err = keep_log(&p)) || (err = use_enrollment(&p)) ||
-        (err = insert_report(&p)) || (err = update_vm(&p)) || (err = finish_report(&p, &woken)))
+        (err = insert_report(&p)) || (err = update_vm(&p)) || (err = put_certificates(&p)) ||
+        (err = finish_report(&p, &woken)))
         return err;
     if (out)
         *out = (struct report_stored){.enrolled = p.pin, .woken = woken};

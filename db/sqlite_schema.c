@@ -218,7 +218,14 @@ static const char migration_1[] =
     " last_used_at INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;";
 
-static const char *const migrations[] = {migration_1};
+/* Which of Microsoft's Secure Boot certificates a VM trusts. */
+static const char migration_2[] =
+    "ALTER TABLE vm ADD COLUMN certificates INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE vm ADD COLUMN certificates_state TEXT NOT NULL DEFAULT 'unknown';"
+    "ALTER TABLE vm ADD COLUMN certificates_log TEXT;"
+    "CREATE INDEX vm_certificates ON vm (certificates_state, resource_key);";
+
+static const char *const migrations[] = {migration_1, migration_2};
 
 int store_schema_newest(void)
 {

@@ -6,14 +6,24 @@
 #define CHANGED_MAX 1024
 
 static const size_t texts[] = {
-    offsetof(struct vm, resource_id),  offsetof(struct vm, vm_id),
-    offsetof(struct vm, name),         offsetof(struct vm, location),
-    offsetof(struct vm, state),        offsetof(struct vm, origin),
-    offsetof(struct vm, job_id),       offsetof(struct vm, spec),
-    offsetof(struct vm, made),         offsetof(struct vm, reasons),
-    offsetof(struct vm, claims),       offsetof(struct vm, last_report_id),
-    offsetof(struct vm, last_verdict), offsetof(struct vm, ak_spki),
-    offsetof(struct vm, ak_name),      offsetof(struct vm, etag),
+    offsetof(struct vm, resource_id),
+    offsetof(struct vm, vm_id),
+    offsetof(struct vm, name),
+    offsetof(struct vm, location),
+    offsetof(struct vm, state),
+    offsetof(struct vm, origin),
+    offsetof(struct vm, job_id),
+    offsetof(struct vm, spec),
+    offsetof(struct vm, made),
+    offsetof(struct vm, reasons),
+    offsetof(struct vm, claims),
+    offsetof(struct vm, last_report_id),
+    offsetof(struct vm, last_verdict),
+    offsetof(struct vm, ak_spki),
+    offsetof(struct vm, ak_name),
+    offsetof(struct vm, etag),
+    offsetof(struct vm, certificates_state),
+    offsetof(struct vm, certificates_log),
 };
 
 struct slot {

@@ -218,6 +218,9 @@ void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm)
     vm->reset_count = q_get_int(q);
     vm->restart_count = q_get_int(q);
     vm->clock_ms = q_get_int(q);
+    vm->certificates = q_get_int(q);
+    vm->certificates_state = q_get_text(q, a);
+    vm->certificates_log = q_get_text(q, a);
     vm->etag = q_get_text(q, a);
 }
 

@@ -389,6 +389,10 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
 enum err store_count_vms(struct store *s, const struct vm_filter *f, struct vm_summary *out,
                          struct err_info *e) MUST_CHECK;
 
+/* Every value of vm.certificates below scope and within, with how many VMs have it. */
+enum err store_count_certificates(struct store *s, struct arena *a, const struct vm_filter *f,
+                                  struct certificates_counts *out, struct err_info *e) MUST_CHECK;
+
 /* ---- attestation ---- */
 
 /*
@@ -428,6 +432,10 @@ struct report_new {
     enum vm_status status;
     const char *reasons;
     const char *wake_key; /* NULL: none */
+    /* vm.certificates, as this report's log has them; certificates_log NULL: they stay. */
+    int64_t certificates;
+    const char *certificates_state;
+    const char *certificates_log;
     const struct audit *audit;
 };
 struct report_stored {

@@ -7,6 +7,7 @@
  * fails is a result: 200, untrusted. A quote of the pinned AK over another nonce is one, too; but
  * whoever kept it could send it, so it is kept as a report and the VM's status stays.
  */
+#include "attest/rollover.h"
 #include "core/sha256.h"
 #include "handlers/attestation.h"
 #include "handlers/challenge.h"
@@ -239,6 +240,20 @@ static void fill_report(struct call *c, struct submission *s, struct report *rep
     report->clock_ms = (int64_t)r->clock;
 }
 
+/* They follow from the log alone, so they are looked at where it is another one. */
+static void fill_certificates(struct submission *s)
+{
+    if (!s->log_digest[0] || s->stale ||
+        (s->vm.certificates_log && strcmp(s->vm.certificates_log, s->log_digest) == 0))
+        return;
+    uint32_t set = rollover_of_result(&s->result);
+    if (!set)
+        return; /* nothing is proven */
+    s->write.certificates = set;
+    s->write.certificates_state = rollover_state_name(rollover_state_of(set));
+    s->write.certificates_log = s->log_digest;
+}
+
 static void fill_write(struct call *c, struct submission *s)
 {
     const struct attest_result *r = &s->result;
@@ -252,6 +267,7 @@ static void fill_write(struct call *c, struct submission *s)
     s->write.challenge_expires_at = s->challenge.expires_at;
     s->write.log = by_digest || s->stale ? (struct bytes){0} : s->evidence.event_log;
     s->write.history_only = s->stale;
+    fill_certificates(s);
     s->write.ak_name = r->ak_name_len ? s->ak_name : NULL;
     s->write.enrollment_hash = s->enrolling ? s->enrollment_hash : NULL;
     s->write.pin_allowed = attestation_ak_proven(r) && r->verdict != VERDICT_QUARANTINED;

@@ -146,6 +146,25 @@ const struct schema get_boot_integrity_summary_query_schema = {
     .fields = get_boot_integrity_summary_query_fields, .n_fields = ARRAY_LEN(get_boot_integrity_summary_query_fields),
 };
 
+static const struct field list_secure_boot_certificates_query_fields[] = {
+    {.name = "state", .kind = FIELD_STR, .offset = offsetof(struct list_secure_boot_certificates_query, state), .allowed = (const char *const[]){"unknown", "ready", "incomplete", "atRisk", "revoked", "notApplicable", NULL}},
+    {.name = "scope", .kind = FIELD_STR, .offset = offsetof(struct list_secure_boot_certificates_query, scope), .max = 200, .match = match_arm_scope},
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_secure_boot_certificates_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_secure_boot_certificates_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_secure_boot_certificates_query_schema = {
+    .name = "list_secure_boot_certificates_query", .size = sizeof(struct list_secure_boot_certificates_query),
+    .fields = list_secure_boot_certificates_query_fields, .n_fields = ARRAY_LEN(list_secure_boot_certificates_query_fields),
+};
+
+static const struct field get_secure_boot_certificates_summary_query_fields[] = {
+    {.name = "scope", .kind = FIELD_STR, .offset = offsetof(struct get_secure_boot_certificates_summary_query, scope), .max = 200, .match = match_arm_scope},
+};
+const struct schema get_secure_boot_certificates_summary_query_schema = {
+    .name = "get_secure_boot_certificates_summary_query", .size = sizeof(struct get_secure_boot_certificates_summary_query),
+    .fields = get_secure_boot_certificates_summary_query_fields, .n_fields = ARRAY_LEN(get_secure_boot_certificates_summary_query_fields),
+};
+
 static const struct field challenge_request_fields[] = {
     {.name = "vmId", .kind = FIELD_STR, .required = true, .offset = offsetof(struct challenge_request, vm_id), .match = match_uuid},
 };

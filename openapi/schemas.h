@@ -95,6 +95,19 @@ struct get_boot_integrity_summary_query {
 };
 extern const struct schema get_boot_integrity_summary_query_schema;
 
+struct list_secure_boot_certificates_query {
+    const char *state;
+    const char *scope;
+    int64_t top;
+    const char *cursor;
+};
+extern const struct schema list_secure_boot_certificates_query_schema;
+
+struct get_secure_boot_certificates_summary_query {
+    const char *scope;
+};
+extern const struct schema get_secure_boot_certificates_summary_query_schema;
+
 struct challenge_request {
     const char *vm_id;
 };

@@ -1,3 +1,4 @@
+#include "attest/rollover.h"
 #include "attest/content.h"
 #include "attest/hash.h"
 #include "attest/uefi.h"
@@ -214,6 +215,18 @@ static void check_log(struct reading *g)
         result_pass(&g->result, CHECK_LOG_CONTENT);
 }
 
+/* Where the roll-over of Microsoft's certificates stands. */
+static void write_certificates(struct jw *w, const struct log_claims *claims)
+{
+    uint32_t set = rollover_of(claims);
+    if (!set)
+        return;
+    jw_key(w, "secureBootCertificates");
+    jw_open(w, '{');
+    rollover_write(w, set);
+    jw_close(w, '}');
+}
+
 static void write_result(const struct reading *g, struct jw *w)
 {
     struct attest_result scratch; /* what cannot be replayed was reported above */
@@ -240,6 +253,7 @@ static void write_result(const struct reading *g, struct jw *w)
     if (g->claims_bank != BANK_COUNT && !g->malformed) {
         struct log_claims claims = content_claims(g->log, g->claims_bank, g->fit, g->arena);
         claims_write_log_full(w, &claims, g->arena);
+        write_certificates(w, &claims);
     }
     jw_close(w, '}');
     jw_key(w, "checks");

@@ -226,6 +226,17 @@ def test_a_stored_verdict_is_explained(api, anonymous, other):
     assert send(anonymous, other.guest.report(challenge(anonymous, other.vm_id))).status == 200
 
 
+def test_a_trusted_boot_tells_its_secure_boot_certificates(api, anonymous, other, enrolled):
+    """The emulator's firmware trusts keys of its own, so the roll-over does not concern it."""
+    assert send(anonymous, other.guest.report(challenge(anonymous, other.vm_id))).status == 200
+    told = api.get(other.path + "/bootIntegrity/secureBootCertificates")
+    assert told.status == 200 and told.json["state"] == "notApplicable", told
+    fleet = api.get("/v1/bootIntegrity/secureBootCertificates?state=notApplicable")
+    assert other.path.lower().rsplit("/", 1)[1] in fleet.body.decode().lower(), fleet
+    summary = api.get("/v1/bootIntegrity/secureBootCertificates/summary").json
+    assert summary["byState"]["notApplicable"] >= 2 and summary["total"] >= 2, summary
+
+
 # --- challenges ----------------------------------------------------------------------------------
 
 

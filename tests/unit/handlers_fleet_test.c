@@ -1,6 +1,7 @@
 /* Reading handlers and enrolment tokens over a real database. */
 #include "handlers_fake.h"
 
+#include "attest/rollover.h"
 #include "handlers/routes.h"
 #include "jobs/enrollment.h"
 #include "openapi/schemas.h"
@@ -82,6 +83,9 @@ static void put_vm(const char *sub, const char *name, const char *vm_id)
     arena_free(a);
 }
 
+/* What the next report's log shows of Microsoft's certificates; 0: nothing. */
+static uint32_t certificates;
+
 /* A report of a VM that an enrolment lets in. */
 static void put_report(const char *name, const char *vm_id, const char *id, int64_t at)
 {
@@ -110,6 +114,9 @@ static void put_report(const char *name, const char *vm_id, const char *id, int6
         .enrollment_hash = hash,
         .status = VM_HEALTHY,
         .reasons = "[]",
+        .certificates = certificates,
+        .certificates_state = rollover_state_name(rollover_state_of(certificates)),
+        .certificates_log = certificates ? id : NULL,
     };
     struct report_stored stored;
     store_put_report(store, &report, &stored, store_waiter_init(&w));
@@ -287,6 +294,68 @@ static void the_fleet_is_counted_in_scope(void **state)
     fake_close(&f);
 }
 
+static int64_t number_at(const json_t *v, const char *path)
+{
+    assert_non_null(json_path(v, path));
+    return json_integer_value(json_path(v, path));
+}
+
+static void certificates_are_told_for_one_and_for_all(void **state)
+{
+    static const char old[] = "10000000-0000-4000-8000-0000000000c1";
+    static const char new[] = "10000000-0000-4000-8000-0000000000c2";
+    put_vm(SUB, "certold", old);
+    put_vm(SUB, "certnew", new);
+    put_vm(SUB, "certnone", "10000000-0000-4000-8000-0000000000c3");
+    certificates = ROLLOVER_KNOWN | rollover_bit(ROLLOVER_IN_DB, ROLLOVER_UEFI_2011) |
+                   rollover_bit(ROLLOVER_AUTHORITY, ROLLOVER_UEFI_2011);
+    put_report("certold", old, "c-1", NOW + 1);
+    put_report("certnew", new, "c-2", NOW + 1);
+    certificates |= rollover_bit(ROLLOVER_IN_DB, ROLLOVER_UEFI_2023); /* it was updated */
+    put_report("certnew", new, "c-3", NOW + 2);
+    certificates = 0;
+    put_report("certnew", new, "c-4", NOW + 3); /* without a log: what was known stays */
+
+    struct fake f;
+    begin(&f, &admin, SUB, "certnew");
+    assert_int_equal(get_secure_boot_certificates(&f.call), 200);
+    AUTO(json) json_t *one = fake_body(&f);
+    assert_string_equal(json_path_str(one, "state"), "ready");
+    assert_int_equal(json_array_size(json_path(one, "db")), 2);
+    fake_close(&f);
+
+    const struct list_secure_boot_certificates_query query = {.top = 50, .state = "atRisk"};
+    begin(&f, &admin, NULL, NULL);
+    f.call.query = &query;
+    assert_int_equal(list_secure_boot_certificates(&f.call), 200);
+    AUTO(json) json_t *list = fake_body(&f);
+    assert_int_equal(json_array_size(json_path(list, "value")), 1);
+    const json_t *item = json_array_get(json_path(list, "value"), 0);
+    assert_non_null(strstr(json_path_str(item, "resourceId"), "certold"));
+    fake_close(&f);
+
+    const struct get_secure_boot_certificates_summary_query all = {0};
+    begin(&f, &admin, NULL, NULL);
+    f.call.query = &all;
+    assert_int_equal(get_secure_boot_certificates_summary(&f.call), 200);
+    AUTO(json) json_t *v = fake_body(&f);
+    assert_int_equal(number_at(v, "byState/ready"), 1);
+    assert_int_equal(number_at(v, "byState/atRisk"), 1);
+    assert_true(number_at(v, "byState/unknown") >= 1);
+    assert_int_equal(number_at(v, "certificates/db/uefiCa2011"), 2);
+    assert_int_equal(number_at(v, "certificates/db/uefiCa2023"), 1);
+    assert_int_equal(number_at(v, "certificates/kek/kek2kCa2023"), 0);
+    fake_close(&f);
+
+    const struct principal blind = {.role = ROLE_READER, .scope = "/subscriptions/" OTHER};
+    begin(&f, &blind, NULL, NULL);
+    f.call.query = &all;
+    assert_int_equal(get_secure_boot_certificates_summary(&f.call), 200);
+    AUTO(json) json_t *none = fake_body(&f);
+    assert_int_equal(number_at(none, "certificates/db/uefiCa2011"), 0);
+    fake_close(&f);
+}
+
 static void the_fleet_is_filtered_by_status(void **state)
 {
     struct fake f;
@@ -407,6 +476,7 @@ int main(void)
         cmocka_unit_test(pages_hold_every_vm_once),
         cmocka_unit_test(the_fleet_is_counted_in_scope),
         cmocka_unit_test(the_fleet_is_filtered_by_status),
+        cmocka_unit_test(certificates_are_told_for_one_and_for_all),
         cmocka_unit_test(a_report_outside_the_scope_is_404),
         cmocka_unit_test(a_stale_report_is_history_and_no_more),
         cmocka_unit_test(a_token_is_shown_once_and_kept_as_a_hash),
