@@ -114,8 +114,11 @@ static void claim_authority(struct collector *c)
         place_authority(c, i);
 }
 
+/* Some firmware logs the terminator too. */
 static bool text_is(struct bytes data, const char *text)
 {
+    if (data.len && data.data[data.len - 1] == 0)
+        data.len--;
     return bytes_equal(data, BYTES_STR(text));
 }
 
@@ -196,7 +199,9 @@ static void claim_event(struct collector *c)
             c->out->crtm_version = ev->data;
         break;
     case 4:
-        if (ev->type == EV_EFI_BOOT_SERVICES_APPLICATION)
+        /* A type is nobody's word: what is not text that was measured counts as an application, so
+         * that none can hide under another type. */
+        if (ev->type != EV_EFI_ACTION && ev->type != EV_SEPARATOR)
             claim_application(c);
         break;
     case 7:

@@ -42,7 +42,8 @@ struct claim_authority {
     struct bytes hash;        /* SHA-256, where it is an image's digest */
 };
 
-/* EV_EFI_BOOT_SERVICES_APPLICATION in PCR 4 */
+/* EV_EFI_BOOT_SERVICES_APPLICATION in PCR 4, and what stands there under any other type but a
+ * separator or an action, whose text is checked. */
 struct claim_application {
     int event;
     struct bytes digest; /* Authenticode digest in the bank's hash */

@@ -1,56 +1,78 @@
-#include "attest/content.h"
+#include "attest/checker.h"
 
-#include "attest/hash.h"
-#include "attest/loader.h"
-#include "attest/uefi.h"
+#include "attest/text.h"
 
-#define FIRMWARE_PCRS 8
+#define HEX_SHOWN 32
 
-static const char debug_mode[] = "UEFI Debug Mode";
-
-struct checker {
-    struct attest_result *r;
-    struct hasher hasher;
-    struct content_report report;
-    uint8_t separators[2][DIGEST_MAX]; /* digests of 00000000 and FFFFFFFF */
-    size_t size;
-    unsigned n_separators[FIRMWARE_PCRS];
-    bool seen[SB_VARIABLES];
-    bool empty[SB_VARIABLES];
-    bool enabled;
-    bool authority;
-    bool windows;          /* Windows' boot manager wrote to the log */
-    uint32_t windows_over; /* bit i: its separator in PCR i was seen */
-    int index;             /* of the event at hand */
-    const struct log_event *ev;
-    struct bytes digest; /* its digest in the bank */
-};
-
-static void fail(struct checker *c, const char *reason)
+void checker_fail(struct checker *c, const char *reason, const char *expected, const char *found)
 {
     c->report.unfit |= 1u << c->ev->pcr;
-    result_fail_at(c->r, CHECK_LOG_CONTENT, reason, c->index, (int)c->ev->pcr);
+    result_fail_values(c->r, CHECK_LOG_CONTENT, reason, c->index, (int)c->ev->pcr, expected, found);
 }
 
-static void malformed(struct checker *c, const char *why)
+void checker_malformed(struct checker *c, const char *structure, const char *why)
 {
     if (!c->report.malformed) {
         c->report.malformed = why;
         c->report.malformed_event = c->index;
     }
-    fail(c, "malformed_event_data");
+    checker_fail(c, "malformed_event_data", structure, why);
 }
 
-static bool is_digest_of(struct checker *c, struct bytes data)
+void checker_mismatch(struct checker *c, struct bytes data)
+{
+    uint8_t out[DIGEST_MAX];
+    hasher_run(&c->hasher, &data, 1, out);
+    checker_fail(c, "digest_mismatch", text_hex(c->digest, DIGEST_MAX, c->arena),
+                 text_hex(BYTES(out, c->size), DIGEST_MAX, c->arena));
+}
+
+bool checker_is_digest_of(struct checker *c, struct bytes data)
 {
     uint8_t out[DIGEST_MAX];
     hasher_run(&c->hasher, &data, 1, out);
     return bytes_equal(BYTES(out, c->size), c->digest);
 }
 
-static bool text_is(struct bytes data, const char *text)
+void checker_want_digest_of(struct checker *c, struct bytes data)
 {
-    return bytes_equal(data, BYTES(text, strlen(text)));
+    if (!checker_is_digest_of(c, data))
+        checker_mismatch(c, data);
+}
+
+const char *checker_type(struct checker *c)
+{
+    const char *name = eventlog_type_name(c->ev->type);
+    return name ? name : arena_printf(c->arena, "0x%08x", c->ev->type);
+}
+
+void checker_unexpected(struct checker *c, const char *allowed)
+{
+    checker_fail(c, "unexpected_event_type", allowed, checker_type(c));
+}
+
+bool checker_text_is(struct bytes data, const char *text)
+{
+    if (data.len && data.data[data.len - 1] == 0)
+        data.len--;
+    return bytes_equal(data, BYTES_STR(text));
+}
+
+void checker_action(struct checker *c)
+{
+    static const uint8_t nul[1];
+    const struct bytes parts[] = {c->ev->data, BYTES_OF(nul)};
+    uint8_t out[DIGEST_MAX];
+    if (checker_is_digest_of(c, c->ev->data)) {
+        if (c->ev->data.len && c->ev->data.data[c->ev->data.len - 1] == 0)
+            quirk_tolerate(QUIRK_ACTION_TERMINATED, c->index, c->ev->pcr, c->r);
+        return;
+    }
+    hasher_run(&c->hasher, parts, ARRAY_LEN(parts), out);
+    if (bytes_equal(BYTES(out, c->size), c->digest))
+        quirk_tolerate(QUIRK_ACTION_TERMINATED, c->index, c->ev->pcr, c->r);
+    else
+        checker_mismatch(c, c->ev->data);
 }
 
 static bool all_bytes(struct bytes b, uint8_t v)
@@ -65,204 +87,56 @@ static bool all_bytes(struct bytes b, uint8_t v)
 static void check_separator(struct checker *c)
 {
     struct bytes data = c->ev->data;
-    c->n_separators[c->ev->pcr]++;
-    if (data.len != 4 || !(all_bytes(data, 0) || (all_bytes(data, 0xff) && c->ev->pcr != 7)))
-        fail(c, "separator_value");
-    else if (!is_digest_of(c, data))
-        fail(c, "digest_mismatch");
-    if (c->n_separators[c->ev->pcr] > 1)
-        fail(c, "duplicate_separator");
-}
-
-/* Secure Boot's own value: one byte. Nothing is what firmware logs that does not support it. */
-static void check_enabled(struct checker *c, struct bytes value)
-{
-    if (value.len > 1 || (value.len == 1 && value.data[0] > 1)) {
-        fail(c, "secure_boot_value");
-        return;
-    }
-    c->enabled = value.len == 1 && value.data[0] == 1;
-}
-
-static void check_signatures(struct checker *c, enum sb_variable which, struct bytes value)
-{
-    struct uefi_signatures s;
-    const char *why = uefi_signatures_parse(value, &s);
-    if (why)
-        malformed(c, why);
-    c->empty[which] = s.certificates + s.hashes + s.others == 0;
-}
-
-static void check_driver_config(struct checker *c)
-{
-    struct uefi_variable v;
-    const char *why = uefi_variable_parse(c->ev->data, &v);
-    if (why) {
-        malformed(c, why);
-        return;
-    }
-    if (!is_digest_of(c, c->ev->data))
-        fail(c, "digest_mismatch");
-    if (c->n_separators[7] > 0)
-        fail(c, "variable_after_separator");
-    if (v.surplus.len)
-        fail(c, "trailing_data");
-    enum sb_variable which = claims_variable_of(&v);
-    if (which == SB_VARIABLES)
-        return; /* another variable (dbt, dbr, AuditMode, ...) says nothing that is claimed */
-    enum uefi_vendor want = which >= SB_DB ? VENDOR_IMAGE_SECURITY : VENDOR_GLOBAL;
-    if (uefi_vendor_of(v.guid) != want) {
-        fail(c, "foreign_vendor_guid");
-        return;
-    }
-    if (c->seen[which])
-        fail(c, "duplicate_variable");
-    c->seen[which] = true;
-    if (which == SB_SECURE_BOOT)
-        check_enabled(c, v.value);
+    unsigned pcr = c->ev->pcr;
+    c->n_separators[pcr]++;
+    if (pcr == 7 && c->n_separators[pcr] == 1)
+        c->separator7 = c->index;
+    if (data.len != 4 || !(all_bytes(data, 0) || (all_bytes(data, 0xff) && pcr != 7)))
+        checker_fail(c, "separator_value", pcr == 7 ? "00000000" : "00000000 or ffffffff",
+                     text_hex(data, HEX_SHOWN, c->arena));
     else
-        check_signatures(c, which, v.value);
-}
-
-/* Shims before 8a27a4809 log one byte more than they measured. */
-static bool is_digest_of_authority(struct checker *c, const struct uefi_variable *v)
-{
-    struct bytes data = c->ev->data;
-    if (is_digest_of(c, data))
-        return true;
-    return uefi_vendor_of(v->guid) == VENDOR_SHIM && data.len > 0 &&
-           is_digest_of(c, BYTES(data.data, data.len - 1));
-}
-
-static void check_authority(struct checker *c)
-{
-    struct uefi_variable v;
-    const char *why = uefi_variable_parse(c->ev->data, &v);
-    if (why) {
-        malformed(c, why);
-        return;
-    }
-    if (!is_digest_of_authority(c, &v))
-        fail(c, "digest_mismatch");
-    /* EFI_SIGNATURE_DATA: the owner's GUID and the entry of db */
-    if (uefi_vendor_of(v.guid) == VENDOR_IMAGE_SECURITY && v.value.len <= 16)
-        fail(c, "authority_value");
-    c->authority = true;
-}
-
-/* PCR 7 is where claims come from: nothing may stand in it that is not understood. */
-static void check_pcr7(struct checker *c)
-{
-    const struct log_event *ev = c->ev;
-    if (ev->type == EV_EFI_VARIABLE_DRIVER_CONFIG) {
-        check_driver_config(c);
-    } else if (ev->type == EV_EFI_VARIABLE_AUTHORITY) {
-        check_authority(c);
-    } else if (ev->type == EV_EFI_ACTION) {
-        if (!is_digest_of(c, ev->data))
-            fail(c, "digest_mismatch");
-        if (text_is(ev->data, debug_mode))
-            fail(c, "uefi_debug_mode");
-    } else if (ev->type != EV_EFI_SPDM_DEVICE_POLICY && ev->type != EV_EFI_SPDM_DEVICE_AUTHORITY) {
-        fail(c, "unexpected_event_type");
-    }
+        checker_want_digest_of(c, data);
+    if (c->n_separators[pcr] > 1)
+        checker_fail(c, "duplicate_separator", "1",
+                     arena_printf(c->arena, "%u", c->n_separators[pcr]));
 }
 
 /* Some firmware measures the value of a boot variable, some the whole UEFI_VARIABLE_DATA. */
-static bool is_digest_of_variable(struct checker *c)
+static void check_variable(struct checker *c)
 {
     struct uefi_variable v;
-    return is_digest_of(c, c->ev->data) ||
-           (!uefi_variable_parse(c->ev->data, &v) && is_digest_of(c, v.value));
+    if (checker_is_digest_of(c, c->ev->data))
+        return;
+    if (!uefi_variable_parse(c->ev->data, &v) && checker_is_digest_of(c, v.value) &&
+        quirk_tolerate(QUIRK_BOOT_VARIABLE_VALUE, c->index, c->ev->pcr, c->r))
+        return;
+    checker_mismatch(c, c->ev->data);
 }
 
 /* PCRs 0 to 6: what must be the digest of its data is checked, and nothing else can be. */
 static void check_other(struct checker *c)
 {
     const struct log_event *ev = c->ev;
-    bool same = true;
     if (!eventlog_type_name(ev->type)) {
+        const struct attest_finding f = {.check = CHECK_LOG_CONTENT,
+                                         .status = STATUS_WARN,
+                                         .reason = "unknown_event_type",
+                                         .event = c->index,
+                                         .pcr = (int)ev->pcr,
+                                         .found = checker_type(c)};
         c->report.unfit |= 1u << ev->pcr;
-        result_add(c->r, CHECK_LOG_CONTENT, STATUS_WARN, "unknown_event_type", c->index,
-                   (int)ev->pcr);
+        result_put(c->r, &f);
     } else if (ev->type == EV_UNUSED) {
-        fail(c, "unexpected_event_type");
-    } else if (ev->type == EV_EFI_ACTION || ev->type == EV_EFI_GPT_EVENT ||
-               ev->type == EV_S_CRTM_VERSION || ev->type == EV_NONHOST_INFO) {
-        same = is_digest_of(c, ev->data);
+        checker_unexpected(c, "a type of PFP 1.05, table 14, that is in use");
+    } else if (ev->type == EV_EFI_ACTION) {
+        checker_action(c);
+    } else if (ev->type == EV_EFI_GPT_EVENT || ev->type == EV_S_CRTM_VERSION ||
+               ev->type == EV_NONHOST_INFO) {
+        checker_want_digest_of(c, ev->data);
     } else if (ev->type == EV_EFI_VARIABLE_BOOT || ev->type == EV_EFI_VARIABLE_BOOT2 ||
                ev->type == EV_EFI_VARIABLE_DRIVER_CONFIG) {
-        same = is_digest_of_variable(c);
+        check_variable(c);
     }
-    if (!same)
-        fail(c, "digest_mismatch");
-}
-
-/* What says that it is GRUB's must be what was measured. Of other loaders' events only those are
- * believed whose digest fits (claims.c). */
-static void check_grub(struct checker *c)
-{
-    struct loader_event e = loader_read(c->ev);
-    bool grub = e.kind == LOADER_GRUB_COMMAND || e.kind == LOADER_GRUB_COMMAND_LINE ||
-                e.kind == LOADER_GRUB_MODULE;
-    bool same = !grub;
-    for (size_t i = 0; i < e.n_measured && !same; i++)
-        same = is_digest_of(c, e.measured[i]);
-    if (!same)
-        fail(c, "digest_mismatch");
-}
-
-/* ---- Windows ---- */
-
-static bool is_sipa(const struct log_event *ev)
-{
-    return ev->type == EV_EVENT_TAG && ev->pcr >= 11 && ev->pcr <= 14 && sipa_is(ev->data);
-}
-
-static bool has_sipa(const struct event_log *log)
-{
-    for (size_t i = 0; i < log->n; i++)
-        if (is_sipa(&log->events[i]))
-            return true;
-    return false;
-}
-
-/* PCR 12 and 13 of a Windows boot tell what weakens it: between the first event and the separator
- * nothing may stand there that is not understood, or a debug state could hide under another type. */
-static void check_windows(struct checker *c)
-{
-    const struct log_event *ev = c->ev;
-    bool told = ev->pcr == 12 || ev->pcr == 13;
-    if (c->windows_over >> ev->pcr & 1) {
-        if (told && ev->type == EV_SEPARATOR)
-            fail(c, "duplicate_separator");
-        return;
-    }
-    if (ev->type == EV_SEPARATOR) {
-        c->windows_over |= 1u << ev->pcr;
-        if (!text_is(ev->data, "WBCL"))
-            fail(c, "separator_value");
-        else if (!is_digest_of(c, ev->data))
-            fail(c, "digest_mismatch");
-    } else if (is_sipa(ev)) {
-        struct sipa_claims scratch;
-        sipa_init(&scratch);
-        const char *why = sipa_read(ev->data, &scratch, NULL);
-        if (why)
-            malformed(c, why);
-        else if (!is_digest_of(c, ev->data))
-            fail(c, "digest_mismatch");
-    } else if (told) {
-        fail(c, "unexpected_event_type");
-    }
-}
-
-static void check_later(struct checker *c)
-{
-    if (c->windows && c->ev->pcr >= 11 && c->ev->pcr <= 14)
-        check_windows(c);
-    else
-        check_grub(c);
 }
 
 static bool is_separator_digest(const struct checker *c)
@@ -271,15 +145,21 @@ static bool is_separator_digest(const struct checker *c)
            bytes_equal(c->digest, BYTES(c->separators[1], c->size));
 }
 
-/* A separator under another type hides where the firmware handed over. Where claims come from that is
- * a lie; some firmware measures four zero bytes of its own into PCR 0. */
+/* Types whose digest is of something that the log does not hold: four zero bytes are possible. */
+static bool measures_other_data(uint32_t type)
+{
+    return type == EV_S_CRTM_CONTENTS || type == EV_POST_CODE || type == EV_POST_CODE2 ||
+           type == EV_CPU_MICROCODE || type == EV_PLATFORM_CONFIG_FLAGS ||
+           type == EV_EFI_PLATFORM_FIRMWARE_BLOB || type == EV_EFI_PLATFORM_FIRMWARE_BLOB2;
+}
+
+/* A separator under another type hides where the firmware handed over. */
 static void check_retyped(struct checker *c)
 {
-    if (c->ev->pcr == 4 || c->ev->pcr == 7)
-        fail(c, "retyped_separator");
-    else
-        result_add(c->r, CHECK_LOG_CONTENT, STATUS_WARN, "retyped_separator", c->index,
-                   (int)c->ev->pcr);
+    if (measures_other_data(c->ev->type) &&
+        quirk_tolerate(QUIRK_SEPARATOR_DIGEST, c->index, c->ev->pcr, c->r))
+        return;
+    checker_fail(c, "retyped_separator", "EV_SEPARATOR", checker_type(c));
 }
 
 static void check_event(struct checker *c)
@@ -287,62 +167,39 @@ static void check_event(struct checker *c)
     const struct log_event *ev = c->ev;
     if (ev->type == EV_NO_ACTION || c->digest.len == 0)
         return; /* not extended; a missing digest is the replay's to report */
-    if (ev->pcr >= FIRMWARE_PCRS) {
-        check_later(c);
-        return;
-    }
-    if (ev->type == EV_SEPARATOR)
+    if (ev->pcr >= FIRMWARE_PCRS)
+        checker_later(c);
+    else if (ev->type == EV_SEPARATOR)
         check_separator(c);
     else if (is_separator_digest(c))
         check_retyped(c);
     else if (ev->pcr == 7)
-        check_pcr7(c);
+        checker_pcr7(c);
     else
         check_other(c);
 }
 
-static void fail_pcr7(struct checker *c, const char *reason)
-{
-    c->report.unfit |= 1u << 7;
-    result_fail_at(c->r, CHECK_LOG_CONTENT, reason, ATTEST_NO_INDEX, 7);
-}
-
-/* What PCR 7 must hold as a whole (PFP 1.05, 3.3.4.8). */
-static void check_complete(struct checker *c)
-{
-    if (!c->seen[SB_SECURE_BOOT])
-        fail_pcr7(c, "secure_boot_missing");
-    for (int i = SB_PK; i < SB_VARIABLES; i++) {
-        if (c->seen[SB_SECURE_BOOT] && !c->seen[i]) {
-            fail_pcr7(c, "variable_missing");
-            break;
-        }
-    }
-    if (c->n_separators[7] == 0)
-        fail_pcr7(c, "separator_missing");
-    if (!c->enabled)
-        return;
-    if (c->empty[SB_PK] || c->empty[SB_KEK] || c->empty[SB_DB])
-        fail_pcr7(c, "secure_boot_without_keys");
-    if (!c->authority)
-        fail_pcr7(c, "authority_missing");
-}
-
 struct content_report content_check(const struct event_log *log, enum pcr_bank bank,
-                                    struct attest_result *r)
+                                    struct arena *a, struct attest_result *r)
 {
     static const uint8_t zero[4], ones[4] = {0xff, 0xff, 0xff, 0xff};
-    struct checker c = {
-        .r = r, .hasher = hasher_new(bank), .size = pcr_banks[bank].size, .windows = has_sipa(log)};
-    hash_digest(bank, BYTES_OF(zero), c.separators[0]);
-    hash_digest(bank, BYTES_OF(ones), c.separators[1]);
+    const struct bytes separators[] = {BYTES_OF(zero), BYTES_OF(ones)};
+    struct checker c = {.r = r,
+                        .arena = a,
+                        .hasher = hasher_new(bank),
+                        .bank = bank,
+                        .size = pcr_banks[bank].size,
+                        .separator7 = ATTEST_NO_INDEX,
+                        .windows = checker_has_windows(log)};
+    for (size_t i = 0; i < ARRAY_LEN(separators); i++)
+        hasher_run(&c.hasher, &separators[i], 1, c.separators[i]);
     for (size_t i = 0; i < log->n; i++) {
         c.index = (int)i;
         c.ev = &log->events[i];
         c.digest = c.ev->digest[bank];
         check_event(&c);
     }
-    check_complete(&c);
+    checker_pcr7_complete(&c);
     hasher_free(&c.hasher);
     return c.report;
 }

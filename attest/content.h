@@ -18,9 +18,9 @@ struct content_report {
     uint32_t unfit; /* bit i: PCR i has lies or events of unknown kind: it is good for no claim */
 };
 
-/* Adds log.content findings. The digests looked at are those of `bank`. */
+/* Adds log.content findings, whose texts live in `a`. The digests looked at are those of `bank`. */
 struct content_report content_check(const struct event_log *log, enum pcr_bank bank,
-                                    struct attest_result *r);
+                                    struct arena *a, struct attest_result *r);
 
 /*
  * What the PCRs of `pcrs` say. Only for a log that passed content_check and only for PCRs that are

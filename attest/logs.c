@@ -98,9 +98,9 @@ static void make_view(struct attest_log *l, enum pcr_bank bank, struct log_view 
 {
     struct attest_result r;
     result_init(&r);
-    replay_run(&l->events, bank, &v->replay, &r);
+    replay_run(&l->events, bank, &v->replay, l->arena, &r);
     v->replay_findings = take_findings(&r, l->arena, &v->n_replay_findings);
-    v->content = content_check(&l->events, bank, &r);
+    v->content = content_check(&l->events, bank, l->arena, &r);
     v->content_findings = take_findings(&r, l->arena, &v->n_content_findings);
 }
 

@@ -1,6 +1,9 @@
 #include "attest/replay.h"
 
 #include "attest/hash.h"
+#include "attest/locate.h"
+#include "attest/quirk.h"
+#include "attest/text.h"
 
 struct verified_log {
     const struct event_log *log;
@@ -31,40 +34,88 @@ static uint8_t initial_byte(unsigned pcr)
     return pcr >= 17 && pcr <= 22 ? 0xff : 0;
 }
 
-/* "StartupLocality\0" and the locality (PFP 1.05, 10.4.5.3). True where the event is one. */
-static bool startup_locality(const struct event_log *log, size_t i, struct log_replay *out,
-                             bool *seen, struct attest_result *r)
+/* "StartupLocality\0" and the locality (PFP 1.05, 10.4.5.3); 0, 3 and 4 are those that can start a TPM.
+ * NULL: all is well. */
+static const char *locality_fault(const struct log_event *ev, const struct log_replay *out,
+                                  bool seen, struct arena *a)
 {
-    static const char signature[16] = "StartupLocality";
-    const struct log_event *ev = &log->events[i];
-    if (ev->data.len < sizeof signature || memcmp(ev->data.data, signature, sizeof signature) != 0)
-        return false;
-    uint8_t locality = ev->data.len == sizeof signature + 1 ? ev->data.data[16] : 0xff;
-    bool late = out->touched & 1;
-    if (ev->pcr != 0 || late || *seen || (locality != 0 && locality != 3 && locality != 4)) {
-        result_fail_at(r, CHECK_LOG_REPLAY, "startup_locality_invalid", (int)i, 0);
-        out->ok = false;
-        return true;
-    }
-    *seen = true;
-    out->values[0][pcr_banks[out->bank].size - 1] = locality;
-    return true;
+    if (ev->data.len != REPLAY_LOCALITY_LEN)
+        return arena_printf(a, "%zu bytes", ev->data.len);
+    if (ev->pcr != 0)
+        return arena_printf(a, "for PCR %u", ev->pcr);
+    if (seen)
+        return "a second one";
+    if (out->touched & 1)
+        return "after the first measurement of PCR 0";
+    uint8_t locality = ev->data.data[16];
+    if (locality != 0 && locality != 3 && locality != 4)
+        return arena_printf(a, "locality %u", locality);
+    return NULL;
 }
 
-static void extend(struct hasher *h, uint8_t *value, struct bytes digest)
+static void startup_locality(const struct log_event *ev, size_t i, struct log_replay *out,
+                             bool *seen, struct arena *a, struct attest_result *r)
+{
+    if (!replay_is_locality(ev))
+        return;
+    const char *fault = locality_fault(ev, out, *seen, a);
+    if (fault) {
+        result_fail_values(r, CHECK_LOG_REPLAY, "startup_locality_invalid", (int)i, 0,
+                           "0, 3 or 4, once, before the first measurement of PCR 0", fault);
+        out->ok = false;
+        return;
+    }
+    *seen = true;
+    out->values[0][pcr_banks[out->bank].size - 1] = ev->data.data[16];
+}
+
+bool replay_is_locality(const struct log_event *ev)
+{
+    static const char signature[16] = "StartupLocality";
+    return ev->type == EV_NO_ACTION && ev->data.len >= sizeof signature &&
+           memcmp(ev->data.data, signature, sizeof signature) == 0;
+}
+
+void replay_start(unsigned pcr, size_t size, uint8_t *value)
+{
+    memset(value, initial_byte(pcr), size);
+}
+
+void replay_extend(struct hasher *h, uint8_t *value, struct bytes digest)
 {
     const struct bytes parts[] = {{value, pcr_banks[h->alg].size}, digest};
     hasher_run(h, parts, ARRAY_LEN(parts), value);
 }
 
+/* "sha1, sha256" of those that are set. */
+static const char *banks_text(const bool set[BANK_COUNT], struct arena *a)
+{
+    const char *text = "";
+    for (int b = 0; b < BANK_COUNT; b++)
+        if (set[b])
+            text = arena_printf(a, "%s%s%s", text, *text ? ", " : "", pcr_banks[b].name);
+    return *text ? text : "none";
+}
+
+static void fail_digest(const struct log_event *ev, size_t i, enum pcr_bank bank, struct arena *a,
+                        struct attest_result *r)
+{
+    bool has[BANK_COUNT];
+    for (int b = 0; b < BANK_COUNT; b++)
+        has[b] = ev->digest[b].len != 0;
+    result_fail_values(r, CHECK_LOG_REPLAY, "digest_missing", (int)i, (int)ev->pcr,
+                       pcr_banks[bank].name, banks_text(has, a));
+}
+
 void replay_run(const struct event_log *log, enum pcr_bank bank, struct log_replay *out,
-                struct attest_result *r)
+                struct arena *a, struct attest_result *r)
 {
     *out = (struct log_replay){.log = log, .bank = bank, .ok = true};
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
-        memset(out->values[i], initial_byte(i), pcr_banks[bank].size);
+        replay_start(i, pcr_banks[bank].size, out->values[i]);
     if (!log->banks[bank]) {
-        result_fail(r, CHECK_LOG_REPLAY, "bank_mismatch");
+        result_fail_values(r, CHECK_LOG_REPLAY, "bank_mismatch", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
+                           pcr_banks[bank].name, banks_text(log->banks, a));
         out->ok = false;
         return;
     }
@@ -73,15 +124,15 @@ void replay_run(const struct event_log *log, enum pcr_bank bank, struct log_repl
     for (size_t i = 0; i < log->n; i++) {
         const struct log_event *ev = &log->events[i];
         if (ev->type == EV_NO_ACTION) {
-            startup_locality(log, i, out, &locality_seen, r);
+            startup_locality(ev, i, out, &locality_seen, a, r);
             continue;
         }
         if (ev->digest[bank].len == 0) {
-            result_fail_at(r, CHECK_LOG_REPLAY, "digest_missing", (int)i, (int)ev->pcr);
+            fail_digest(ev, i, bank, a, r);
             out->ok = false;
             continue;
         }
-        extend(&h, out->values[ev->pcr], ev->digest[bank]);
+        replay_extend(&h, out->values[ev->pcr], ev->digest[bank]);
         out->touched |= 1u << ev->pcr;
     }
     hasher_free(&h);
@@ -109,7 +160,7 @@ static bool explained_by_exit(const struct log_replay *replay, const uint8_t *wa
         for (size_t i = 0; i < ARRAY_LEN(tails[t]) && tails[t][i]; i++) {
             struct bytes text = BYTES_STR(tails[t][i]);
             hasher_run(&h, &text, 1, digest);
-            extend(&h, value, BYTES(digest, size));
+            replay_extend(&h, value, BYTES(digest, size));
         }
         found = memcmp(value, want, size) == 0;
     }
@@ -117,31 +168,67 @@ static bool explained_by_exit(const struct log_replay *replay, const uint8_t *wa
     return found;
 }
 
-static void compare_one(const struct log_replay *replay, unsigned pcr, const uint8_t *want,
-                        struct attest_result *r)
+struct comparison {
+    const struct log_replay *replay;
+    struct arena *arena;
+    struct attest_result *r;
+    struct locate_budget budget;
+};
+
+static void tell(struct comparison *c, enum check_status status, const char *reason, unsigned pcr,
+                 const uint8_t *want, int event)
 {
-    bool touched = replay->touched >> pcr & 1;
+    size_t size = pcr_banks[c->replay->bank].size;
+    bool touched = c->replay->touched >> pcr & 1;
+    const struct attest_finding f = {
+        .check = CHECK_LOG_REPLAY,
+        .status = status,
+        .reason = reason,
+        .event = event,
+        .pcr = (int)pcr,
+        .expected = text_hex(BYTES(want, size), size, c->arena),
+        .found =
+            touched ? text_hex(BYTES(c->replay->values[pcr], size), size, c->arena) : "no event",
+    };
+    result_put(c->r, &f);
+}
+
+/* The PCR does not add up: which event would explain it is a remark of its own. */
+static void tell_mismatch(struct comparison *c, unsigned pcr, const uint8_t *want)
+{
+    struct located at = locate_event(c->replay, pcr, want, &c->budget);
+    tell(c, STATUS_FAIL, "pcr_replay_mismatch", pcr, want, at.event);
+    if (!at.reason)
+        return;
+    const struct attest_finding f = {.check = CHECK_LOG_REPLAY,
+                                     .status = STATUS_WARN,
+                                     .reason = at.reason,
+                                     .event = at.event,
+                                     .pcr = (int)pcr};
+    result_put(c->r, &f);
+}
+
+static void compare_one(struct comparison *c, unsigned pcr, const uint8_t *want)
+{
+    bool touched = c->replay->touched >> pcr & 1;
     switch (owner_of(pcr)) {
     case OWNER_FIRMWARE:
-        if (pcr == 5 && touched && explained_by_exit(replay, want)) {
-            result_add(r, CHECK_LOG_REPLAY, STATUS_WARN, "exit_boot_services_not_logged",
-                       ATTEST_NO_INDEX, 5);
-            return;
-        }
-        result_fail_at(r, CHECK_LOG_REPLAY, touched ? "pcr_replay_mismatch" : "pcr_not_in_log",
-                       ATTEST_NO_INDEX, (int)pcr);
+        if (pcr == 5 && touched && explained_by_exit(c->replay, want))
+            quirk_tolerate(QUIRK_EXIT_BOOT_SERVICES, ATTEST_NO_INDEX, pcr, c->r);
+        else if (touched)
+            tell_mismatch(c, pcr, want);
+        else
+            tell(c, STATUS_FAIL, "pcr_not_in_log", pcr, want, ATTEST_NO_INDEX);
         return;
     case OWNER_LOADER:
         if (touched)
-            result_fail_at(r, CHECK_LOG_REPLAY, "pcr_replay_mismatch", ATTEST_NO_INDEX, (int)pcr);
+            tell_mismatch(c, pcr, want);
         else
-            result_add(r, CHECK_LOG_REPLAY, STATUS_WARN, "pcr_not_in_log", ATTEST_NO_INDEX,
-                       (int)pcr);
+            tell(c, STATUS_WARN, "pcr_not_in_log", pcr, want, ATTEST_NO_INDEX);
         return;
     case OWNER_RUNTIME:
-        result_add(r, CHECK_LOG_REPLAY, STATUS_WARN,
-                   touched ? "pcr_extended_after_log" : "pcr_not_in_log", ATTEST_NO_INDEX,
-                   (int)pcr);
+        tell(c, STATUS_WARN, touched ? "pcr_extended_after_log" : "pcr_not_in_log", pcr, want,
+             ATTEST_NO_INDEX);
         return;
     case OWNER_IMA:
         return;
@@ -149,8 +236,9 @@ static void compare_one(const struct log_replay *replay, unsigned pcr, const uin
 }
 
 uint32_t replay_compare(const struct log_replay *replay, const struct pcr_set *expected,
-                        struct attest_result *r)
+                        struct arena *a, struct attest_result *r)
 {
+    struct comparison c = {replay, a, r, {LOCATE_EXTENDS_MAX}};
     size_t size = pcr_banks[replay->bank].size;
     uint32_t explained = 0;
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
@@ -159,7 +247,7 @@ uint32_t replay_compare(const struct log_replay *replay, const struct pcr_set *e
         if (memcmp(replay->values[i], expected->values[i], size) == 0)
             explained |= 1u << i;
         else
-            compare_one(replay, i, expected->values[i], r);
+            compare_one(&c, i, expected->values[i]);
     }
     return explained;
 }
@@ -171,7 +259,7 @@ const struct verified_log *replay_verify(const struct verified_quote *q,
     const struct pcr_set *pcrs = quote_pcrs(q);
     if (!replay->ok || replay->bank != pcrs->bank)
         return NULL;
-    uint32_t proven = replay_compare(replay, pcrs, r);
+    uint32_t proven = replay_compare(replay, pcrs, a, r);
     if (result_has_failed(r, CHECK_LOG_REPLAY))
         return NULL;
     result_pass(r, CHECK_LOG_REPLAY);

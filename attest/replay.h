@@ -21,14 +21,15 @@ struct log_replay {
     uint8_t values[EVIDENCE_PCRS][64];
 };
 
-/* Extends the events in order. What makes that impossible becomes a failed log.replay. */
+/* Extends the events in order. What makes that impossible becomes a failed log.replay; the texts of
+ * findings live in `a`, here and below. */
 void replay_run(const struct event_log *log, enum pcr_bank bank, struct log_replay *out,
-                struct attest_result *r);
+                struct arena *a, struct attest_result *r);
 
 /* Compares with `expected` and adds log.replay findings. Returns the mask of the PCRs that the log
- * explains completely. */
+ * explains completely. Where a PCR does not add up, locate.h says which event it is likely to be. */
 uint32_t replay_compare(const struct log_replay *replay, const struct pcr_set *expected,
-                        struct attest_result *r);
+                        struct arena *a, struct attest_result *r);
 
 /* The comparison with what the quote signs, of a replay of its bank. NULL where log.replay failed. */
 const struct verified_log *replay_verify(const struct verified_quote *q,

@@ -154,7 +154,7 @@ static void compare_unproven(struct verifying *v, struct attest_log *log)
     const struct log_view *view = log_view(log, sent.bank);
     put_findings(v, view->replay_findings, view->n_replay_findings);
     if (view->replay.ok)
-        replay_compare(&view->replay, &sent, v->r);
+        replay_compare(&view->replay, &sent, v->arena, v->r);
     if (!result_has_failed(v->r, CHECK_LOG_REPLAY))
         result_skip(v->r, CHECK_LOG_REPLAY, "quote_not_verified");
 }

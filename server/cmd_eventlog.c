@@ -182,8 +182,8 @@ static void check_expected(struct reading *g)
         return;
     }
     struct log_replay replay;
-    replay_run(g->log, g->expected->bank, &replay, &g->result);
-    g->fit &= replay.ok ? replay_compare(&replay, g->expected, &g->result) : 0;
+    replay_run(g->log, g->expected->bank, &replay, g->arena, &g->result);
+    g->fit &= replay.ok ? replay_compare(&replay, g->expected, g->arena, &g->result) : 0;
     result_pass(&g->result, CHECK_LOG_REPLAY);
 }
 
@@ -202,7 +202,7 @@ static void check_log(struct reading *g)
     for (int b = 0; b < BANK_COUNT; b++) {
         if (!is_wanted(g, (enum pcr_bank)b))
             continue;
-        struct content_report report = content_check(log, (enum pcr_bank)b, &g->result);
+        struct content_report report = content_check(log, (enum pcr_bank)b, g->arena, &g->result);
         g->fit &= ~report.unfit;
         g->malformed |= report.malformed != NULL;
         g->claims_bank = (enum pcr_bank)b;
@@ -239,7 +239,7 @@ static void write_result(const struct reading *g, struct jw *w)
         struct log_replay replay;
         if (!is_wanted(g, (enum pcr_bank)b))
             continue;
-        replay_run(g->log, (enum pcr_bank)b, &replay, &scratch);
+        replay_run(g->log, (enum pcr_bank)b, &replay, g->arena, &scratch);
         write_pcrs(w, &replay);
     }
     jw_close(w, '}');

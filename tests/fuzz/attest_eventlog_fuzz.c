@@ -9,9 +9,9 @@ static void look_at(const struct event_log *log, enum pcr_bank bank, struct aren
     struct log_replay replay;
     struct pcr_set set = {.bank = bank, .mask = 0xffffff};
     result_init(&r);
-    replay_run(log, bank, &replay, &r);
-    replay_compare(&replay, &set, &r);
-    content_check(log, bank, &r);
+    replay_run(log, bank, &replay, a, &r);
+    replay_compare(&replay, &set, a, &r);
+    content_check(log, bank, a, &r);
     struct log_claims claims = content_claims(log, bank, UINT32_MAX, a);
     struct buf out = {0};
     struct jw w = jw_over(&out);
