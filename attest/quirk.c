@@ -24,11 +24,21 @@ const struct quirk_info quirks[QUIRKS] = {
                                  "canonical/secboot efi/fw_load_handler.go"},
 };
 
+static bool is_told(const struct quirk_info *known, unsigned pcr, const struct attest_result *r)
+{
+    for (size_t i = 0; i < r->n_findings; i++)
+        if (r->findings[i].reason == known->reason && r->findings[i].pcr == (int)pcr)
+            return true;
+    return false;
+}
+
 bool quirk_tolerate(enum quirk q, int event, unsigned pcr, struct attest_result *r)
 {
     const struct quirk_info *known = &quirks[q];
     if (pcr >= EVIDENCE_PCRS || !(known->pcrs >> pcr & 1))
         return false;
+    if (is_told(known, pcr, r))
+        return true; /* firmware that has it once has it for each event of the kind */
     const struct attest_finding f = {.check = known->check,
                                      .status = STATUS_WARN,
                                      .reason = known->reason,

@@ -26,7 +26,7 @@ struct quirk_info {
 };
 extern const struct quirk_info quirks[QUIRKS];
 
-/* True where the quirk is tolerated in that PCR; then the remark is in *r. */
+/* True where the quirk is tolerated in that PCR; then the remark is in *r, once a PCR. */
 bool quirk_tolerate(enum quirk q, int event, unsigned pcr, struct attest_result *r);
 
 #endif
