@@ -1,6 +1,5 @@
 #include "core/arena.h"
 
-#include <openssl/crypto.h>
 #include <stdalign.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -11,6 +10,7 @@ struct block {
     struct block *next;
     size_t size;
     size_t used;
+    size_t known; /* up to here, what is not used is zero: it was wiped */
     alignas(max_align_t) unsigned char data[];
 };
 
@@ -25,6 +25,12 @@ struct arena {
     struct deferred *deferred; /* newest first */
 };
 
+static size_t align_up(size_t size)
+{
+    const size_t align = alignof(max_align_t);
+    return (size + align - 1) & ~(align - 1);
+}
+
 static struct block *block_new(size_t size)
 {
     struct block *b = malloc(sizeof *b + size);
@@ -32,7 +38,7 @@ static struct block *block_new(size_t size)
         abort();
     b->next = NULL;
     b->size = size;
-    b->used = 0;
+    b->used = b->known = 0;
     return b;
 }
 
@@ -41,7 +47,7 @@ struct arena *arena_new_sized(size_t first)
     struct arena *a = malloc(sizeof *a);
     if (!a)
         abort();
-    a->head = block_new(first);
+    a->head = block_new(align_up(first));
     a->deferred = NULL;
     return a;
 }
@@ -53,7 +59,7 @@ struct arena *arena_new(void)
 
 static void wipe(struct block *b)
 {
-    OPENSSL_cleanse(b->data, b->used);
+    explicit_bzero(b->data, b->used);
     b->used = 0;
 }
 
@@ -79,12 +85,6 @@ void arena_free(struct arena *a)
     free(a);
 }
 
-static size_t align_up(size_t size)
-{
-    const size_t align = alignof(max_align_t);
-    return (size + align - 1) & ~(align - 1);
-}
-
 void *arena_alloc(struct arena *a, size_t size)
 {
     if (size > SIZE_MAX / 4)
@@ -99,7 +99,13 @@ void *arena_alloc(struct arena *a, size_t size)
     }
     void *p = b->data + b->used;
     b->used += size;
-    return memset(p, 0, size);
+    if (b->used > b->known) {
+        size_t fresh = b->used - b->known;
+        fresh = fresh < size ? fresh : size;
+        memset(b->data + b->used - fresh, 0, fresh);
+        b->known = b->used;
+    }
+    return p;
 }
 
 void *arena_array(struct arena *a, size_t n, size_t size)
@@ -121,6 +127,22 @@ char *arena_strdup(struct arena *a, const char *s)
     return s ? arena_strndup(a, s, strlen(s)) : NULL;
 }
 
+char *arena_concat(struct arena *a, const char *first, ...)
+{
+    va_list ap, again;
+    size_t n = 0;
+    va_start(ap, first);
+    va_copy(again, ap);
+    for (const char *s = first; s; s = va_arg(ap, const char *))
+        n += strlen(s);
+    va_end(ap);
+    char *text = arena_alloc(a, n + 1), *at = text;
+    for (const char *s = first; s; s = va_arg(again, const char *))
+        at = stpcpy(at, s);
+    va_end(again);
+    return text;
+}
+
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
     va_list ap, again;
@@ -135,8 +157,9 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
         abort();
     if ((size_t)n < room) {
         b->used += align_up((size_t)n + 1) < room ? align_up((size_t)n + 1) : room;
+        b->known = b->known > b->used ? b->known : b->used;
     } else {
-        OPENSSL_cleanse(p, room);
+        explicit_bzero(p, room);
         p = arena_alloc(a, (size_t)n + 1);
         vsnprintf(p, (size_t)n + 1, fmt, again);
     }

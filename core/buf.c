@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <openssl/crypto.h>
 #include <stdarg.h>
 
 /* Never realloc: the old block may hold a secret and has to be wiped. */
@@ -21,7 +20,7 @@ static void grow(struct buf *b, size_t need)
     if (b->len)
         memcpy(data, b->data, b->len);
     if (b->data)
-        OPENSSL_cleanse(b->data, b->len);
+        explicit_bzero(b->data, b->len);
     free(b->data);
     b->data = data;
     b->cap = cap;
@@ -52,7 +51,10 @@ void buf_add_str(struct buf *b, const char *s)
 
 void buf_add_char(struct buf *b, char c)
 {
-    buf_add(b, &c, 1);
+    char *p = buf_reserve(b, 1);
+    p[0] = c;
+    p[1] = 0;
+    b->len++;
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)
@@ -67,7 +69,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
         abort();
     if ((size_t)n >= room) {
         if (room)
-            OPENSSL_cleanse(b->data + b->len, room);
+            explicit_bzero(b->data + b->len, room);
         vsnprintf(buf_reserve(b, (size_t)n), (size_t)n + 1, fmt, again);
     }
     va_end(again);
@@ -77,7 +79,7 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 void buf_reset(struct buf *b)
 {
     if (b->data)
-        OPENSSL_cleanse(b->data, b->len);
+        explicit_bzero(b->data, b->len);
     b->len = 0;
 }
 
@@ -152,11 +154,26 @@ static void escape(struct buf *out, unsigned char c)
     }
 }
 
+/* All eight bytes are plain: none below 0x20, none of the three others (a zero byte in each XOR). */
+static bool plain_word(const char *s)
+{
+    const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
+    uint64_t v;
+    memcpy(&v, s, sizeof v);
+    uint64_t quote = v ^ ones * '"', back = v ^ ones * '\\', del = v ^ ones * 0x7f;
+    uint64_t found = ((v - ones * 0x20) & ~v) | ((quote - ones) & ~quote) |
+                     ((back - ones) & ~back) | ((del - ones) & ~del);
+    return (found & high) == 0;
+}
+
 static void quoted(struct buf *out, const char *s, size_t n)
 {
+    buf_reserve(out, n + 2);
     buf_add_char(out, '"');
     for (size_t i = 0; i < n;) {
         size_t run = i;
+        while (n - run >= 8 && plain_word(s + run))
+            run += 8;
         while (run < n && plain((unsigned char)s[run]))
             run++;
         buf_add(out, s + i, run - i);

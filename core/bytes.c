@@ -115,9 +115,21 @@ static int utf8_follow(uint8_t c, uint8_t *low, uint8_t *high)
     return -1;
 }
 
+/* Most text is ASCII, eight bytes at a time. */
+static bool ascii_word(const uint8_t *at)
+{
+    uint64_t v;
+    memcpy(&v, at, sizeof v);
+    return (v & 0x8080808080808080u) == 0;
+}
+
 bool utf8_valid(struct bytes b)
 {
     for (size_t i = 0; i < b.len;) {
+        if (b.len - i >= 8 && ascii_word(b.data + i)) {
+            i += 8;
+            continue;
+        }
         uint8_t low, high;
         int n = utf8_follow(b.data[i++], &low, &high);
         if (n < 0)

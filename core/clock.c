@@ -118,20 +118,30 @@ static char *put_digits(char *at, uint64_t v, int n, char after)
     return at + n + 1;
 }
 
-/* Each request is logged with its time: printf would be a tenth of that. */
-void time_format(int64_t ms, char out[TIME_TEXT_SIZE])
+/* "2026-11-22T01:02:03." */
+static void format_second(time_t seconds, char out[21])
 {
     struct tm tm;
-    time_t seconds = (time_t)(ms / 1000);
     gmtime_r(&seconds, &tm);
     out = put_digits(out, (uint64_t)(tm.tm_year + 1900), 4, '-');
     out = put_digits(out, (uint64_t)(tm.tm_mon + 1), 2, '-');
     out = put_digits(out, (uint64_t)(tm.tm_mday), 2, 'T');
     out = put_digits(out, (uint64_t)(tm.tm_hour), 2, ':');
     out = put_digits(out, (uint64_t)(tm.tm_min), 2, ':');
-    out = put_digits(out, (uint64_t)(tm.tm_sec), 2, '.');
-    out = put_digits(out, (uint64_t)ms % 1000, 3, 'Z');
-    *out = 0;
+    *put_digits(out, (uint64_t)(tm.tm_sec), 2, '.') = 0;
+}
+
+/* Each request is logged with its time, and most in the second of the one before. */
+void time_format(int64_t ms, char out[TIME_TEXT_SIZE])
+{
+    static _Thread_local time_t last = -1;
+    static _Thread_local char text[21];
+    time_t seconds = (time_t)(ms / 1000);
+    if (seconds != last || !*text)
+        format_second(seconds, text);
+    last = seconds;
+    memcpy(out, text, 20);
+    *put_digits(out + 20, (uint64_t)ms % 1000, 3, 'Z') = 0;
 }
 
 /* n decimal digits, or -1. */

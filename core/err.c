@@ -68,7 +68,7 @@ enum err err_set(struct err_info *e, enum err code, const char *fmt, ...)
         return code;
     va_list ap;
     va_start(ap, fmt);
-    memset(e, 0, sizeof *e);
+    memset(e, 0, offsetof(struct err_info, fields));
     e->code = code;
     format(e->detail, sizeof e->detail, fmt, ap);
     va_end(ap);

@@ -99,7 +99,7 @@ struct err_info {
     char upstream_code[64];       /* ARM's error.code */
     char upstream_request_id[64]; /* x-ms-request-id */
     unsigned n_fields;
-    struct err_field fields[ERR_FIELDS_MAX];
+    struct err_field fields[ERR_FIELDS_MAX]; /* last: n_fields of them mean something */
 };
 
 /* The row of the table. err_code(OK) is "ok". */

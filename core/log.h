@@ -1,6 +1,11 @@
 /*
  * Log: one JSON object a line on stderr. Only server/, the engine loop and the programs log;
- * libraries return errors. A line is one write(2), so threads do not interleave.
+ * libraries return errors. Threads do not interleave.
+ *
+ * A line is one write(2), which is fine for a command and a good part of a request: a server gathers
+ * (log_gather_start) and writes many lines at once, at least ten times a second, and at once with a
+ * line of LOG_WARN or above. Then what was said in the last 100 ms is lost where the process is killed.
+ * Lines that cannot be written are counted, and their number is logged as soon as one can.
  *
  *     log_info("job finished", LOG_S("jobId", id), LOG_I("durationMs", ms));
  *
@@ -31,6 +36,14 @@ static inline const char *log_text(const char *s)
 #define LOG_I(k, v) ((struct log_field){.key = (k), .number = (v)})
 
 void log_level_set(enum log_level least);
+/* Once, and stop before the next start; starts a thread. exit(3) writes what was gathered. */
+void log_gather_start(void);
+void log_gather_stop(void);
+/* Writes what was gathered. Any thread. */
+void log_flush(void);
+/* Lines that could not be written since the start of the process. */
+int64_t log_lost(void);
+
 void log_write(enum log_level level, const char *msg, const struct log_field *fields, int n);
 
 #define LOG_AT(level, msg, ...)                                                                    \

@@ -109,18 +109,30 @@ void metrics_set(struct metrics *m, const char *name, const char *labels, double
     pthread_mutex_unlock(&m->lock);
 }
 
-void metrics_observe(struct metrics *m, const char *name, const char *labels, double seconds)
+struct series *metrics_series(struct metrics *m, const char *name, const char *labels)
+{
+    pthread_mutex_lock(&m->lock);
+    struct series *s = series_of(m, name, labels);
+    pthread_mutex_unlock(&m->lock);
+    return s;
+}
+
+void metrics_observe_series(struct metrics *m, struct series *s, double seconds)
 {
     size_t i = 0;
     while (i < BOUNDS && seconds > bounds[i])
         i++;
     pthread_mutex_lock(&m->lock);
-    struct series *s = series_of(m, name, labels);
     if (s) {
         s->value += seconds;
         s->counts[i]++;
     }
     pthread_mutex_unlock(&m->lock);
+}
+
+void metrics_observe(struct metrics *m, const char *name, const char *labels, double seconds)
+{
+    metrics_observe_series(m, metrics_series(m, name, labels), seconds);
 }
 
 void metrics_on_write(struct metrics *m, metrics_read_fn *fn, void *ctx)

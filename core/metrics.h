@@ -30,6 +30,14 @@ void metrics_add(struct metrics *m, const char *name, const char *labels, int64_
 void metrics_set(struct metrics *m, const char *name, const char *labels, double value);
 void metrics_observe(struct metrics *m, const char *name, const char *labels, double seconds);
 
+/*
+ * A series that is used so often that finding it by its labels would show: found once, it stays for
+ * the registry's life. NULL where the family is full; metrics_observe_series takes that, too.
+ */
+struct series;
+struct series *metrics_series(struct metrics *m, const char *name, const char *labels);
+void metrics_observe_series(struct metrics *m, struct series *s, double seconds);
+
 /* Called at each metrics_write, before anything is printed: to set what is read elsewhere. */
 typedef void metrics_read_fn(struct metrics *m, void *ctx);
 void metrics_on_write(struct metrics *m, metrics_read_fn *fn, void *ctx);

@@ -1,7 +1,5 @@
 #include "db/sqlite.h"
 
-#include <ctype.h>
-
 enum err conn_err(struct conn *c, int rc, struct err_info *e)
 {
     switch (rc & 0xff) {
@@ -272,6 +270,6 @@ const char *db_key_of(struct arena *a, const char *text)
 {
     char *key = arena_strdup(a, text);
     for (char *p = key; p && *p; p++)
-        *p = (char)tolower((unsigned char)*p);
+        *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + ('a' - 'A') : *p);
     return key;
 }

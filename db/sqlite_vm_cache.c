@@ -27,7 +27,8 @@ static const size_t texts[] = {
 };
 
 struct slot {
-    char *key; /* NULL: free; the texts follow it in one block */
+    char *key;   /* NULL: free; the texts follow it in one block */
+    size_t size; /* of that block */
     int64_t rowid;
     struct vm vm;
 };
@@ -81,6 +82,18 @@ void vm_cache_free(struct vm_cache *c)
     free(c);
 }
 
+/* The block as a whole; the texts are where they are in it. */
+static void copy_out(const struct slot *s, struct arena *a, struct vm *out)
+{
+    const struct bytes block = arena_copy(a, BYTES(s->key, s->size));
+    *out = s->vm;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        const char **text = text_at(out, i);
+        if (*text)
+            *text = (const char *)block.data + (*text - s->key);
+    }
+}
+
 bool vm_cache_get(struct vm_cache *c, const char *key, struct arena *a, struct vm *out,
                   uint64_t *began)
 {
@@ -88,11 +101,8 @@ bool vm_cache_get(struct vm_cache *c, const char *key, struct arena *a, struct v
     *began = c->commits;
     const struct slot *s = slot_of(c, key);
     bool hit = s->key && strcmp(s->key, key) == 0;
-    if (hit) {
-        *out = s->vm;
-        for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-            *text_at(out, i) = arena_strdup(a, *text_at(out, i));
-    }
+    if (hit)
+        copy_out(s, a, out);
     pthread_mutex_unlock(&c->lock);
     return hit;
 }
@@ -120,6 +130,7 @@ void vm_cache_put(struct vm_cache *c, const char *key, int64_t rowid, const stru
     size_t n = size_of(key);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         n += size_of(*text_at(&fresh.vm, i));
+    fresh.size = n;
     char *at = fresh.key = malloc(n);
     if (!at)
         abort();

@@ -11,8 +11,10 @@ int get_boot_integrity(struct call *c)
     struct vm vm;
     if (target_read_vm(c, &vm))
         return call_fail(c);
-    view_integrity(call_json(c), &vm);
-    return call_etag(c, vm.etag);
+    int status = call_etag(c, vm.etag);
+    if (status == 200)
+        view_integrity(call_json(c), &vm);
+    return status;
 }
 
 int list_boot_integrity_history(struct call *c)

@@ -101,7 +101,7 @@ int call_accepted(struct call *c, const struct job *job)
 
 int call_etag(struct call *c, const char *etag)
 {
-    c->ops->reply_header(c, "ETag", arena_printf(c->arena, "\"%s\"", etag));
+    c->ops->reply_header(c, "ETag", arena_concat(c->arena, "\"", etag, "\"", NULL));
     /* A cache may keep it for this client and must ask before each use. */
     c->ops->reply_header(c, "Cache-Control", "private, no-cache");
     if (!etag_listed(c->ops->header(c, "If-None-Match"), etag))

@@ -8,10 +8,8 @@ struct jobs_vm_ref target_vm(const struct call *c)
 
 const char *target_vm_id(struct call *c)
 {
-    return arena_printf(c->arena,
-                        "/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/"
-                        "virtualMachines/%s",
-                        c->params[0], c->params[1], c->params[2]);
+    return arena_concat(c->arena, "/subscriptions/", c->params[0], "/resourceGroups/", c->params[1],
+                        "/providers/Microsoft.Compute/virtualMachines/", c->params[2], NULL);
 }
 
 int64_t target_fresh_after(const struct call *c)

@@ -223,11 +223,13 @@ enum err auth_authenticate(struct auth *a, const char *authorization, struct are
     uint8_t secret[SECRET_SIZE], digest[32];
     uint64_t epoch;
     const char *token = bearer(authorization);
-    if (!token || !split(token, id, secret))
+    if (!token || strlen(token) > TOKEN_MAX)
         return refuse(e);
     sha256(BYTES_STR(token), digest);
     if (recall(a, digest, arena, out, &epoch))
         return OK;
+    if (!split(token, id, secret))
+        return refuse(e);
     struct entry fresh;
     enum err err = look_up(a, id, secret, arena, &fresh, e);
     OPENSSL_cleanse(secret, sizeof secret);

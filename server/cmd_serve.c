@@ -111,6 +111,7 @@ static int serve(const struct settings *s)
         log_warn("core dumps of this process cannot be ruled out");
     if (gateway_start(s, &g, &why))
         return command_fail(&why);
+    log_gather_start();
     printf("%s\n", gateway_url(g));
     fflush(stdout);
     log_info("serving", LOG_S("url", gateway_url(g)), LOG_S("version", TLGATE_VERSION));
@@ -119,6 +120,7 @@ static int serve(const struct settings *s)
     while (sigwait(&set, &signal_number) != 0)
         ;
     shut_down(g, s, &set);
+    log_gather_stop();
     return 0;
 }
 

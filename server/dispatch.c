@@ -6,23 +6,23 @@
 #include "openapi/query.h"
 #include "server/fields.h"
 #include "server/routes.h"
+#include "server/traffic.h"
 
 #define PREFER_WAIT_MAX_S 30
 
-static const char requests[] = "tlgate_http_request_duration_seconds";
-static const char problems[] = "tlgate_http_problems_total";
-static const char refused_by_parser[] = "tlgate_http_unparsed_total";
+/* Room for replies that an unusual one made larger is not kept. */
+#define ROOM_MAX (16 * 1024)
 
-/* A call and what the dispatcher keeps beside it; lives in the call's arena. */
+/* A call and what the dispatcher keeps beside it: the exchange's work. */
 struct work {
-    struct call call;
+    struct buf room; /* empty; a reply is written into it */
     struct dispatch *d;
     struct http_exchange *x;
-    struct target target;
-    struct route_match match;
-    bool trace_taken;
     char traceparent[TRACEPARENT_SIZE];
     char request_id[REQUEST_ID_MAX + 1];
+    struct route_match match;
+    struct target target;
+    struct call call; /* last, since most of it is not used */
 };
 
 static struct work *work_of(struct call *c)
@@ -61,26 +61,45 @@ static const struct call_ops ops = {.header = op_header,
 
 static struct work *open_work(struct dispatch *d, struct http_exchange *x)
 {
-    struct arena *arena = arena_new();
-    struct work *w = ARENA_NEW(arena, struct work);
+    struct work *w = x->work;
+    struct call *c = &w->call;
+    x->known = true;
     w->d = d;
     w->x = x;
-    w->call = (struct call){.app = d->app,
-                            .ops = &ops,
-                            .arena = arena,
-                            .now = clock_wall(d->app->clock),
-                            .operation = "",
-                            .peer = x->peer,
-                            .request_id = w->request_id,
-                            .traceparent = w->traceparent};
+    w->match = (struct route_match){0};
+    target_clear(&w->target);
+    call_clear(c);
+    c->app = d->app;
+    c->ops = &ops;
+    c->arena = x->arena;
+    c->now = clock_wall(d->app->clock);
+    c->operation = "";
+    c->peer = x->peer;
+    c->request_id = w->request_id;
+    c->traceparent = w->traceparent;
+    c->out = w->room;
+    w->room = (struct buf){0};
     const char *id = http_header(x, "x-request-id");
     if (id && fields_request_id_ok(id))
-        snprintf(w->request_id, sizeof w->request_id, "%s", id);
+        memcpy(w->request_id, id, strlen(id) + 1);
     else
-        uuid_v7(w->call.now, w->request_id);
-    w->trace_taken = fields_traceparent(http_header(x, "traceparent"), w->traceparent);
-    x->user = w;
+        uuid_v7(c->now, w->request_id);
+    fields_traceparent(http_header(x, "traceparent"), w->traceparent);
     return w;
+}
+
+/* Leaves the room of the reply, wiped. */
+static void close_work(struct work *w)
+{
+    w->room = w->call.out;
+    if (w->room.cap > ROOM_MAX)
+        buf_free(&w->room);
+    buf_reset(&w->room);
+}
+
+static void free_work(void *work)
+{
+    buf_free(&((struct work *)work)->room);
 }
 
 /* What every reply carries, once the handler has decided on its status. */
@@ -93,8 +112,8 @@ static int answer(struct work *w, int status)
     x->out = &c->out;
     x->stream = c->stream;
     x->content_type = c->content_type ? c->content_type : "application/json";
-    http_reply_header(x, "X-Request-Id", w->request_id);
-    http_reply_header(x, "traceparent", w->traceparent);
+    http_reply_id(x, "X-Request-Id", w->request_id);
+    http_reply_id(x, "traceparent", w->traceparent);
     return status;
 }
 
@@ -112,7 +131,7 @@ static enum err check_route(struct work *w)
     enum err err = target_parse(x->target, w->call.arena, &w->target, e);
     if (err)
         return err;
-    routes_match(w->d->routes, w->d->n_routes, x->head.method, &w->target, &w->match);
+    routes_match(w->d->routes, x->head.method, &w->target, &w->match);
     if (!w->match.path_found)
         return err_set(e, ERR_NOT_FOUND, "there is nothing at this path");
     if (!w->match.route) {
@@ -243,11 +262,12 @@ static int on_head(void *ctx, struct http_exchange *x)
 
 static int on_body(void *ctx, struct http_exchange *x)
 {
-    struct work *w = x->user;
+    struct work *w = x->work;
     struct call *c = &w->call;
     const struct route *r = w->match.route;
     /* Again: what had not expired when the head came may have while the body did. */
-    c->now = clock_wall(w->d->app->clock);
+    if (has_body(x))
+        c->now = clock_wall(w->d->app->clock);
     c->raw = buf_bytes(&x->body);
     if (r->body) {
         void *body = arena_alloc(c->arena, r->body->size);
@@ -260,52 +280,30 @@ static int on_body(void *ctx, struct http_exchange *x)
 
 static int on_resumed(void *ctx, struct http_exchange *x)
 {
-    struct work *w = x->user;
+    struct work *w = x->work;
     return answer(w, w->call.then(&w->call));
 }
 
 static int on_refused(void *ctx, struct http_exchange *x, const struct err_info *why)
 {
-    struct work *w = x->user ? x->user : open_work(ctx, x);
+    struct work *w = x->known ? x->work : open_work(ctx, x);
     w->call.err = *why;
     return fail(w);
-}
-
-static const char *known_method(const char *method)
-{
-    static const char *const known[] = {"GET",    "PUT",  "POST",    "PATCH",
-                                        "DELETE", "HEAD", "OPTIONS", NULL};
-    for (const char *const *m = known; method && *m; m++)
-        if (strcmp(*m, method) == 0)
-            return *m;
-    return "_OTHER";
-}
-
-static void count(struct work *w, const char *route, int64_t ms)
-{
-    char status[16];
-    struct buf labels = {0};
-    snprintf(status, sizeof status, "%d", w->x->status);
-    metrics_label(&labels, "method", known_method(w->x->head.method));
-    metrics_label(&labels, "route", route);
-    metrics_label(&labels, "status", status);
-    metrics_observe(w->d->app->metrics, requests, labels.data, (double)ms / 1000);
-    buf_free(&labels);
-    if (w->call.err.code == OK)
-        return;
-    metrics_label(&labels, "code", err_code(w->call.err.code));
-    metrics_add(w->d->app->metrics, problems, labels.data, 1);
-    buf_free(&labels);
 }
 
 /* Status 0: the client was gone before there was an answer. Paths hold no secrets; queries and
  * header fields might, so they are not logged. */
 static void on_done(void *ctx, struct http_exchange *x)
 {
-    struct work *w = x->user;
+    struct work *w = x->work;
     struct call *c = &w->call;
-    int64_t ms = clock_mono(&clock_system) - x->started;
-    count(w, w->match.route ? w->match.route->path : "", ms);
+    int64_t ms = x->ended - x->started;
+    traffic_count(w->d->traffic, &(struct traffic_request){.method = x->head.method,
+                                                           .route = w->match.route,
+                                                           .index = w->match.index,
+                                                           .status = x->status,
+                                                           .code = c->err.code,
+                                                           .ms = ms});
     log_info("request", LOG_S("requestId", w->request_id), LOG_S("traceId", call_trace_id(c)),
              LOG_S("method", x->head.method), LOG_S("path", w->target.path),
              LOG_S("operation", c->operation), LOG_I("status", x->status),
@@ -314,8 +312,7 @@ static void on_done(void *ctx, struct http_exchange *x)
     if (x->status >= 500)
         log_error("request failed", LOG_S("requestId", w->request_id),
                   LOG_S("detail", c->err.detail));
-    buf_free(&c->out);
-    arena_free(c->arena);
+    close_work(w);
 }
 
 static enum err code_of(int status)
@@ -347,18 +344,16 @@ static void on_unparsed(void *ctx, int status, const char *peer, struct buf *out
     trace_id[32] = 0;
     err_set(&why, code_of(status), "the request is not well-formed HTTP/1.1");
     problem_write(out, &why, request_id, trace_id);
-    metrics_add(d->app->metrics, refused_by_parser, NULL, 1);
+    traffic_count_unparsed(d->traffic);
     log_info("request not parsed", LOG_S("requestId", request_id), LOG_S("traceId", trace_id),
              LOG_I("status", status), LOG_S("peer", peer));
 }
 
 struct http_handler dispatch_handler(struct dispatch *d)
 {
-    struct metrics *m = d->app->metrics;
-    metrics_declare(m, METRIC_SECONDS, requests, "Time from request line to reply, by route");
-    metrics_declare(m, METRIC_COUNTER, problems, "Problem replies by code");
-    metrics_declare(m, METRIC_COUNTER, refused_by_parser, "Requests the HTTP parser refused");
     return (struct http_handler){.ctx = d,
+                                 .work_size = sizeof(struct work),
+                                 .work_free = free_work,
                                  .head = on_head,
                                  .body = on_body,
                                  .resumed = on_resumed,

@@ -7,20 +7,21 @@
 
 #include "core/limiter.h"
 #include "handlers/app.h"
-#include "openapi/route.h"
 #include "server/auth.h"
 #include "server/http.h"
+#include "server/routes.h"
+#include "server/traffic.h"
 
 struct dispatch {
     const struct app *app;
     struct auth *auth;
     struct limiter *by_principal;
     struct limiter *by_peer; /* failed credentials */
-    const struct route *routes;
-    size_t n_routes;
+    const struct routes *routes;
+    struct traffic *traffic;
 };
 
-/* The functions for http_start; `d` must outlive the server. Declares the metrics. */
+/* The functions for http_serve; `d` must outlive the server. */
 struct http_handler dispatch_handler(struct dispatch *d);
 
 #endif

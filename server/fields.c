@@ -167,17 +167,19 @@ static bool well_formed(const char *s)
 bool fields_traceparent(const char *value, char out[TRACEPARENT_SIZE])
 {
     uint8_t trace[16], span[8];
-    char trace_text[33], span_text[17];
     bool taken = well_formed(value);
     random_id(trace, sizeof trace);
     random_id(span, sizeof span);
     trace[15] |= 1; /* all zeros is not an id */
     span[7] |= 1;
-    hex_encode(BYTES_OF(trace), trace_text);
-    hex_encode(BYTES_OF(span), span_text);
+    memcpy(out, "00-", 3);
+    hex_encode(BYTES_OF(trace), out + 3);
     if (taken)
-        memcpy(trace_text, value + 3, 32);
-    snprintf(out, TRACEPARENT_SIZE, "00-%s-%s-%.2s", trace_text, span_text,
-             taken ? value + 53 : "00");
+        memcpy(out + 3, value + 3, 32);
+    out[35] = '-';
+    hex_encode(BYTES_OF(span), out + 36);
+    out[52] = '-';
+    memcpy(out + 53, taken ? value + 53 : "00", 2);
+    out[55] = 0;
     return taken;
 }

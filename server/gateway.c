@@ -32,6 +32,8 @@ struct gateway {
     struct metrics *metrics;
     struct auth *auth;
     struct limiter *by_principal, *by_peer, *attest_by_peer, *attest_by_vm;
+    struct routes *routes;
+    struct traffic *traffic;
     struct dispatch dispatch;
     struct gauges gauges;
     struct admin admin;
@@ -152,6 +154,8 @@ static void make_app(struct gateway *g)
                                     s->limits.attestation_address_burst);
     g->attest_by_vm = limiter_new(LIMITER_KEYS, s->limits.attestation_vm_per_second,
                                   s->limits.attestation_vm_burst);
+    g->routes = routes_new(routes, routes_count);
+    g->traffic = traffic_new(g->metrics, routes_count);
     g->app = (struct app){
         .store = g->store,
         .jobs = g->jobs,
@@ -188,8 +192,8 @@ static enum err start_serving(struct gateway *g, struct err_info *e)
                                     .auth = g->auth,
                                     .by_principal = g->by_principal,
                                     .by_peer = g->by_peer,
-                                    .routes = routes,
-                                    .n_routes = routes_count};
+                                    .routes = g->routes,
+                                    .traffic = g->traffic};
     const struct http_handler handler = dispatch_handler(&g->dispatch);
     return http_serve(g->http, &handler, e);
 }
@@ -251,6 +255,8 @@ void gateway_stop(struct gateway *g)
     attest_trust_free(g->trust);
     attest_logs_free(g->logs);
     keyring_free(g->keyring);
+    routes_free(g->routes);
+    traffic_free(g->traffic);
     metrics_free(g->metrics);
     arena_free(g->arena);
     free(g);

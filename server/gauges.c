@@ -1,6 +1,7 @@
 #include "server/gauges.h"
 
 #include "arm/arm.h"
+#include "core/log.h"
 #include "db/store.h"
 #include "jobs/jobs.h"
 #include "server/http.h"
@@ -13,6 +14,7 @@ static const struct {
     {METRIC_GAUGE, "tlgate_build_info", "Always 1; the version is a label"},
     {METRIC_GAUGE, "tlgate_http_connections", "Open connections"},
     {METRIC_GAUGE, "tlgate_http_requests_in_flight", "Requests not yet answered"},
+    {METRIC_COUNTER, "tlgate_log_lines_lost_total", "Lines of the log that could not be written"},
     {METRIC_COUNTER, "tlgate_attestation_reports_total", "Reports by verdict"},
     {METRIC_COUNTER, "tlgate_store_writes_total", "Store operations executed"},
     {METRIC_COUNTER, "tlgate_store_commits_total", "Transactions; writes by commits is the batch"},
@@ -111,6 +113,7 @@ static void read_all(struct metrics *m, void *ctx)
     set_by(m, "tlgate_build_info", "version", TLGATE_VERSION, 1);
     set(m, "tlgate_http_connections", http_connections(g->http));
     set(m, "tlgate_http_requests_in_flight", http_in_flight(g->http));
+    set(m, "tlgate_log_lines_lost_total", log_lost());
     read_store(m, g->store);
     read_jobs(m, g->jobs);
     read_arm(m, g->arm);

@@ -16,7 +16,7 @@
 #include "core/err.h"
 
 #define GUARD_TARGET_MAX 8192
-#define GUARD_BLOCK_MAX  32768
+#define GUARD_BLOCK_MAX  16384
 #define GUARD_FIELDS_MAX 64
 
 /* Views into the block, NUL-terminated; the value is without the blanks around it. */
@@ -28,11 +28,11 @@ struct guard_field {
 struct guard_head {
     const char *method;
     bool http10;
-    struct guard_field fields[GUARD_FIELDS_MAX];
-    size_t n_fields;
     bool chunked;
     bool has_length;
     uint64_t length; /* Content-Length; 0 where absent */
+    size_t n_fields;
+    struct guard_field fields[GUARD_FIELDS_MAX]; /* n_fields of them mean something */
 };
 
 /*

@@ -7,9 +7,10 @@
 #include <strings.h>
 #include <unistd.h>
 
-/* Room for the guard's own limits, so that its answers and not the library's are seen. No more: half of
- * it becomes resident with each connection, since the library clears what it does not use. */
-#define CONNECTION_MEMORY (64 * 1024)
+/* Room for the guard's own limits, so that its answers and not the library's are seen. No more: the
+ * library clears all of it after each request, and half of it once more. tests/bench/bare_mhd.c has
+ * the same. */
+#define CONNECTION_MEMORY (32 * 1024)
 /*
  * What is read and dropped of the body of a request that is refused. Many clients send all of it
  * before they read, and would see a broken connection instead of the reply; and this library cannot
@@ -25,24 +26,15 @@
 static void *request_line(void *cls, const char *target, struct MHD_Connection *mhd)
 {
     struct http *h = cls;
-    struct http_link *l = calloc(1, sizeof *l);
-    if (!l)
-        abort();
-    l->http = h;
+    struct http_link *l = http_link_take(h);
     l->mhd = mhd;
     l->connection = http_connection_of(mhd);
-    l->target = strdup(target);
-    if (!l->target)
-        abort();
-    l->x.target = l->target;
+    l->x.target = arena_strdup(l->x.arena, target);
     l->x.peer = l->connection->peer;
     l->x.tls = h->tls;
-    l->x.link = l;
     l->x.started = clock_mono(&clock_system);
-    http_connection_phase(l->connection, PHASE_HEAD);
-    pthread_mutex_lock(&h->lock);
-    h->in_flight++;
-    pthread_mutex_unlock(&h->lock);
+    http_connection_phase(l->connection, PHASE_HEAD, l->x.started);
+    atomic_fetch_add(&h->in_flight, 1);
     return l;
 }
 
@@ -54,18 +46,13 @@ static void completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     if (!l)
         return;
     http_stream_close(l);
+    l->x.ended = clock_mono(&clock_system);
     if (l->engaged)
         h->handler.done(h->handler.ctx, &l->x);
-    http_connection_phase(l->connection, PHASE_IDLE);
-    buf_free(&l->x.body);
-    buf_free(&l->block);
-    OPENSSL_cleanse(l->target, strlen(l->target));
-    free(l->target);
-    free(l);
+    http_connection_phase(l->connection, PHASE_IDLE, l->x.ended);
+    http_link_give(l);
     *con_cls = NULL;
-    pthread_mutex_lock(&h->lock);
-    h->in_flight--;
-    pthread_mutex_unlock(&h->lock);
+    atomic_fetch_sub(&h->in_flight, 1);
 }
 
 /* The query's texts stay as they came: dispatch decodes them itself, once. */
@@ -104,8 +91,9 @@ static enum MHD_Result first_call(struct http_link *l, const char *method)
         MHD_get_connection_info(l->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     struct err_info why = {0};
     l->seen = true;
-    buf_add(&l->block, method, info->header_size);
-    if (guard_check((uint8_t *)l->block.data, l->block.len, strlen(l->target), &l->x.head, &why)) {
+    const struct bytes block = arena_copy(l->x.arena, BYTES(method, info->header_size));
+    if (guard_check((uint8_t *)(uintptr_t)block.data, block.len, strlen(l->x.target), &l->x.head,
+                    &why)) {
         l->close = true; /* where the next request begins is not known */
         return refuse(l, &why);
     }
@@ -120,15 +108,14 @@ static enum MHD_Result first_call(struct http_link *l, const char *method)
         return http_reply_send(l, status);
     }
     l->early = status;
-    http_connection_phase(l->connection, expects_body ? PHASE_BODY : PHASE_REPLY);
+    http_connection_phase(l->connection, expects_body ? PHASE_BODY : PHASE_REPLY,
+                          expects_body ? clock_mono(&clock_system) : l->x.started);
     return MHD_YES;
 }
 
 static enum MHD_Result take_body(struct http_link *l, const char *data, size_t n)
 {
-    pthread_mutex_lock(&l->http->lock);
-    l->connection->received += (int64_t)n;
-    pthread_mutex_unlock(&l->http->lock);
+    atomic_fetch_add(&l->connection->received, (int64_t)n);
     if (!l->early && l->x.body.len + n > l->x.max_body)
         l->early = too_large(l);
     if (!l->early) {
@@ -148,7 +135,7 @@ static enum MHD_Result last_call(struct http_link *l)
     if (l->early)
         return http_reply_send(l, l->early);
     if (!resumed)
-        http_connection_phase(l->connection, PHASE_REPLY);
+        http_connection_phase(l->connection, PHASE_REPLY, l->x.started);
     l->pending = false;
     int status =
         resumed ? handler->resumed(handler->ctx, &l->x) : handler->body(handler->ctx, &l->x);
@@ -186,6 +173,12 @@ void http_reply_header(struct http_exchange *x, const char *name, const char *va
         abort();
     x->headers[x->n_headers].name = name;
     x->headers[x->n_headers++].value = value;
+}
+
+void http_reply_id(struct http_exchange *x, const char *name, const char *value)
+{
+    http_reply_header(x, name, value);
+    x->headers[x->n_headers - 1].changes = true;
 }
 
 void http_suspend(struct http_exchange *x)
@@ -354,9 +347,8 @@ const char *http_url(const struct http *h)
 
 void http_drain(struct http *h)
 {
+    bool first = !atomic_exchange(&h->draining, true);
     pthread_mutex_lock(&h->lock);
-    bool first = !h->draining;
-    h->draining = true;
     pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
     if (!first)
@@ -368,10 +360,7 @@ void http_drain(struct http *h)
 
 int http_in_flight(struct http *h)
 {
-    pthread_mutex_lock(&h->lock);
-    int n = h->in_flight;
-    pthread_mutex_unlock(&h->lock);
-    return n;
+    return atomic_load(&h->in_flight);
 }
 
 int http_connections(struct http *h)
@@ -389,6 +378,7 @@ void http_stop(struct http *h)
     if (h->daemon) {
         MHD_stop_daemon(h->daemon);
         http_reaper_stop(h);
+        http_link_free_spares(h);
     }
     release(h);
 }

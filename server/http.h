@@ -9,6 +9,7 @@
 #ifndef SERVER_HTTP_H
 #define SERVER_HTTP_H
 
+#include "core/arena.h"
 #include "core/buf.h"
 #include "core/err.h"
 #include "server/guard.h"
@@ -22,29 +23,33 @@ struct stream; /* handlers/call.h */
 /* One request and its reply. */
 struct http_exchange {
     /* the request */
-    struct guard_head head;
     const char *target; /* as it came, with the query; NUL-terminated */
     const char *peer;   /* the client's address without port; "unix" */
     bool tls;
-    struct buf body; /* complete when the handler's body() runs */
-    int64_t started; /* monotonic, ms */
+    struct arena *arena; /* of this exchange: wiped after done() */
+    struct buf body;     /* complete when the handler's body() runs */
+    int64_t started;     /* monotonic, ms */
+    int64_t ended;       /* the same, when done() is called */
 
     /* what the handler decides */
     size_t max_body; /* by head(); a longer body is refused with ERR_BODY_TOO_LARGE */
-    void *user;
+    bool known;      /* by whichever comes first: `work` belongs to this exchange */
+    void *work;      /* work_size bytes: zeros, or as an earlier exchange's done() left them */
 
     /* the reply */
     struct buf *out; /* must live until done(); NULL: empty */
     const char *content_type;
     struct stream *stream; /* instead of `out` */
+    int status;            /* 0 until there is a reply */
+    size_t n_headers;
     struct {
         const char *name; /* live until done() */
         const char *value;
+        bool changes; /* from reply to reply */
     } headers[HTTP_REPLY_HEADERS_MAX];
-    size_t n_headers;
-    int status; /* 0 until there is a reply */
 
     struct http_link *link; /* http.c's own */
+    struct guard_head head; /* of the request; last, since most of it is not used */
 };
 
 #define HTTP_GO_ON   0 /* head(): read the body, then call body() */
@@ -52,6 +57,8 @@ struct http_exchange {
 
 struct http_handler {
     void *ctx;
+    size_t work_size;
+    void (*work_free)(void *work); /* what done() left in it */
     /* The head is well-formed. Returns HTTP_GO_ON, or the status of a reply that stands in *x. */
     int (*head)(void *ctx, struct http_exchange *x);
     int (*body)(void *ctx, struct http_exchange *x);
@@ -104,6 +111,8 @@ void http_stop(struct http *h);
 const char *http_header(const struct http_exchange *x, const char *name); /* NULL where absent */
 /* Beyond HTTP_REPLY_HEADERS_MAX: a defect, aborts. */
 void http_reply_header(struct http_exchange *x, const char *name, const char *value);
+/* The same for an id that no two replies share (server/http_kept.c). */
+void http_reply_id(struct http_exchange *x, const char *name, const char *value);
 /* Within body() or resumed() only, before HTTP_PENDING is returned. */
 void http_suspend(struct http_exchange *x);
 /* resumed() will run; also where this comes before HTTP_PENDING was returned. Any thread. */

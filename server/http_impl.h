@@ -8,6 +8,7 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum phase {
     PHASE_NEW,   /* accepted; handshake and head are due within head_ms */
@@ -17,26 +18,24 @@ enum phase {
     PHASE_IDLE,  /* kept alive */
 };
 
-/* One TCP connection. Linked and changed under http->lock. */
+/* One TCP connection. Linked under http->lock. */
 struct connection {
     struct http *http;
     struct connection *prev, *next;
     int fd;
-    enum phase phase;
-    int64_t since;    /* of the phase, monotonic */
-    int64_t received; /* bytes of the body */
-    bool reaped;
+    _Atomic int64_t phase_since; /* one word, so that the reaper sees both of one moment */
+    _Atomic int64_t received;    /* bytes of the body */
+    bool reaped;                 /* the reaper's own */
+    struct http_kept *kept;      /* http_kept.c: the last reply, of the connection's thread */
     char peer[INET6_ADDRSTRLEN];
 };
 
 /* One exchange with what the library needs to know of it. */
 struct http_link {
-    struct http_exchange x;
     struct http *http;
     struct MHD_Connection *mhd;
     struct connection *connection;
-    char *target;
-    struct buf block;
+    struct http_link *next_spare;
     bool seen;    /* the first call was made */
     bool engaged; /* the handler knows of it: done() is due */
     bool pending; /* resumed() is next */
@@ -44,6 +43,7 @@ struct http_link {
     bool close;   /* after the reply */
     int64_t swallowed;
     struct http_stream *stream;
+    struct http_exchange x;
 };
 
 struct http {
@@ -56,7 +56,12 @@ struct http {
     char *unix_path;
     char *cert;
     struct buf key;
-    bool draining;
+    atomic_bool draining;
+    atomic_int in_flight;
+
+    pthread_mutex_t spare_lock;
+    struct http_link *spares; /* with arena and work of former exchanges */
+    int n_spares;
 
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t wake;
@@ -64,7 +69,6 @@ struct http {
     bool stopping;
     struct connection *connections;
     int n_connections;
-    int in_flight;
     struct http_stream *streams;
 };
 
@@ -79,10 +83,23 @@ void http_reaper_stop(struct http *h);
 void http_connection_event(void *cls, struct MHD_Connection *mhd, void **socket_context,
                            enum MHD_ConnectionNotificationCode code);
 struct connection *http_connection_of(struct MHD_Connection *mhd);
-void http_connection_phase(struct connection *c, enum phase phase);
+void http_connection_phase(struct connection *c, enum phase phase, int64_t now);
+
+/* http_link.c: an exchange begins with a link that is zero but for its arena and work. */
+struct http_link *http_link_take(struct http *h);
+void http_link_give(struct http_link *l);
+void http_link_free_spares(struct http *h);
 
 /* http_reply.c */
 enum MHD_Result http_reply_send(struct http_link *l, int status);
+/* The headers of a reply, without those that change from one to the next where told so. */
+void http_reply_fill(const struct http_link *l, struct MHD_Response *r, bool changing);
+void http_reply_add(struct MHD_Response *r, const char *name, const char *value);
+
+/* http_kept.c: a response that is used again, or NULL where this reply is not of that kind. It is the
+ * connection's; who queues it does not destroy it. */
+struct MHD_Response *http_kept_response(struct http_link *l, int status);
+void http_kept_free(struct connection *c);
 
 /* http_stream.c: the response that reads link->x.stream. */
 struct MHD_Response *http_stream_open(struct http_link *l);

@@ -34,7 +34,7 @@ static void opened(struct http *h, struct MHD_Connection *mhd, void **socket_con
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
     c->http = h;
     c->fd = info ? info->connect_fd : -1;
-    c->since = clock_mono(&clock_system);
+    http_connection_phase(c, PHASE_NEW, clock_mono(&clock_system));
     name_peer(c, mhd);
     pthread_mutex_lock(&h->lock);
     c->next = h->connections;
@@ -57,6 +57,7 @@ static void closed(struct http *h, struct connection *c)
         h->connections = c->next;
     h->n_connections--;
     pthread_mutex_unlock(&h->lock);
+    http_kept_free(c);
     free(c);
 }
 
@@ -76,20 +77,21 @@ struct connection *http_connection_of(struct MHD_Connection *mhd)
     return info->socket_context;
 }
 
-void http_connection_phase(struct connection *c, enum phase phase)
+#define PHASE_BITS 3
+
+void http_connection_phase(struct connection *c, enum phase phase, int64_t now)
 {
-    pthread_mutex_lock(&c->http->lock);
-    c->phase = phase;
-    c->since = clock_mono(&clock_system);
-    c->received = 0;
-    pthread_mutex_unlock(&c->http->lock);
+    atomic_store_explicit(&c->received, 0, memory_order_relaxed);
+    atomic_store_explicit(&c->phase_since, now << PHASE_BITS | (int64_t)phase,
+                          memory_order_release);
 }
 
-static bool overdue(const struct http *h, const struct connection *c, int64_t now)
+static bool overdue(struct http *h, struct connection *c, int64_t now)
 {
     const struct http_config *limit = &h->config;
-    int64_t passed = now - c->since, counted;
-    switch (c->phase) {
+    int64_t at = atomic_load_explicit(&c->phase_since, memory_order_acquire);
+    int64_t passed = now - (at >> PHASE_BITS), counted;
+    switch ((enum phase)(at & ((1 << PHASE_BITS) - 1))) {
     case PHASE_NEW:
     case PHASE_HEAD:
         return passed > limit->head_ms;
@@ -133,6 +135,7 @@ void http_reaper_start(struct http *h)
     pthread_condattr_init(&mono);
     pthread_condattr_setclock(&mono, CLOCK_MONOTONIC);
     pthread_mutex_init(&h->lock, NULL);
+    pthread_mutex_init(&h->spare_lock, NULL);
     pthread_cond_init(&h->wake, &mono);
     pthread_condattr_destroy(&mono);
     if (pthread_create(&h->reaper, NULL, reap, h) != 0)
@@ -148,4 +151,5 @@ void http_reaper_stop(struct http *h)
     pthread_join(h->reaper, NULL);
     pthread_cond_destroy(&h->wake);
     pthread_mutex_destroy(&h->lock);
+    pthread_mutex_destroy(&h->spare_lock);
 }

@@ -20,18 +20,10 @@ static const char *const always[][2] = {
 
 static const char *const hsts[2] = {"Strict-Transport-Security", "max-age=31536000"};
 
-static void add(struct MHD_Response *r, const char *name, const char *value)
+void http_reply_add(struct MHD_Response *r, const char *name, const char *value)
 {
     if (MHD_add_response_header(r, name, value) != MHD_YES)
         abort();
-}
-
-static void add_always(const struct http *h, struct MHD_Response *r)
-{
-    for (size_t i = 0; i < ARRAY_LEN(always); i++)
-        add(r, always[i][0], always[i][1]);
-    if (h->tls)
-        add(r, hsts[0], hsts[1]);
 }
 
 static bool has(const struct http_exchange *x, const char *name)
@@ -42,37 +34,47 @@ static bool has(const struct http_exchange *x, const char *name)
     return false;
 }
 
-static bool draining(struct http *h)
+void http_reply_fill(const struct http_link *l, struct MHD_Response *r, bool changing)
 {
-    pthread_mutex_lock(&h->lock);
-    bool draining = h->draining;
-    pthread_mutex_unlock(&h->lock);
-    return draining;
+    const struct http_exchange *x = &l->x;
+    for (size_t i = 0; i < ARRAY_LEN(always); i++)
+        http_reply_add(r, always[i][0], always[i][1]);
+    if (l->http->tls)
+        http_reply_add(r, hsts[0], hsts[1]);
+    if (x->content_type && (x->stream || (x->out && x->out->len)))
+        http_reply_add(r, MHD_HTTP_HEADER_CONTENT_TYPE, x->content_type);
+    for (size_t i = 0; i < x->n_headers; i++)
+        if (changing || !x->headers[i].changes)
+            http_reply_add(r, x->headers[i].name, x->headers[i].value);
+    if (!has(x, "Cache-Control"))
+        http_reply_add(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+}
+
+static struct MHD_Response *response_of(struct http_link *l)
+{
+    const struct buf *out = l->x.out;
+    struct MHD_Response *r =
+        l->x.stream ? http_stream_open(l)
+                    : MHD_create_response_from_buffer(out ? out->len : 0, out ? out->data : NULL,
+                                                      MHD_RESPMEM_PERSISTENT);
+    if (!r)
+        abort();
+    http_reply_fill(l, r, true);
+    if (l->close || atomic_load(&l->http->draining))
+        http_reply_add(r, MHD_HTTP_HEADER_CONNECTION, "close");
+    return r;
 }
 
 enum MHD_Result http_reply_send(struct http_link *l, int status)
 {
     struct http_exchange *x = &l->x;
-    struct MHD_Response *r =
-        x->stream
-            ? http_stream_open(l)
-            : MHD_create_response_from_buffer(x->out ? x->out->len : 0,
-                                              x->out ? x->out->data : NULL, MHD_RESPMEM_PERSISTENT);
-    if (!r)
-        abort();
-    add_always(l->http, r);
-    if (x->content_type && (x->stream || (x->out && x->out->len)))
-        add(r, MHD_HTTP_HEADER_CONTENT_TYPE, x->content_type);
-    for (size_t i = 0; i < x->n_headers; i++)
-        add(r, x->headers[i].name, x->headers[i].value);
-    if (!has(x, "Cache-Control"))
-        add(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    if (l->close || draining(l->http))
-        add(r, MHD_HTTP_HEADER_CONNECTION, "close");
+    struct MHD_Response *kept = http_kept_response(l, status);
+    struct MHD_Response *r = kept ? kept : response_of(l);
     x->status = status;
-    http_connection_phase(l->connection, PHASE_REPLY);
+    http_connection_phase(l->connection, PHASE_REPLY, x->started);
     enum MHD_Result queued = http_reply_queue(l->mhd, status, r);
-    MHD_destroy_response(r);
+    if (!kept)
+        MHD_destroy_response(r);
     return queued;
 }
 

@@ -2,29 +2,92 @@
 
 #include <strings.h>
 
-/* The parameters of `path` in the target; -1 where the template does not fit. */
-static int fit(const char *path, const struct target *t, const char *params[ROUTES_PARAMS_MAX])
+/* One segment of a template. */
+struct piece {
+    const char *text; /* NULL: a parameter */
+    size_t len;
+};
+
+struct template
 {
-    bool arm = strncmp(path, "/v1/subscriptions/", 18) == 0;
-    size_t segment = 0;
-    int n = 0;
-    for (const char *at = path + 1;; at++) {
-        size_t len = strcspn(at, "/");
-        if (segment == t->n_segments)
-            return -1;
-        const char *given = t->segments[segment++];
-        if (*at == '{') {
-            if (!*given || n == ROUTES_PARAMS_MAX)
-                return -1;
-            params[n++] = given;
-        } else if (strlen(given) != len ||
-                   (arm ? strncasecmp(at, given, len) : strncmp(at, given, len))) {
-            return -1;
-        }
+    const struct route *route;
+    size_t n_params;
+    bool arm; /* literal segments are compared without case */
+    struct piece pieces[TARGET_SEGMENTS_MAX];
+};
+
+struct routes {
+    const struct route *table;
+    struct {
+        struct template *items; /* in the order of the table */
+        size_t n;
+    } by_segments[TARGET_SEGMENTS_MAX + 1];
+};
+
+/* Segments of the path; more than a target may have: a defect of the contract, aborts. */
+static size_t cut(const struct route *route, struct template *out)
+{
+    size_t n = 0;
+    *out = (struct template){.route = route,
+                             .arm = strncmp(route->path, "/v1/subscriptions/", 18) == 0};
+    for (const char *at = route->path; *at;) {
+        size_t len = strcspn(++at, "/");
+        bool param = *at == '{';
+        if (n == TARGET_SEGMENTS_MAX || (param && out->n_params == ROUTES_PARAMS_MAX))
+            abort();
+        out->n_params += param;
+        out->pieces[n++] = (struct piece){.text = param ? NULL : at, .len = len};
         at += len;
-        if (!*at)
-            return segment == t->n_segments ? n : -1;
     }
+    return n;
+}
+
+struct routes *routes_new(const struct route *table, size_t n)
+{
+    struct routes *r = calloc(1, sizeof *r);
+    if (!r)
+        abort();
+    r->table = table;
+    for (size_t i = 0; i < n; i++) {
+        struct template t;
+        size_t segments = cut(&table[i], &t);
+        struct template **items = &r->by_segments[segments].items;
+        size_t had = r->by_segments[segments].n++;
+        *items = reallocarray(*items, had + 1, sizeof **items);
+        if (!*items)
+            abort();
+        (*items)[had] = t;
+    }
+    return r;
+}
+
+void routes_free(struct routes *r)
+{
+    for (size_t i = 0; r && i < ARRAY_LEN(r->by_segments); i++)
+        free(r->by_segments[i].items);
+    free(r);
+}
+
+/* From the end: that is where templates differ. */
+static bool fits(const struct template *p, const struct target *t)
+{
+    for (size_t i = t->n_segments; i-- > 0;) {
+        const struct piece *piece = &p->pieces[i];
+        const char *given = t->segments[i];
+        if (!piece->text && !*given)
+            return false;
+        if (piece->text && (strncmp(piece->text, given, piece->len) || given[piece->len]) &&
+            (!p->arm || strncasecmp(piece->text, given, piece->len) || given[piece->len]))
+            return false;
+    }
+    return true;
+}
+
+static void take_params(const struct template *p, const struct target *t, struct route_match *out)
+{
+    for (size_t i = 0; i < t->n_segments; i++)
+        if (!p->pieces[i].text)
+            out->params[out->n_params++] = t->segments[i];
 }
 
 static void allow(struct route_match *out, const char *method)
@@ -33,28 +96,33 @@ static void allow(struct route_match *out, const char *method)
     snprintf(out->allow + n, sizeof out->allow - n, "%s%s", n ? ", " : "", method);
 }
 
-void routes_match(const struct route *table, size_t n, const char *method,
-                  const struct target *target, struct route_match *out)
+/* The first of those that fit with the fewest parameters. */
+static const struct template *best_of(const struct template *items, size_t n,
+                                      const struct target *t)
 {
-    int best = ROUTES_PARAMS_MAX + 1;
-    memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < n; i++) {
-        const char *params[ROUTES_PARAMS_MAX];
-        int found = fit(table[i].path, target, params);
-        if (found < 0 || found > best)
-            continue;
-        if (found < best) { /* more literal than what was seen so far */
-            memset(out, 0, sizeof *out);
-            best = found;
+    const struct template *best = NULL;
+    for (size_t i = 0; i < n; i++)
+        if ((!best || items[i].n_params < best->n_params) && fits(&items[i], t))
+            best = &items[i];
+    return best;
+}
+
+void routes_match(const struct routes *r, const char *method, const struct target *t,
+                  struct route_match *out)
+{
+    const struct template *items = r->by_segments[t->n_segments].items;
+    size_t n = r->by_segments[t->n_segments].n;
+    const struct template *best = best_of(items, n, t);
+    out->path_found = best != NULL;
+    for (const struct template *p = best; p && p < items + n && !out->route; p++)
+        if (p->n_params == best->n_params && strcmp(p->route->method, method) == 0 && fits(p, t)) {
+            out->route = p->route;
+            out->index = (size_t)(p->route - r->table);
+            take_params(p, t, out);
         }
-        out->path_found = true;
-        allow(out, table[i].method);
-        if (strcmp(table[i].method, method) != 0)
-            continue;
-        out->route = &table[i];
-        out->n_params = (size_t)found;
-        memcpy(out->params, params, sizeof out->params[0] * (size_t)found);
-    }
+    for (const struct template *p = best; p && p < items + n && !out->route; p++)
+        if (p->n_params == best->n_params && fits(p, t))
+            allow(out, p->route->method);
 }
 
 /* Characters, as the contract counts them. */
@@ -98,6 +166,6 @@ const char *routes_scope(const struct route_match *m, struct arena *a)
     const char *subscription = param(m, "subscriptionId"), *group = param(m, "resourceGroup");
     if (!subscription)
         return NULL;
-    return arena_printf(a, "/subscriptions/%s%s%s", subscription, group ? "/resourceGroups/" : "",
-                        group ? group : "");
+    return arena_concat(a, "/subscriptions/", subscription, group ? "/resourceGroups/" : "",
+                        group ? group : "", NULL);
 }

@@ -3,28 +3,32 @@
 #include <strings.h>
 
 /* RFC 3986: unreserved, sub-delims, ":" and "@"; "/" and "?" too where a query may have them. */
-static bool plain(char c, bool query)
-{
-    if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'))
-        return true;
-    return c && (strchr("-._~!$&'()*+,;=:@", c) || (query && strchr("/?", c)));
-}
+enum { IN_PATH = 1, IN_QUERY = 2 };
+static const uint8_t plain[256] = {
+    ['0' ... '9'] = 3, ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3, ['-'] = 3, ['.'] = 3,
+    ['_'] = 3,         ['~'] = 3,         ['!'] = 3,         ['$'] = 3, ['&'] = 3,
+    ['\''] = 3,        ['('] = 3,         [')'] = 3,         ['*'] = 3, ['+'] = 3,
+    [','] = 3,         [';'] = 3,         ['='] = 3,         [':'] = 3, ['@'] = 3,
+    ['/'] = IN_QUERY,  ['?'] = IN_QUERY,
+};
 
-static enum err decode(const char *text, size_t n, bool query, struct arena *a, const char **out,
+static enum err decode(const char *text, size_t n, int where, struct arena *a, const char **out,
                        struct err_info *e)
 {
     char *to = arena_alloc(a, n + 1), *start = to;
     for (size_t i = 0; i < n; i++) {
         uint8_t byte = (uint8_t)text[i];
-        if (text[i] == '%') {
-            if (n - i < 3 || !hex_decode(text + i + 1, 2, &byte, 1))
-                return err_set(e, ERR_BAD_REQUEST, "the target has a broken escape");
-            if (byte < 0x20 || byte == 0x7f || (!query && byte == '/'))
-                return err_set(e, ERR_BAD_REQUEST, "the target has an escape that is not allowed");
-            i += 2;
-        } else if (!plain(text[i], query)) {
-            return err_set(e, ERR_BAD_REQUEST, "the target has a character that must be escaped");
+        if (plain[byte] & where) {
+            *to++ = (char)byte;
+            continue;
         }
+        if (byte != '%')
+            return err_set(e, ERR_BAD_REQUEST, "the target has a character that must be escaped");
+        if (n - i < 3 || !hex_decode(text + i + 1, 2, &byte, 1))
+            return err_set(e, ERR_BAD_REQUEST, "the target has a broken escape");
+        if (byte < 0x20 || byte == 0x7f || (where == IN_PATH && byte == '/'))
+            return err_set(e, ERR_BAD_REQUEST, "the target has an escape that is not allowed");
+        i += 2;
         *to++ = (char)byte;
     }
     *out = start;
@@ -42,7 +46,7 @@ static enum err parse_path(const char *text, size_t n, struct arena *a, struct t
         if (out->n_segments == TARGET_SEGMENTS_MAX)
             return err_set(e, ERR_NOT_FOUND, "no such path");
         const char **segment = &out->segments[out->n_segments++];
-        enum err err = decode(out->path + at, len, false, a, segment, e);
+        enum err err = decode(out->path + at, len, IN_PATH, a, segment, e);
         if (err)
             return err;
         if (strcmp(*segment, ".") == 0 || strcmp(*segment, "..") == 0)
@@ -62,9 +66,9 @@ static enum err parse_query(const char *text, struct arena *a, struct target *ou
         if (out->n_query == TARGET_QUERY_MAX)
             return err_set(e, ERR_BAD_REQUEST, "more than %d query parameters", TARGET_QUERY_MAX);
         struct str_pair *pair = &out->query[out->n_query++];
-        enum err err = decode(text, key, true, a, &pair->key, e);
+        enum err err = decode(text, key, IN_QUERY, a, &pair->key, e);
         if (!err)
-            err = decode(eq ? eq + 1 : "", eq ? n - key - 1 : 0, true, a, &pair->value, e);
+            err = decode(eq ? eq + 1 : "", eq ? n - key - 1 : 0, IN_QUERY, a, &pair->value, e);
         if (err)
             return err;
         text += n + (text[n] == '&');
@@ -83,8 +87,7 @@ static const char *origin_form(const char *text)
 
 enum err target_parse(const char *text, struct arena *a, struct target *out, struct err_info *e)
 {
-    memset(out, 0, sizeof *out);
-    out->path = "";
+    target_clear(out);
     text = origin_form(text);
     if (*text != '/')
         return err_set(e, ERR_BAD_REQUEST, "the target is not a path");

@@ -22,6 +22,13 @@ struct target {
     size_t n_query;
 };
 
+/* A target of nothing. */
+static inline void target_clear(struct target *t)
+{
+    t->path = "";
+    t->n_segments = t->n_query = 0;
+}
+
 /* Origin form, or absolute form of http and https (RFC 9112 section 3.2.2). ERR_BAD_REQUEST.
  * Everything is in the arena. */
 enum err target_parse(const char *text, struct arena *a, struct target *out,

@@ -321,6 +321,37 @@ def test_request_ids_are_taken_or_made(bare):
         assert (headers["x-request-id"].encode() == value) == taken
 
 
+def test_a_reply_that_is_used_again_has_the_ids_of_its_request(bare):
+    key = b"Authorization: Bearer " + bare.key("reader").encode() + b"\r\n"
+    seen = set()
+    with bare.connect() as sock:
+        def ask(path, head=b""):
+            sock.sendall(b"GET " + path + b" HTTP/1.1\r\n" + HOST + key + head + b"\r\n")
+            status, headers, body = raw.read_answer(sock)
+            assert headers["x-request-id"] not in seen and headers["traceparent"] not in seen
+            seen.update((headers["x-request-id"], headers["traceparent"]))
+            same = {k: v for k, v in headers.items() if k not in ("x-request-id", "traceparent", "date")}
+            return status, same, body
+
+        first = ask(b"/v1/bootIntegrity")
+        assert first[0] == 200 and first[2] == b'{"value":[]}'
+        etag = b"If-None-Match: " + first[1]["etag"].encode() + b"\r\n"
+        fresh = ask(b"/v1/bootIntegrity", etag)
+        assert fresh[0] == 304 and not fresh[2] and fresh[1]["etag"] == first[1]["etag"]
+        other = ask(b"/v1/bootIntegrity/summary")
+        assert other[0] == 200 and b"total" in other[2] and other[1]["etag"] != first[1]["etag"]
+        for path, head, answer in ((b"/v1/bootIntegrity", b"", first),
+                                   (b"/v1/bootIntegrity", etag, fresh),
+                                   (b"/v1/bootIntegrity/summary", b"", other)):
+            for _ in range(3):
+                assert ask(path, head) == answer
+            own = b"caller-" + str(len(seen)).encode()
+            sock.sendall(b"GET " + path + b" HTTP/1.1\r\n" + HOST + key + head +
+                         b"X-Request-Id: " + own + b"\r\n\r\n")
+            status, headers, body = raw.read_answer(sock)
+            assert (status, body, headers["x-request-id"].encode()) == (answer[0], answer[2], own)
+
+
 def test_the_log_is_json_lines_without_secrets(bare):
     key = bare.key("reader")
     secret = key.split(".")[1]

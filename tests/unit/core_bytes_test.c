@@ -239,6 +239,7 @@ static void arenas_hold_and_wipe(void **state)
     assert_null(arena_copy(a, (struct bytes){0}).data);
     struct bytes copy = arena_copy(a, BYTES_STR("ab"));
     assert_true(bytes_equal(copy, BYTES_STR("ab")));
+    assert_string_equal(arena_concat(a, "a", "", "bc", NULL), "abc");
     arena_free(a);
     arena_free(NULL);
 }
@@ -262,6 +263,22 @@ static void arenas_call_back_once(void **state)
     arena_defer(a, note_end, &at);
     arena_free(a);
     assert_string_equal(ends, "xxx");
+}
+
+/* Memory that was used before, by whatever way, and memory that never was. */
+static void arenas_give_zeros(void **state)
+{
+    struct arena *a = arena_new_sized(1000);
+    for (size_t n = 1; n < 3000; n += 37) {
+        memset(arena_alloc(a, 16), 0xaa, 16);
+        assert_non_null(arena_printf(a, "%0*d", (int)n % 900, 7));
+        uint8_t *p = arena_alloc(a, n);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(p[i], 0);
+        memset(p, 0xaa, n);
+        arena_reset(a);
+    }
+    arena_free(a);
 }
 
 static void secrets_compare(void **state)
@@ -289,6 +306,7 @@ int main(void)
         cmocka_unit_test(json_is_written),
         cmocka_unit_test(arenas_hold_and_wipe),
         cmocka_unit_test(arenas_call_back_once),
+        cmocka_unit_test(arenas_give_zeros),
         cmocka_unit_test(secrets_compare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

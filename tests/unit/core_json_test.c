@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 struct part {
@@ -342,6 +344,84 @@ static void a_log_line_is_json_whatever_it_holds(void **state)
     assert_int_equal(json_integer_value(json_path(v, "number")), -3);
 }
 
+/* What comes through a pipe in place of stderr. */
+static int stderr_to(int fd)
+{
+    int saved = dup(STDERR_FILENO);
+    dup2(fd, STDERR_FILENO);
+    return saved;
+}
+
+static void *log_some(void *name)
+{
+    for (int i = 0; i < 500; i++)
+        log_info("line", LOG_S("by", name), LOG_I("n", i));
+    return NULL;
+}
+
+/* Each thread's lines, in their order; how many there are of all. */
+static int check_lines(FILE *in)
+{
+    char line[512];
+    int n = 0, next[2] = {0};
+    while (fgets(line, sizeof line, in)) {
+        AUTO(json) json_t *v = NULL;
+        assert_int_equal(json_parse(BYTES(line, strlen(line)), &v, NULL), OK);
+        if (json_path(v, "n"))
+            assert_int_equal(json_integer_value(json_path(v, "n")),
+                             next[*json_path_str(v, "by") - 'a']++);
+        n++;
+    }
+    return n;
+}
+
+static void gathered_lines_are_all_there_in_order(void **state)
+{
+    static char a[] = "a", b[] = "b";
+    FILE *out = tmpfile();
+    pthread_t threads[2];
+    int saved = stderr_to(fileno(out));
+    log_gather_start();
+    assert_int_equal(pthread_create(&threads[0], NULL, log_some, a), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, log_some, b), 0);
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
+    log_warn("now");
+    off_t at_once = lseek(fileno(out), 0, SEEK_END);
+    log_gather_stop();
+    assert_int_equal(lseek(fileno(out), 0, SEEK_END), at_once); /* the warning took all with it */
+    log_info("after");
+    close(stderr_to(saved));
+    close(saved);
+    rewind(out);
+    assert_int_equal(check_lines(out), 1002);
+    fclose(out);
+}
+
+static void lines_that_cannot_be_written_are_counted_and_told(void **state)
+{
+    FILE *out = tmpfile();
+    int full = open("/dev/full", O_WRONLY), saved = stderr_to(full);
+    int64_t before = log_lost();
+    char text[1024] = {0};
+    log_gather_start();
+    log_info("lost");
+    log_warn("lost, too");
+    dup2(fileno(out), STDERR_FILENO);
+    log_warn("written");
+    log_gather_stop();
+    close(stderr_to(saved));
+    close(saved);
+    close(full);
+    assert_int_equal(log_lost() - before, 2);
+    rewind(out);
+    assert_true(fread(text, 1, sizeof text - 1, out) > 0);
+    assert_non_null(strstr(text, "\"msg\":\"written\""));
+    assert_non_null(strstr(text, "\"lines\":2}"));
+    assert_null(strstr(text, "\"msg\":\"lost"));
+    fclose(out);
+}
+
 int main(void)
 {
     secret_wipe_json();
@@ -355,6 +435,8 @@ int main(void)
         cmocka_unit_test(faults_are_named_at_once_and_hostile_keys_are_harmless),
         cmocka_unit_test(paths_find_members),
         cmocka_unit_test(a_log_line_is_json_whatever_it_holds),
+        cmocka_unit_test(gathered_lines_are_all_there_in_order),
+        cmocka_unit_test(lines_that_cannot_be_written_are_counted_and_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -271,7 +271,10 @@ static void match(struct arena *a, const char *method, const char *path, struct 
 {
     struct target t;
     assert_int_equal(target_parse(path, a, &t, NULL), OK);
-    routes_match(table, ARRAY_LEN(table), method, &t, m);
+    struct routes *r = routes_new(table, ARRAY_LEN(table));
+    *m = (struct route_match){0};
+    routes_match(r, method, &t, m);
+    routes_free(r);
 }
 
 static void routes_are_found(void **state)
@@ -308,7 +311,8 @@ static void routes_are_found(void **state)
         assert_int_equal(m.path_found, rows[i].allow != NULL);
         assert_string_equal(m.route ? m.route->operation : "",
                             rows[i].operation ? rows[i].operation : "");
-        assert_string_equal(m.allow, rows[i].allow ? rows[i].allow : "");
+        if (!m.route)
+            assert_string_equal(m.allow, rows[i].allow ? rows[i].allow : "");
         arena_free(a);
     }
 }
