@@ -9,13 +9,15 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #define KEY_SIZE   32
 #define NONCE_SIZE 12
 #define TAG_SIZE   16
 #define FILE_MAX   65536
-#define KEYS_MAX   256
+#define PATH_SIZE  4096
 #define HEADER     "tlgate-keyring 1"
 
 AUTO_DEFINE(cipher, EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free)
@@ -25,20 +27,24 @@ struct key {
     uint32_t id;
     enum key_purpose purpose;
     uint8_t bytes[KEY_SIZE];
-    EVP_MAC_CTX *mac; /* keyed; duplicated for each use */
+    int64_t made;            /* wall ms */
+    EVP_MAC_CTX *mac;        /* keyed; duplicated for each use */
+    struct sign_key *signer; /* KEY_RESULTS */
 };
 
 /* Keys in the order of the file: the last one of a purpose is its current key. */
 struct keyring {
-    struct key keys[KEYS_MAX];
-    size_t n;
+    struct key keys[KEYRING_KEYS_MAX];
+    atomic_size_t n; /* keys before it are complete: readers need no lock */
+    char *path;
+    pthread_mutex_t rotating;
     EVP_MAC *hmac;
     EVP_CIPHER *gcm;
 };
 
 static const char *const purpose_names[KEY_PURPOSES] = {
     [KEY_CHALLENGE] = "challenge", [KEY_ENROLLMENT] = "enrollment",   [KEY_CURSOR] = "cursor",
-    [KEY_SEAL] = "seal",           [KEY_FINGERPRINT] = "fingerprint",
+    [KEY_SEAL] = "seal",           [KEY_FINGERPRINT] = "fingerprint", [KEY_RESULTS] = "results",
 };
 
 static void put_id(uint32_t id, uint8_t out[4])
@@ -49,7 +55,8 @@ static void put_id(uint32_t id, uint8_t out[4])
 
 static const struct key *find(const struct keyring *k, enum key_purpose p, uint32_t id)
 {
-    for (size_t i = 0; i < k->n; i++)
+    size_t n = atomic_load_explicit(&k->n, memory_order_acquire);
+    for (size_t i = 0; i < n; i++)
         if (k->keys[i].purpose == p && k->keys[i].id == id)
             return &k->keys[i];
     return NULL;
@@ -57,7 +64,7 @@ static const struct key *find(const struct keyring *k, enum key_purpose p, uint3
 
 static const struct key *current(const struct keyring *k, enum key_purpose p)
 {
-    for (size_t i = k->n; i > 0; i--)
+    for (size_t i = atomic_load_explicit(&k->n, memory_order_acquire); i > 0; i--)
         if (k->keys[i - 1].purpose == p)
             return &k->keys[i - 1];
     return NULL;
@@ -66,22 +73,26 @@ static const struct key *current(const struct keyring *k, enum key_purpose p)
 /* ---- the file ---- */
 
 /* One line per key: purpose, id (8 hex digits), time it was made, key (base64url). */
-static void write_text(struct buf *out)
+static void add_line(struct buf *out, enum key_purpose p)
 {
     char made[TIME_TEXT_SIZE];
+    uint8_t key[KEY_SIZE], id[4];
+    char text[BASE64URL_SIZE(KEY_SIZE)], id_text[9];
     time_format(clock_wall(&clock_system), made);
+    random_bytes(key, sizeof key);
+    random_bytes(id, sizeof id);
+    base64url_encode(BYTES_OF(key), text);
+    hex_encode(BYTES_OF(id), id_text);
+    buf_printf(out, "%s %s %s %s\n", purpose_names[p], id_text, made, text);
+    OPENSSL_cleanse(key, sizeof key);
+    OPENSSL_cleanse(text, sizeof text);
+}
+
+static void write_text(struct buf *out)
+{
     buf_add_str(out, HEADER "\n");
-    for (int p = 0; p < KEY_PURPOSES; p++) {
-        uint8_t key[KEY_SIZE], id[4];
-        char text[BASE64URL_SIZE(KEY_SIZE)], id_text[9];
-        random_bytes(key, sizeof key);
-        random_bytes(id, sizeof id);
-        base64url_encode(BYTES_OF(key), text);
-        hex_encode(BYTES_OF(id), id_text);
-        buf_printf(out, "%s %s %s %s\n", purpose_names[p], id_text, made, text);
-        OPENSSL_cleanse(key, sizeof key);
-        OPENSSL_cleanse(text, sizeof text);
-    }
+    for (int p = 0; p < KEY_PURPOSES; p++)
+        add_line(out, (enum key_purpose)p);
 }
 
 static bool write_all(int fd, struct bytes b)
@@ -114,16 +125,24 @@ static bool write_new(const char *temp, struct bytes text)
     return fd >= 0 && write_all(fd, text) && fsync(fd) == 0;
 }
 
+static enum err temp_name(const char *path, char out[PATH_SIZE], struct err_info *e)
+{
+    char suffix[UUID_SIZE];
+    uuid_v4(suffix);
+    if (snprintf(out, PATH_SIZE, "%s.%s", path, suffix) >= PATH_SIZE)
+        return err_set(e, ERR_CONFIG, "the path of the keyring is too long");
+    return OK;
+}
+
 /*
  * A complete file appears under its name or none does: written beside it, then linked, which fails
  * where another process was first (its keyring is as good).
  */
 static enum err make(const char *path, struct err_info *e)
 {
-    char suffix[UUID_SIZE], temp[4096];
-    uuid_v4(suffix);
-    if (snprintf(temp, sizeof temp, "%s.%s", path, suffix) >= (int)sizeof temp)
-        return err_set(e, ERR_CONFIG, "the path of the keyring is too long");
+    char temp[PATH_SIZE];
+    if (temp_name(path, temp, e))
+        return ERR_CONFIG;
     struct buf text = {0};
     write_text(&text);
     bool written = write_new(temp, buf_bytes(&text));
@@ -136,6 +155,21 @@ static enum err make(const char *path, struct err_info *e)
         unlink(temp);
     if (!linked || !sync_folder(path))
         return err_set(e, ERR_CONFIG, "cannot make the keyring %s: %s", path, strerror(why));
+    return OK;
+}
+
+/* The new text stands beside the old one until it is complete, then in its place. */
+static enum err replace(const char *path, struct bytes text, struct err_info *e)
+{
+    char temp[PATH_SIZE];
+    if (temp_name(path, temp, e))
+        return ERR_CONFIG;
+    bool done = write_new(temp, text) && rename(temp, path) == 0;
+    int why = errno;
+    if (!done)
+        unlink(temp);
+    if (!done || !sync_folder(path))
+        return err_set(e, ERR_CONFIG, "cannot replace the keyring %s: %s", path, strerror(why));
     return OK;
 }
 
@@ -189,24 +223,55 @@ static bool split(struct bytes line, struct bytes word[4])
     return true;
 }
 
-static bool add_key(struct keyring *k, struct bytes line)
+static bool read_time(struct bytes text, int64_t *ms)
+{
+    char copy[TIME_TEXT_SIZE];
+    if (text.len >= sizeof copy)
+        return false;
+    memcpy(copy, text.data, text.len);
+    copy[text.len] = 0;
+    return time_parse(copy, ms);
+}
+
+static bool read_key(struct bytes line, struct key *key)
 {
     struct bytes word[4];
     uint8_t id[4];
     size_t n = 0;
-    if (k->n == KEYS_MAX || !split(line, word))
+    if (!split(line, word))
         return false;
-    struct key *key = &k->keys[k->n];
     int purpose = purpose_of(word[0]);
     if (purpose < 0 || !hex_decode((const char *)word[1].data, word[1].len, id, sizeof id) ||
+        !read_time(word[2], &key->made) ||
         !base64url_decode((const char *)word[3].data, word[3].len, key->bytes, KEY_SIZE, &n) ||
         n != KEY_SIZE)
         return false;
     key->id = (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
     key->purpose = (enum key_purpose)purpose;
-    if (find(k, key->purpose, key->id))
+    return true;
+}
+
+static bool prepare_key(const struct keyring *k, struct key *key)
+{
+    char digest[] = "SHA256";
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", digest, 0),
+                                 OSSL_PARAM_construct_end()};
+    if (key->purpose == KEY_RESULTS)
+        key->signer = sign_key_new(key->bytes);
+    key->mac = EVP_MAC_CTX_new(k->hmac);
+    return key->mac && EVP_MAC_init(key->mac, key->bytes, KEY_SIZE, params) == 1;
+}
+
+/* The key is published last, complete. */
+static bool add_key(struct keyring *k, struct bytes line)
+{
+    size_t n = atomic_load_explicit(&k->n, memory_order_relaxed);
+    if (n == KEYRING_KEYS_MAX)
         return false;
-    k->n++;
+    struct key *key = &k->keys[n];
+    if (!read_key(line, key) || find(k, key->purpose, key->id) || !prepare_key(k, key))
+        return false;
+    atomic_store_explicit(&k->n, n + 1, memory_order_release);
     return true;
 }
 
@@ -226,33 +291,27 @@ static bool parse(struct keyring *k, struct bytes text)
     return !first;
 }
 
-static bool key_macs(struct keyring *k)
+/* A keyring of a version that had no such purpose yet gets a key for it; of any other it says that it
+ * is damaged. */
+static enum err add_results(struct keyring *k, struct err_info *e)
 {
-    char digest[] = "SHA256";
-    const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", digest, 0),
-                                 OSSL_PARAM_construct_end()};
-    for (size_t i = 0; i < k->n; i++) {
-        struct key *key = &k->keys[i];
-        key->mac = EVP_MAC_CTX_new(k->hmac);
-        if (!key->mac || EVP_MAC_init(key->mac, key->bytes, KEY_SIZE, params) != 1)
-            return false;
-    }
-    return true;
+    uint32_t id;
+    return current(k, KEY_RESULTS) ? OK : keyring_rotate(k, KEY_RESULTS, &id, e);
 }
 
 static enum err fill(struct keyring *k, const char *path, struct bytes text, struct err_info *e)
 {
+    k->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    k->gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    if (!k->hmac || !k->gcm)
+        return err_set(e, ERR_CONFIG, "OpenSSL offers no HMAC-SHA256 or AES-256-GCM");
     if (!parse(k, text))
         return err_set(e, ERR_CONFIG, "the keyring %s is damaged", path);
-    for (int p = 0; p < KEY_PURPOSES; p++)
+    for (int p = 0; p < KEY_RESULTS; p++)
         if (!current(k, (enum key_purpose)p))
             return err_set(e, ERR_CONFIG, "the keyring %s has no key for %s", path,
                            purpose_names[p]);
-    k->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    k->gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    if (!k->hmac || !k->gcm || !key_macs(k))
-        return err_set(e, ERR_CONFIG, "OpenSSL offers no HMAC-SHA256 or AES-256-GCM");
-    return OK;
+    return add_results(k, e);
 }
 
 enum err keyring_open(const char *path, struct keyring **out, struct err_info *e)
@@ -273,8 +332,9 @@ enum err keyring_open(const char *path, struct keyring **out, struct err_info *e
         return err;
     }
     struct keyring *k = calloc(1, sizeof *k);
-    if (!k)
+    if (!k || !(k->path = strdup(path)))
         abort();
+    pthread_mutex_init(&k->rotating, NULL);
     err = fill(k, path, buf_bytes(&text), e);
     buf_free(&text);
     if (err) {
@@ -289,12 +349,96 @@ void keyring_free(struct keyring *k)
 {
     if (!k)
         return;
-    for (size_t i = 0; i < k->n; i++)
+    for (size_t i = 0; i < KEYRING_KEYS_MAX; i++) { /* one may be half made */
         EVP_MAC_CTX_free(k->keys[i].mac);
+        sign_key_free(k->keys[i].signer);
+    }
+    pthread_mutex_destroy(&k->rotating);
+    free(k->path);
     EVP_MAC_free(k->hmac);
     EVP_CIPHER_free(k->gcm);
     OPENSSL_cleanse(k, sizeof *k);
     free(k);
+}
+
+/* ---- rotation ---- */
+
+bool keyring_purpose_parse(const char *name, enum key_purpose *out)
+{
+    int p = purpose_of(BYTES_STR(name));
+    if (p < 0)
+        return false;
+    *out = (enum key_purpose)p;
+    return true;
+}
+
+/* The file as it is on disk, with one line more. */
+static enum err add_to_file(struct keyring *k, struct bytes line, struct err_info *e)
+{
+    AUTO(fd) int fd = open(k->path, O_RDONLY | O_CLOEXEC);
+    struct buf text = {0};
+    if (fd < 0)
+        return err_set(e, ERR_CONFIG, "cannot open the keyring %s: %s", k->path, strerror(errno));
+    enum err err = read_file(fd, k->path, &text, e);
+    if (!err && text.len + line.len > FILE_MAX)
+        err = err_set(e, ERR_CONFIG, "the keyring %s is full", k->path);
+    if (!err) {
+        buf_add(&text, line.data, line.len);
+        err = replace(k->path, buf_bytes(&text), e);
+    }
+    buf_free(&text);
+    return err;
+}
+
+/* Ids are random: one that is taken is drawn again. */
+static void add_fresh_line(const struct keyring *k, enum key_purpose p, struct buf *line)
+{
+    struct key key = {0};
+    do {
+        buf_reset(line);
+        add_line(line, p);
+        if (!read_key(BYTES(line->data, line->len - 1), &key))
+            abort();
+    } while (find(k, p, key.id));
+    OPENSSL_cleanse(&key, sizeof key);
+}
+
+static enum err rotate(struct keyring *k, enum key_purpose p, struct err_info *e)
+{
+    struct buf line = {0};
+    if (atomic_load(&k->n) == KEYRING_KEYS_MAX)
+        return err_set(e, ERR_CONFIG, "the keyring %s is full: it has %d keys", k->path,
+                       KEYRING_KEYS_MAX);
+    add_fresh_line(k, p, &line);
+    enum err err = add_to_file(k, buf_bytes(&line), e);
+    if (!err && !add_key(k, BYTES(line.data, line.len - 1)))
+        err = err_set(e, ERR_INTERNAL, "the new key cannot be used");
+    buf_free(&line);
+    return err;
+}
+
+enum err keyring_rotate(struct keyring *k, enum key_purpose p, uint32_t *id, struct err_info *e)
+{
+    pthread_mutex_lock(&k->rotating);
+    enum err err = rotate(k, p, e);
+    if (!err)
+        *id = current(k, p)->id;
+    pthread_mutex_unlock(&k->rotating);
+    return err;
+}
+
+size_t keyring_signers(const struct keyring *k, struct keyring_signer *out, size_t cap)
+{
+    size_t n = 0;
+    int64_t successor = 0;
+    for (size_t i = atomic_load_explicit(&k->n, memory_order_acquire); i > 0 && n < cap; i--) {
+        const struct key *key = &k->keys[i - 1];
+        if (key->purpose != KEY_RESULTS)
+            continue;
+        out[n++] = (struct keyring_signer){.key = key->signer, .retired_at = successor};
+        successor = key->made;
+    }
+    return n;
 }
 
 /* ---- use ---- */

@@ -20,6 +20,19 @@ enum err db_audit_add(struct write *w, const struct audit *a, int64_t now, const
     return q_run(&q, e);
 }
 
+static enum err run_note(struct write *w, const void *in_, void *out, struct err_info *e)
+{
+    const struct audit_note *in = in_;
+    return db_audit_add(w, &in->audit, in->now, NULL, e);
+}
+
+void store_note_audit(struct store *s, const struct audit_note *in, void *out,
+                      struct store_done *done)
+{
+    static const struct store_verb verb = {"note_audit", run_note};
+    writer_queue(s, &verb, in, out, done);
+}
+
 static void read_entry(struct query *q, struct arena *a, struct audit_entry *out)
 {
     out->id = q_get_int(q);

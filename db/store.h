@@ -511,6 +511,13 @@ enum err store_get_api_key(struct store *s, struct arena *a, const char *id, str
 enum err store_list_api_keys(struct store *s, struct arena *a, struct api_key_list *out,
                              struct err_info *e) MUST_CHECK;
 
+/* What was done outside of the store (a key of the keyring). */
+struct audit_note {
+    int64_t now;
+    struct audit audit;
+};
+void store_note_audit(struct store *s, const struct audit_note *in, void *out,
+                      struct store_done *done);
 struct audit_list {
     struct audit_entry *items;
     size_t n;

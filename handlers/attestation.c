@@ -3,6 +3,7 @@
 
 #include "core/limiter.h"
 #include "handlers/challenge.h"
+#include "handlers/result.h"
 #include "handlers/routes.h"
 #include "handlers/target.h"
 #include "handlers/view.h"
@@ -102,8 +103,12 @@ int get_report(struct call *c)
         return call_fail(c);
     if (query->explain)
         return explain_report(c, &report);
-    view_report(call_json(c), &report);
-    return call_etag(c, report.id); /* a report never changes */
+    const char *result = NULL;
+    if (result_sign_stored(c, &report, &result))
+        return call_fail(c);
+    view_report(call_json(c), &report, result);
+    /* A report never changes; its result is signed anew, until it is too old to be. */
+    return call_etag_weak(c, arena_printf(c->arena, "%s%s", report.id, result ? "" : "-old"));
 }
 
 /* ---- verdicts ---- */

@@ -99,15 +99,32 @@ int call_accepted(struct call *c, const struct job *job)
     return 202;
 }
 
-int call_etag(struct call *c, const char *etag)
+static int tagged(struct call *c, const char *etag, const char *mark, const char *cache)
 {
-    c->ops->reply_header(c, "ETag", arena_concat(c->arena, "\"", etag, "\"", NULL));
-    /* A cache may keep it for this client and must ask before each use. */
-    c->ops->reply_header(c, "Cache-Control", "private, no-cache");
+    c->ops->reply_header(c, "ETag", arena_concat(c->arena, mark, "\"", etag, "\"", NULL));
+    c->ops->reply_header(c, "Cache-Control", cache);
     if (!etag_listed(c->ops->header(c, "If-None-Match"), etag))
         return 200;
     buf_reset(&c->out);
     return 304;
+}
+
+/* A cache may keep it for this client and must ask before each use. */
+int call_etag(struct call *c, const char *etag)
+{
+    return tagged(c, etag, "", "private, no-cache");
+}
+
+int call_etag_weak(struct call *c, const char *etag)
+{
+    return tagged(c, etag, "W/", "private, no-cache");
+}
+
+int call_etag_public(struct call *c, int seconds)
+{
+    char etag[ETAG_SIZE];
+    etag_of((struct bytes){(const uint8_t *)c->out.data, c->out.len}, etag);
+    return tagged(c, etag, "", arena_printf(c->arena, "public, max-age=%d", seconds));
 }
 
 int call_etag_of_body(struct call *c)

@@ -109,6 +109,10 @@ int call_accepted(struct call *c, const struct job *job);
 /* Sets ETag; where If-None-Match names it, drops the body and returns 304, else returns 200.
  * `etag` is the opaque part, without quotes. */
 int call_etag(struct call *c, const char *etag);
+/* The same as a weak ETag: bodies that say the same differ in bytes (a fresh signature). */
+int call_etag_weak(struct call *c, const char *etag);
+/* Strong ETag of the body; anybody's cache may keep it for that long. */
+int call_etag_public(struct call *c, int seconds);
 /* Strong ETag of the body that was written. */
 int call_etag_of_body(struct call *c);
 

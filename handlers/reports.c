@@ -11,6 +11,7 @@
 #include "core/sha256.h"
 #include "handlers/attestation.h"
 #include "handlers/challenge.h"
+#include "handlers/result.h"
 #include "handlers/routes.h"
 #include "handlers/target.h"
 #include "handlers/view.h"
@@ -297,7 +298,11 @@ static int stored(struct call *c)
     if (c->done.err)
         return call_fail(c);
     count(c, s->write.report.verdict);
-    view_report(call_json(c), &s->write.report);
+    const char *result = NULL;
+    if (c->app->sign_at_once)
+        result = result_sign(c, &s->write.report, s->result.findings, s->result.n_findings,
+                             (struct bytes){s->challenge.nonce, sizeof s->challenge.nonce});
+    view_report(call_json(c), &s->write.report, result);
     c->ops->reply_header(c, "Cache-Control", "no-store");
     return 200;
 }

@@ -102,10 +102,11 @@ static void report_members(struct jw *w, const struct report *r)
     jw_key_time(w, "receivedAt", r->received_at);
 }
 
-void view_report(struct jw *w, const struct report *r)
+void view_report(struct jw *w, const struct report *r, const char *result)
 {
     jw_open(w, '{');
     report_members(w, r);
+    jw_key_str_opt(w, "result", result);
     jw_close(w, '}');
 }
 

@@ -9,7 +9,8 @@
 void view_job(struct jw *w, const struct job *job);     /* Job */
 void view_vm(struct jw *w, const struct vm *vm);        /* VirtualMachine */
 void view_integrity(struct jw *w, const struct vm *vm); /* BootIntegrity, aged before */
-void view_report(struct jw *w, const struct report *r); /* Report */
+/* Report; `result` is the signed one or NULL */
+void view_report(struct jw *w, const struct report *r, const char *result);
 /* Report with its explanation */
 void view_explained_report(struct jw *w, const struct report *r, const struct explain *x,
                            struct arena *a);

@@ -9,6 +9,7 @@ struct request {
     const char *scope;
     const char *id;
     const char *file;
+    const char *purpose;
 };
 
 #define TEXT(member, need)                                                                         \
@@ -18,7 +19,8 @@ struct request {
     }
 
 static const struct field fields[] = {TEXT(command, true), TEXT(name, false), TEXT(role, false),
-                                      TEXT(scope, false),  TEXT(id, false),   TEXT(file, false)};
+                                      TEXT(scope, false),  TEXT(id, false),   TEXT(file, false),
+                                      TEXT(purpose, false)};
 static const struct schema schema = {.name = "admin request",
                                      .size = sizeof(struct request),
                                      .fields = fields,
@@ -127,6 +129,33 @@ static enum err revoke_key(const struct admin *a, const struct request *r, struc
     return OK;
 }
 
+/* What is fingerprinted is looked up again by its fingerprint, so that key stays. */
+static enum err rotate(const struct admin *a, const struct request *r, struct arena *arena,
+                       struct jw *w, struct err_info *e)
+{
+    enum key_purpose purpose;
+    uint32_t id;
+    if (!r->purpose || !keyring_purpose_parse(r->purpose, &purpose) || purpose == KEY_FINGERPRINT)
+        return err_set(e, ERR_VALIDATION,
+                       "the purpose must be challenge, enrollment, cursor, seal or results");
+    enum err err = keyring_rotate(a->keyring, purpose, &id, e);
+    if (err)
+        return err;
+    const char *text = arena_printf(arena, "%08x", id);
+    const struct audit_note note = {
+        .now = clock_wall(a->clock),
+        .audit =
+            audit_of(a, "key.rotate",
+                     arena_printf(arena, "{\"purpose\":\"%s\",\"id\":\"%s\"}", r->purpose, text)),
+    };
+    struct store_waiter wait;
+    store_note_audit(a->store, &note, NULL, store_waiter_init(&wait));
+    err = store_wait(&wait, e);
+    jw_key_str(w, "purpose", r->purpose);
+    jw_key_str(w, "id", text);
+    return err;
+}
+
 static enum err backup(const struct admin *a, const struct request *r, struct arena *arena,
                        struct jw *w, struct err_info *e)
 {
@@ -149,11 +178,8 @@ static enum err migrate(const struct admin *a, const struct request *r, struct a
 static const struct {
     const char *command;
     verb_fn *run;
-} verbs[] = {{"key.create", create_key},
-             {"key.list", list_keys},
-             {"key.revoke", revoke_key},
-             {"backup", backup},
-             {"migrate", migrate}};
+} verbs[] = {{"key.create", create_key}, {"key.list", list_keys}, {"key.revoke", revoke_key},
+             {"key.rotate", rotate},     {"backup", backup},      {"migrate", migrate}};
 
 static enum err run(const struct admin *a, const struct request *r, struct arena *arena,
                     struct jw *w, struct err_info *e)

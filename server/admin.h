@@ -11,7 +11,7 @@
 
 struct admin {
     struct store *store;
-    const struct keyring *keyring;
+    struct keyring *keyring;
     struct auth *auth; /* NULL: no server runs */
     const struct clock *clock;
     const char *peer; /* for the audit: "control.sock", "command" */
@@ -21,6 +21,7 @@ struct admin {
  *     {"command":"key.create","name":N,"role":R,"scope":S} -> {"id","key"}
  *     {"command":"key.list"}                               -> {"keys":[{"id","name","role",...}]}
  *     {"command":"key.revoke","id":ID}                     -> {"id"}
+ *     {"command":"key.rotate","purpose":P}                 -> {"purpose","id"}, P of the keyring
  *     {"command":"backup","file":ABSOLUTE}                 -> {"file"}
  *     {"command":"migrate"}                                -> {"schema":N}
  *

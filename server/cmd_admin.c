@@ -92,6 +92,11 @@ static void print_keys(const json_t *result)
     }
 }
 
+static void print_rotated(const json_t *result)
+{
+    puts(json_path_str(result, "id"));
+}
+
 static void print_nothing(const json_t *result)
 {
 }
@@ -99,31 +104,41 @@ static void print_nothing(const json_t *result)
 #define KEY_USAGE                                                                                  \
     "key create --name N --role reader|provisioner|admin --scope S [--config FILE]\n"              \
     "       tlgate key list [--config FILE]\n"                                                     \
-    "       tlgate key revoke ID [--config FILE]"
+    "       tlgate key revoke ID [--config FILE]\n"                                                \
+    "       tlgate key rotate --purpose challenge|enrollment|cursor|seal|results [--config FILE]"
 
 int cmd_key(int argc, char **argv)
 {
-    static const char *const names[] = {"config", "name", "role", "scope", NULL};
+    static const char *const names[] = {"config", "name", "role", "scope", "purpose", NULL};
     const char *values[ARRAY_LEN(names)] = {0};
     if (!command_options(&argc, argv, names, values) || argc < 1)
         return command_usage(KEY_USAGE);
     bool create = strcmp(argv[0], "create") == 0 && argc == 1;
     bool list = strcmp(argv[0], "list") == 0 && argc == 1;
     bool revoke = strcmp(argv[0], "revoke") == 0 && argc == 2;
+    bool rotate = strcmp(argv[0], "rotate") == 0 && argc == 1;
     bool described = values[1] || values[2] || values[3];
-    if ((!create && !list && !revoke) || (create && !(values[1] && values[2] && values[3])) ||
-        (!create && described))
+    if (rotate != (values[4] != NULL) || (!create && !list && !revoke && !rotate) ||
+        (create && !(values[1] && values[2] && values[3])) || (!create && described))
         return command_usage(KEY_USAGE);
     struct buf request = {0};
     struct jw w = jw_over(&request);
     jw_open(&w, '{');
-    jw_key_str(&w, "command", create ? "key.create" : list ? "key.list" : "key.revoke");
-    for (int i = 1; create && names[i]; i++)
-        jw_key_str(&w, names[i], values[i]);
+    jw_key_str(&w, "command",
+               create   ? "key.create"
+               : list   ? "key.list"
+               : rotate ? "key.rotate"
+                        : "key.revoke");
+    for (int i = 1; i <= 4; i++)
+        jw_key_str_opt(&w, names[i], values[i]);
     if (revoke)
         jw_key_str(&w, "id", argv[1]);
     jw_close(&w, '}');
-    int status = ask(values[0], &request, create ? print_key : list ? print_keys : print_nothing);
+    int status = ask(values[0], &request,
+                     create   ? print_key
+                     : list   ? print_keys
+                     : rotate ? print_rotated
+                              : print_nothing);
     buf_free(&request);
     return status;
 }

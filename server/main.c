@@ -14,8 +14,10 @@ static const struct {
      cmd_check_config},
     {"migrate", "[--config FILE]", "Bring the database to this version's schema", cmd_migrate},
     {"backup", "FILE [--config FILE]", "Write a consistent copy of the database", cmd_backup},
-    {"key", "create --name N --role R --scope S | list | revoke ID  [--config FILE]",
-     "Manage API keys; create prints the key, once", cmd_key},
+    {"key",
+     "create --name N --role R --scope S | list | revoke ID | rotate --purpose P\n      [--config "
+     "FILE]",
+     "Manage API keys (create prints the key, once), and make a new key of the keyring", cmd_key},
     {"verify", "EVIDENCE.json --nonce HEX ...", "Verify evidence offline", cmd_verify},
     {"eventlog", "LOG [--pcrs FILE] [--bank BANK]", "Read and replay a measured-boot log",
      cmd_eventlog},

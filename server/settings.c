@@ -10,6 +10,7 @@
 #define YEAR   (366 * DAY)
 
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const signings[] = {"always", "on_read", NULL};
 static const char *const clouds[] = {"public", "usgov", "china", NULL};
 static const char *const credentials[] = {"client_secret", "managed_identity", "workload_identity",
                                           NULL};
@@ -142,6 +143,10 @@ static const struct config_option options[] = {
          "How long a challenge can be answered"),
     TIME("attestation", "max_age", AT(attestation.max_age_ms), "24h", 0, YEAR,
          "Age of the last report from which a VM's status is unknown; 0: never"),
+    TIME("attestation", "result_ttl", AT(attestation.result_ttl_ms), "24h", MINUTE, YEAR,
+         "How long a signed result (EAR) is good from the report on"),
+    CHOICE("attestation", "result_signing", AT(attestation.result_signing), "always", signings,
+           "always: in the reply to a report, too; on_read: only where a report is read"),
     NUMBER(
         "attestation", "known_logs", OPTION_SIZE, AT(attestation.known_logs), "64M", 0, 1LL << 40,
         "Memory for event logs of boots seen before, which are not looked through again; 0: none"),

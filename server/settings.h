@@ -76,6 +76,8 @@ struct settings {
         struct str_list trust_anchors;
         int64_t challenge_ttl_ms;
         int64_t max_age_ms;
+        int64_t result_ttl_ms;
+        const char *result_signing;
         int64_t known_logs;
     } attestation;
 
