@@ -108,7 +108,7 @@ static void check_action(struct checker *c)
     struct bytes data = c->ev->data;
     checker_action(c);
     if (checker_text_is(data, "UEFI Debug Mode"))
-        checker_fail(c, "uefi_debug_mode", NULL, "UEFI Debug Mode");
+        checker_fail(c, "uefi_debug_mode", "no debugger", "UEFI Debug Mode");
     else if (!checker_text_is(data, "DMA Protection Disabled"))
         checker_fail(c, "unexpected_action", "DMA Protection Disabled",
                      text_ascii(BYTES(data.data, data.len > 80 ? 80 : data.len), c->arena));

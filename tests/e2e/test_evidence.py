@@ -218,7 +218,7 @@ def test_a_stored_verdict_is_explained(api, anonymous, other):
     problem = next(p for p in told["problems"] if p["reason"] == "digest_mismatch")
     assert (problem["check"], problem["status"], problem["pcr"]) == ("log.content", "fail", 7)
     assert problem["eventType"] == "EV_EFI_VARIABLE_DRIVER_CONFIG SecureBoot", problem
-    assert problem["remedy"]["code"] == "investigate_boot" and problem["meaning"], problem
+    assert problem["remedy"]["code"] == "distrust_log" and problem["meaning"], problem
     assert f"PCR 7, event {problem['event']}, EV_EFI_VARIABLE_DRIVER_CONFIG" in told["text"], told
     assert "quote.signature" in told["passed"] and "maa.token" in told["skipped"], told
     again = api.get(path + "?explain=true", headers={"If-None-Match": explained.header("ETag")})
