@@ -238,6 +238,8 @@ const char *attest_status_name(enum check_status s);
 /* The values of `checks` (an array) and `claims` (an object, {} where nothing is proven). */
 void attest_write_checks(struct jw *w, const struct attest_result *r);
 void attest_write_claims(struct jw *w, const struct attest_result *r);
+/* The same without resetCount, restartCount and clock: what stays the same while a VM runs. */
+void attest_write_lasting_claims(struct jw *w, const struct attest_result *r);
 /* TRI_UNSET-like: 1 proven on, 0 proven off, -1 not proven. */
 int attest_secure_boot(const struct attest_result *r);
 

@@ -19,6 +19,8 @@ struct slot_view {
     bool has_claims;
     uint32_t pcrs;
     struct log_claims claims;
+    const char *text; /* their members as JSON; NULL: nobody asked yet */
+    size_t text_len;
 };
 
 struct attest_log {
@@ -131,6 +133,33 @@ const struct log_claims *log_claims(struct attest_log *l, enum pcr_bank bank, ui
     struct log_claims *other = ARENA_NEW(a, struct log_claims);
     *other = content_claims(&l->events, bank, pcrs, a);
     return other;
+}
+
+static void write_text(struct slot_view *s, struct arena *a)
+{
+    struct buf out = {0};
+    struct jw w = jw_over(&out);
+    jw_open(&w, '{');
+    claims_write_log(&w, &s->claims);
+    jw_close(&w, '}');
+    s->text_len = out.len - 2;
+    s->text = arena_strndup(a, out.data + 1, s->text_len);
+    buf_free(&out);
+}
+
+void log_write_claims(struct jw *w, const struct attest_claims *claims)
+{
+    struct attest_log *l = claims->source;
+    struct slot_view *s = &l->views[claims->bank];
+    pthread_mutex_lock(&l->lock);
+    bool same = s->has_claims && s->pcrs == claims->proven;
+    if (same && !s->text)
+        write_text(s, l->arena);
+    pthread_mutex_unlock(&l->lock);
+    if (same)
+        jw_inside(w, s->text, s->text_len);
+    else
+        claims_write_log(w, &claims->log);
 }
 
 /* ---- the known ones ---- */

@@ -36,5 +36,7 @@ const struct log_view *log_view(struct attest_log *l, enum pcr_bank bank);
 /* content_claims, which is made once for the PCRs that were asked for first. */
 const struct log_claims *log_claims(struct attest_log *l, enum pcr_bank bank, uint32_t pcrs,
                                     struct arena *a);
+/* claims_write_log of claims->log, whose text is kept with its source. */
+void log_write_claims(struct jw *w, const struct attest_claims *claims);
 
 #endif

@@ -1,5 +1,7 @@
 #include "attest/maa.h"
 
+#include "attest/logs.h"
+
 static const char *const check_names[CHECK_COUNT] = {
 #define X(id, name) [CHECK_##id] = (name),
     ATTEST_CHECK_LIST(X)
@@ -228,26 +230,39 @@ static void write_pcrs(struct jw *w, const struct attest_claims *c)
     jw_close(w, '}');
 }
 
-void attest_write_claims(struct jw *w, const struct attest_result *r)
+static void write_lasting(struct jw *w, const struct attest_result *r)
 {
     const struct attest_claims *c = r->claims;
+    if (c->has_log)
+        log_write_claims(w, c);
+    jw_key_str(w, "profile", profile_names[c->profile]);
+    write_pcrs(w, c);
+    jw_key_bool(w, "clockSafe", r->clock_safe);
+    char version[20];
+    snprintf(version, sizeof version, "%016llx", (unsigned long long)c->firmware_version);
+    jw_key_str(w, "tpmFirmwareVersion", version);
+    jw_key_str_opt(w, "akSubject", r->ak_subject);
+    jw_key_time_opt(w, "akExpiresAt", r->ak_expires);
+    if (c->has_log)
+        jw_key_int(w, "eventCount", (int64_t)c->n_events);
+}
+
+void attest_write_lasting_claims(struct jw *w, const struct attest_result *r)
+{
     jw_open(w, '{');
-    if (c) {
-        if (c->has_log)
-            claims_write_log(w, &c->log);
-        jw_key_str(w, "profile", profile_names[c->profile]);
-        write_pcrs(w, c);
+    if (r->claims)
+        write_lasting(w, r);
+    jw_close(w, '}');
+}
+
+void attest_write_claims(struct jw *w, const struct attest_result *r)
+{
+    jw_open(w, '{');
+    if (r->claims) {
+        write_lasting(w, r);
         jw_key_int(w, "resetCount", r->reset_count);
         jw_key_int(w, "restartCount", r->restart_count);
         jw_key_int(w, "clock", (int64_t)(r->clock & INT64_MAX));
-        jw_key_bool(w, "clockSafe", r->clock_safe);
-        char version[20];
-        snprintf(version, sizeof version, "%016llx", (unsigned long long)c->firmware_version);
-        jw_key_str(w, "tpmFirmwareVersion", version);
-        jw_key_str_opt(w, "akSubject", r->ak_subject);
-        jw_key_time_opt(w, "akExpiresAt", r->ak_expires);
-        if (c->has_log)
-            jw_key_int(w, "eventCount", (int64_t)c->n_events);
     }
     if (r->maa)
         maa_write_claims(w, r->maa);

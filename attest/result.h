@@ -16,6 +16,8 @@ struct attest_claims {
     bool has_log;
     size_t n_events;
     struct log_claims log;
+    struct attest_log *source; /* of `log`: the claims of these PCRs in this bank */
+    uint32_t proven;
 };
 
 void result_init(struct attest_result *r);

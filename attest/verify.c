@@ -191,8 +191,9 @@ static void check_content(struct verifying *v, struct attest_log *log, struct at
     result_pass(v->r, CHECK_LOG_CONTENT);
     claims->has_log = true;
     claims->n_events = log_events(log)->n;
-    claims->log = *log_claims(log, replay_bank(v->facts.log),
-                              replay_proven(v->facts.log) & ~view->content.unfit, v->arena);
+    claims->source = log;
+    claims->proven = replay_proven(v->facts.log) & ~view->content.unfit;
+    claims->log = *log_claims(log, replay_bank(v->facts.log), claims->proven, v->arena);
     /* Only what an AK vouches for that is trusted itself: nobody else can drive others' logs out. */
     if (v->facts.ak)
         log_remember(v->in->logs, log);

@@ -75,6 +75,12 @@ enum err wire_malformed(struct err_info *e, const char *pointer, const char *why
 
 /* Appends the CBOR form of `in`, which must hold to the limits above. */
 void wire_encode_cbor(const struct evidence *in, struct buf *out);
+/*
+ * What names a piece of evidence, however it came: SHA-256 of its CBOR form as wire_encode_cbor writes
+ * it, without the enrolment token (a secret) and with eventLogDigest in the place of eventLog, whose
+ * SHA-256 is given (ignored where there is no log), so that the log is not hashed again.
+ */
+void wire_evidence_digest(const struct evidence *in, struct bytes log_sha256, uint8_t out[32]);
 /* Appends the JSON form. */
 void wire_encode_json(const struct evidence *in, struct buf *out);
 

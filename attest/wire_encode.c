@@ -1,5 +1,7 @@
 #include "attest/wire.h"
 
+#include "core/sha256.h"
+
 #include <cbor.h>
 
 #define HEAD_MAX 9
@@ -120,6 +122,19 @@ void wire_encode_cbor(const struct evidence *in, struct buf *out)
         put_key(out, "maaToken");
         put_text(out, (const char *)in->maa_token.data, in->maa_token.len);
     }
+}
+
+void wire_evidence_digest(const struct evidence *in, struct bytes log_sha256, uint8_t out[32])
+{
+    struct evidence named = *in;
+    struct buf form = {0};
+    named.enrollment_token = (struct secret){0};
+    if (in->event_log.len)
+        named.event_log_digest = log_sha256;
+    named.event_log = (struct bytes){0};
+    wire_encode_cbor(&named, &form);
+    sha256(buf_bytes(&form), out);
+    buf_free(&form);
 }
 
 /* ---- JSON ---- */

@@ -237,6 +237,14 @@ void jw_raw(struct jw *w, const char *json)
     buf_add_str(w->out, json);
 }
 
+void jw_inside(struct jw *w, const char *json, size_t n)
+{
+    if (!n)
+        return;
+    lead(w);
+    buf_add(w->out, json, n);
+}
+
 void jw_hex(struct jw *w, struct bytes b)
 {
     lead(w);

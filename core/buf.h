@@ -55,6 +55,8 @@ void jw_hex(struct jw *w, struct bytes b);
 void jw_base64(struct jw *w, struct bytes b);
 /* JSON text that is already valid, as stored. */
 void jw_raw(struct jw *w, const char *json);
+/* Members of an object, or items of an array, as valid JSON text without its brackets; none: "". */
+void jw_inside(struct jw *w, const char *json, size_t n);
 /* "2026-11-22T01:02:03.004Z" from milliseconds since 1970. */
 void jw_time(struct jw *w, int64_t ms);
 

@@ -33,10 +33,17 @@ static EVP_MD_CTX *own_context(void)
     return own;
 }
 
-void sha256(struct bytes in, uint8_t out[SHA256_SIZE])
+void sha256_parts(const struct bytes *parts, size_t n, uint8_t out[SHA256_SIZE])
 {
     EVP_MD_CTX *ctx = own_context();
-    if (EVP_DigestInit_ex2(ctx, algorithm, NULL) != 1 ||
-        EVP_DigestUpdate(ctx, in.data, in.len) != 1 || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
+    bool ok = EVP_DigestInit_ex2(ctx, algorithm, NULL) == 1;
+    for (size_t i = 0; i < n; i++)
+        ok = ok && EVP_DigestUpdate(ctx, parts[i].data, parts[i].len) == 1;
+    if (!ok || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
         abort();
+}
+
+void sha256(struct bytes in, uint8_t out[SHA256_SIZE])
+{
+    sha256_parts(&in, 1, out);
 }

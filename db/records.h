@@ -316,9 +316,10 @@ struct report {
     int64_t received_at;
     const char *verdict;
     const char *checks; /* JSON array */
-    const char *claims; /* JSON object */
-    const char *evidence_hash;
-    const char *log_digest; /* hex SHA-256; NULL: without event log */
+    /* JSON object, without what differs in each report: the three counters below */
+    const char *claims;
+    const char *evidence_hash; /* hex, see wire_evidence_digest */
+    const char *log_digest;    /* hex SHA-256; NULL: without event log */
     const char *ak_spki;
     int64_t reset_count;
     int64_t restart_count;

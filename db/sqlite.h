@@ -118,6 +118,7 @@ struct store {
     int64_t wal_pages;
     int64_t wal_tried; /* pages at the last attempt to checkpoint */
     char *claim_after; /* subscription that was served last */
+    int64_t reports_per_vm;
 
     atomic_int state; /* enum store_state */
     atomic_int_least64_t writes, commits, commit_failures, commit_us_total, commit_us_max,
@@ -199,6 +200,21 @@ enum err db_job_read(struct conn *c, struct arena *a, const char *id, struct job
 bool db_due_next(struct conn *c, struct arena *a, const char *after, const char **subscription,
                  int64_t *due_at, enum err *err, struct err_info *e);
 #define LOG_USE_GRAIN_MS INT64_C(3600000) /* last_used_at of a log is written at most so often */
+/* sqlite_history.c: reports as rows */
+struct history_row {
+    const char *vm_key;
+    const char *vm_id; /* as the VM's row has them */
+    const char *resource_id;
+    const char *ak_spki; /* in lower case */
+    int64_t audit_id;    /* goes with it; 0: none */
+    const struct report *report;
+};
+/* Adds one, and deletes the one that is too many for its VM (store_options.reports_per_vm). */
+enum err db_history_add(struct write *w, const struct history_row *row,
+                        struct err_info *e) MUST_CHECK;
+/* Of the `limit` oldest reports those received before. Their audit rows have a time of their own. */
+enum err db_history_prune(struct write *w, int64_t before, int limit, int64_t *count,
+                          struct err_info *e) MUST_CHECK;
 /* sqlite_reports.c */
 enum err db_enrollment_add(struct write *w, const char *hash, const char *resource_id,
                            const char *job_id, int64_t now, int64_t expires_at,

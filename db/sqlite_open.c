@@ -116,6 +116,7 @@ enum err store_open(const struct store_options *o, struct store **out, struct er
     if (network_filesystem(o->dir))
         return err_set(e, ERR_CONFIG, "%s is on a network file system", o->dir);
     struct store *s = store_new(o->dir);
+    s->reports_per_vm = o->reports_per_vm;
     enum err err;
     if ((err = take_lock(o->dir, &s->lock_fd, e)) || (err = make_file(s->file, e)) ||
         (err = conn_open(s->file, true, &s->conn, e)) ||

@@ -35,15 +35,15 @@ static enum err prune_jobs(struct pruning *p)
 
 static enum err prune_reports(struct pruning *p)
 {
-    static const char reports[] = "DELETE FROM report WHERE received_at < $1"
-                                  " AND id IN (SELECT id FROM report ORDER BY id LIMIT $2)";
     static const char logs[] =
         "DELETE FROM log WHERE (vm_key, digest) IN (SELECT vm_key, digest FROM log"
         " WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2)";
     if (!p->in->reports_ms)
         return OK;
     int64_t before = p->in->now - p->in->reports_ms;
-    enum err err = delete_before(p, reports, before, &p->out->reports);
+    enum err err = db_history_prune(p->w, before, p->in->limit, &p->out->reports, p->e);
+    if (p->out->reports == p->in->limit)
+        p->out->more = true;
     return err ? err : delete_before(p, logs, before - LOG_USE_GRAIN_MS, &p->out->logs);
 }
 
@@ -66,8 +66,8 @@ static enum err prune_expired(struct pruning *p)
         " principal_id, operation, idem_key FROM idempotency WHERE expires_at < $1"
         " ORDER BY expires_at LIMIT $2)";
     static const char challenges[] =
-        "DELETE FROM challenge_used WHERE hash IN (SELECT hash FROM challenge_used"
-        " WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+        "DELETE FROM challenge_used WHERE (expires_at, hash) IN (SELECT expires_at, hash"
+        " FROM challenge_used WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
     static const char enrollments[] =
         "DELETE FROM enrollment WHERE hash IN (SELECT hash FROM enrollment"
         " WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";

@@ -252,30 +252,22 @@ static enum err use_enrollment(struct putting *p)
     return q_run(&q, p->e);
 }
 
-static enum err insert_report(struct putting *p)
+/* The audit row comes first: what is deleted with the report later. */
+static enum err add_report(struct putting *p)
 {
-    const struct report *r = &p->in->report;
-    AUTO(query)
-    struct query q = conn_query(
-        p->w->conn, "INSERT INTO report (id, vm_id, vm_key, resource_id, received_at, verdict,"
-                    " checks, claims, evidence_hash, log_digest, ak_spki, reset_count,"
-                    " restart_count, clock_ms)"
-                    " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)");
-    q_text(&q, r->id);
-    q_text(&q, p->vm.vm_id);
-    q_text(&q, p->vm_key);
-    q_text(&q, p->vm.resource_id);
-    q_int(&q, r->received_at);
-    q_text(&q, r->verdict);
-    q_text(&q, r->checks);
-    q_text(&q, r->claims);
-    q_text(&q, r->evidence_hash);
-    q_text(&q, r->log_digest);
-    q_text(&q, p->ak_spki);
-    q_int(&q, r->reset_count);
-    q_int(&q, r->restart_count);
-    q_int(&q, r->clock_ms);
-    return q_run(&q, p->e);
+    const struct report_new *in = p->in;
+    struct history_row row = {.vm_key = p->vm_key,
+                              .vm_id = p->vm.vm_id,
+                              .resource_id = p->vm.resource_id,
+                              .ak_spki = p->ak_spki,
+                              .report = &in->report};
+    if (in->audit) {
+        enum err err = db_audit_add(p->w, in->audit, in->report.received_at, NULL, p->e);
+        if (err)
+            return err;
+        row.audit_id = sqlite3_last_insert_rowid(p->w->conn->db);
+    }
+    return db_history_add(p->w, &row, p->e);
 }
 
 static enum err update_vm(struct putting *p)
@@ -283,27 +275,21 @@ static enum err update_vm(struct putting *p)
     const struct report *r = &p->in->report;
     if (p->in->history_only)
         return OK;
-    bool enroll = p->pin, count = p->pin || (p->by_pin && !p->in->clock_regressed);
+    bool count = p->pin || (p->by_pin && !p->in->clock_regressed);
     AUTO(query)
     struct query q = conn_query(
         p->w->conn, "UPDATE vm SET updated_at = $1, etag = $2, status = $3, reasons = $4,"
                     " claims = $5, last_report_id = $6, last_verdict = $7, last_report_at = $1,"
-                    " ak_spki = CASE WHEN $8 = 1 THEN $9 ELSE ak_spki END,"
-                    " ak_name = CASE WHEN $10 = 1 THEN $11 ELSE ak_name END,"
-                    " enrolled_at = CASE WHEN $12 = 1 THEN $13 ELSE enrolled_at END,"
-                    " reset_count = CASE WHEN $14 = 1 THEN $15 ELSE reset_count END,"
-                    " restart_count = CASE WHEN $16 = 1 THEN $17 ELSE restart_count END,"
-                    " clock_ms = CASE WHEN $18 = 1 THEN $19 ELSE clock_ms END WHERE vm_key = $20");
+                    " reset_count = CASE WHEN $8 = 1 THEN $9 ELSE reset_count END,"
+                    " restart_count = CASE WHEN $10 = 1 THEN $11 ELSE restart_count END,"
+                    " clock_ms = CASE WHEN $12 = 1 THEN $13 ELSE clock_ms END WHERE vm_key = $14");
     q_int(&q, r->received_at);
     q_text(&q, db_etag_new(p->w->arena));
     q_text(&q, vm_status_text(p->in->status));
     q_text(&q, p->in->reasons);
-    q_text(&q, r->claims);
+    q_text(&q, p->in->vm_claims);
     q_text(&q, r->id);
     q_text(&q, r->verdict);
-    q_set_text(&q, enroll, p->ak_spki);
-    q_set_text(&q, enroll, db_key_of(p->w->arena, p->in->ak_name));
-    q_set_int(&q, enroll, r->received_at);
     q_set_int(&q, count, r->reset_count);
     q_set_int(&q, count, r->restart_count);
     q_set_int(&q, count, r->clock_ms);
@@ -327,16 +313,19 @@ static enum err put_certificates(struct putting *p)
     return q_run(&q, p->e);
 }
 
-static enum err finish_report(struct putting *p, int64_t *woken)
+/* Apart from update_vm: a statement that names a unique column writes its index, changed or not. */
+static enum err pin_ak(struct putting *p)
 {
-    const struct report_new *in = p->in;
-    *woken = 0;
-    enum err err = in->wake_key
-                       ? db_wake_waiting(p->w, in->wake_key, in->report.received_at, woken, p->e)
-                       : OK;
-    if (err || !in->audit)
-        return err;
-    return db_audit_add(p->w, in->audit, in->report.received_at, NULL, p->e);
+    if (!p->pin || p->in->history_only)
+        return OK;
+    AUTO(query)
+    struct query q = conn_query(p->w->conn, "UPDATE vm SET ak_spki = $1, ak_name = $2,"
+                                            " enrolled_at = $3 WHERE vm_key = $4");
+    q_text(&q, p->ak_spki);
+    q_text(&q, db_key_of(p->w->arena, p->in->ak_name));
+    q_int(&q, p->in->report.received_at);
+    q_text(&q, p->vm_key);
+    return q_run(&q, p->e);
 }
 
 static enum err run_put_report(struct write *w, const void *in_, void *out_, struct err_info *e)
@@ -354,8 +343,10 @@ static enum err run_put_report(struct write *w, const void *in_, void *out_, str
     enum err err;
     if ((err = find_vm(&p)) || (err = check_credential(&p)) || (err = check_clock(&p)) ||
         (err = use_challenge(&p)) || (err = keep_log(&p)) || (err = use_enrollment(&p)) ||
-        (err = insert_report(&p)) || (err = update_vm(&p)) || (err = put_certificates(&p)) ||
-        (err = finish_report(&p, &woken)))
+        (err = add_report(&p)) || (err = update_vm(&p)) || (err = pin_ak(&p)) ||
+        (err = put_certificates(&p)) ||
+        (in->wake_key ? (err = db_wake_waiting(w, in->wake_key, in->report.received_at, &woken, e))
+                      : OK))
         return err;
     if (out)
         *out = (struct report_stored){.enrolled = p.pin, .woken = woken};

@@ -1,24 +1,49 @@
 #include "db/sqlite.h"
 
 #define REPORT_COLUMNS                                                                             \
-    "id, vm_id, resource_id, received_at, verdict, checks, claims, evidence_hash, log_digest,"     \
-    " ak_spki, reset_count, restart_count, clock_ms"
+    "vm_key, n, id, received_at, verdict, evidence_hash, reset_count, restart_count, clock_ms"
+#define CONTENT_COLUMNS "vm_id, resource_id, checks, claims, log_digest, ak_spki"
 
-static void read_report(struct query *q, struct arena *a, struct report *r)
+struct place {
+    const char *vm_key;
+    int64_t n;
+};
+
+static struct place read_report(struct query *q, struct arena *a, struct report *r)
 {
+    struct place at = {.vm_key = q_get_text(q, a)};
+    at.n = q_get_int(q);
     r->id = q_get_text(q, a);
-    r->vm_id = q_get_text(q, a);
-    r->resource_id = q_get_text(q, a);
     r->received_at = q_get_int(q);
     r->verdict = q_get_text(q, a);
-    r->checks = q_get_text(q, a);
-    r->claims = q_get_text(q, a);
     r->evidence_hash = q_get_text(q, a);
-    r->log_digest = q_get_text(q, a);
-    r->ak_spki = q_get_text(q, a);
     r->reset_count = q_get_int(q);
     r->restart_count = q_get_int(q);
     r->clock_ms = q_get_int(q);
+    return at;
+}
+
+/* Of the report itself, or of the one before it that said the same. */
+static enum err read_content(struct conn *c, struct arena *a, struct place at, struct report *r,
+                             struct err_info *e)
+{
+    AUTO(query)
+    struct query q =
+        conn_query(c, "SELECT " CONTENT_COLUMNS " FROM report WHERE vm_key = $1 AND n <= $2"
+                      " AND checks IS NOT NULL ORDER BY n DESC LIMIT 1");
+    q_text(&q, at.vm_key);
+    q_int(&q, at.n);
+    if (!q_step(&q)) {
+        enum err err = q_end(&q, e);
+        return err ? err : err_set(e, ERR_INTERNAL, "report %s has no content", r->id);
+    }
+    r->vm_id = q_get_text(&q, a);
+    r->resource_id = q_get_text(&q, a);
+    r->checks = q_get_text(&q, a);
+    r->claims = q_get_text(&q, a);
+    r->log_digest = q_get_text(&q, a);
+    r->ak_spki = q_get_text(&q, a);
+    return q_end(&q, e);
 }
 
 enum err store_get_report(struct store *s, struct arena *a, const char *id, const char *scope,
@@ -28,10 +53,14 @@ enum err store_get_report(struct store *s, struct arena *a, const char *id, cons
     AUTO(query)
     struct query q = conn_query(r.conn, "SELECT " REPORT_COLUMNS " FROM report WHERE id = $1");
     q_text(&q, id);
+    *out = (struct report){0};
     bool there = q_step(&q);
+    struct place at = {0};
     if (there)
-        read_report(&q, a, out);
+        at = read_report(&q, a, out);
     enum err err = q_end(&q, e);
+    if (!err && there)
+        err = read_content(r.conn, a, at, out, e);
     if (err)
         return err;
     if (!there || (scope && !scope_covers(scope, out->resource_id)))
@@ -46,8 +75,11 @@ enum err store_list_reports(struct store *s, struct arena *a, const char *vm_id,
     *out = (struct report_list){.items = arena_array(a, limit + 1, sizeof *out->items)};
     struct filter f = filter_of("SELECT " REPORT_COLUMNS " FROM report WHERE 1 = 1");
     filter_text(&f, " AND vm_key = ", db_key_of(a, vm_id));
-    filter_text(&f, " AND id < ", page->after);
-    filter_int(&f, " ORDER BY id DESC LIMIT ", page->limit + 1);
+    if (page->after) {
+        filter_text(&f, " AND n < (SELECT n FROM report WHERE id = ", page->after);
+        filter_add(&f, ")");
+    }
+    filter_int(&f, " ORDER BY n DESC LIMIT ", page->limit + 1);
     AUTO(reader) struct reader r = db_reader_take(s);
     AUTO(query) struct query q = filter_query(&f, r.conn);
     while (q_step(&q))
@@ -72,17 +104,4 @@ enum err store_get_log(struct store *s, struct arena *a, const char *vm_id, cons
     }
     enum err err = q_end(&q, e);
     return err ? err : err_set(e, ERR_NOT_FOUND, "this event log is not held for the VM");
-}
-
-enum err store_get_challenge(struct store *s, const char *challenge_hash, struct err_info *e)
-{
-    AUTO(reader) struct reader r = db_reader_take(s);
-    AUTO(query)
-    struct query q = conn_query(r.conn, "SELECT 1 FROM challenge_used WHERE hash = $1");
-    q_text(&q, challenge_hash);
-    bool used = q_step(&q);
-    enum err err = q_end(&q, e);
-    if (!err && !used)
-        return err_set(e, ERR_NOT_FOUND, "the challenge was not used yet");
-    return err;
 }

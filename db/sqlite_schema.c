@@ -225,7 +225,57 @@ static const char migration_2[] =
     "ALTER TABLE vm ADD COLUMN certificates_log TEXT;"
     "CREATE INDEX vm_certificates ON vm (certificates_state, resource_key);";
 
-static const char *const migrations[] = {migration_1, migration_2};
+/*
+ * Reports in the order in which they came, counted for each VM. What a VM says again and again stands
+ * in the first report that said it; `checks` NULL: as in the VM's report before it (db/sqlite_history.c).
+ * Used challenges in the order in which they expire: one place of one tree for all that are in use.
+ */
+static const char migration_3[] =
+    "ALTER TABLE report RENAME TO report_1;"
+    "DROP INDEX report_vm;"
+    "CREATE TABLE report ("
+    " seq INTEGER PRIMARY KEY,"
+    " id TEXT NOT NULL UNIQUE,"
+    " vm_key TEXT NOT NULL,"
+    " n INTEGER NOT NULL," /* 1, 2, 3, ... of its VM */
+    " received_at INTEGER NOT NULL,"
+    " verdict TEXT NOT NULL,"
+    " evidence_hash TEXT,"
+    " reset_count INTEGER NOT NULL,"
+    " restart_count INTEGER NOT NULL,"
+    " clock_ms INTEGER NOT NULL,"
+    " hour_verdicts TEXT,"              /* those that the VM got so far in this hour */
+    " kept INTEGER NOT NULL DEFAULT 0," /* 1: the first with its verdict in its hour */
+    " audit_id INTEGER NOT NULL DEFAULT 0,"
+    " content BLOB," /* names what follows */
+    " vm_id TEXT,"
+    " resource_id TEXT,"
+    " checks TEXT,"
+    " claims TEXT,"
+    " log_digest TEXT,"
+    " ak_spki TEXT"
+    ") STRICT;"
+    "INSERT INTO report (id, vm_key, n, received_at, verdict, evidence_hash, reset_count,"
+    " restart_count, clock_ms, kept, vm_id, resource_id, checks, claims, log_digest, ak_spki)"
+    " SELECT id, vm_key, row_number() OVER (PARTITION BY vm_key ORDER BY id), received_at, verdict,"
+    " evidence_hash, reset_count, restart_count, clock_ms, 1, vm_id, resource_id,"
+    " coalesce(checks, '[]'), json_remove(coalesce(claims, '{}'), '$.resetCount',"
+    " '$.restartCount', '$.clock'), log_digest, ak_spki FROM report_1 ORDER BY id;"
+    "DROP TABLE report_1;"
+    "CREATE INDEX report_vm ON report (vm_key, n);"
+    "CREATE INDEX report_content ON report (vm_key, n) WHERE checks IS NOT NULL;"
+
+    "ALTER TABLE challenge_used RENAME TO challenge_used_1;"
+    "DROP INDEX challenge_expires;"
+    "CREATE TABLE challenge_used ("
+    " expires_at INTEGER NOT NULL,"
+    " hash TEXT NOT NULL,"
+    " PRIMARY KEY (expires_at, hash)"
+    ") STRICT, WITHOUT ROWID;"
+    "INSERT INTO challenge_used SELECT expires_at, hash FROM challenge_used_1;"
+    "DROP TABLE challenge_used_1;";
+
+static const char *const migrations[] = {migration_1, migration_2, migration_3};
 
 int store_schema_newest(void)
 {

@@ -71,7 +71,10 @@ enum err store_wait(struct store_waiter *w, struct err_info *e) MUST_CHECK;
 struct store_options {
     const char *dir; /* must exist; holds tlgate.db, its WAL and tlgate.lock */
     int readers;     /* read connections; 0: 4 */
-    bool migrate;    /* bring an older schema up to date (else ERR_CONFIG) */
+    /* Of each VM's reports the newest so many are kept, and of the older ones the first with each
+     * verdict in each hour; 0: all, until they are pruned. Counts for the reports that come. */
+    int64_t reports_per_vm;
+    bool migrate; /* bring an older schema up to date (else ERR_CONFIG) */
 };
 
 /* ERR_CONFIG: another process holds the store, the schema is newer than this program (or older,
@@ -409,7 +412,7 @@ enum err store_count_certificates(struct store *s, struct arena *a, const struct
  * pin does not matter;
  *   - clock_regressed: what the caller found against the row it read. Where the row says otherwise
  * by now (another report overtook this one), ERR_PRECONDITION_FAILED: read the VM and decide again;
- *   - challenge_hash must be new, else ERR_CHALLENGE_USED;
+ *   - challenge_hash must be new, else ERR_CHALLENGE_USED; it has one challenge_expires_at ever;
  *   - where log is empty, log_digest (if any) must be held for this VM, else
  * ERR_EVENT_LOG_REQUIRED. Of each VM the LOGS_PER_VM logs that were used last are held.
  *
@@ -431,7 +434,8 @@ struct report_new {
     bool history_only;
     enum vm_status status;
     const char *reasons;
-    const char *wake_key; /* NULL: none */
+    const char *vm_claims; /* of the VM; report.claims is without what changes with each report */
+    const char *wake_key;  /* NULL: none */
     /* vm.certificates, as this report's log has them; certificates_log NULL: they stay. */
     int64_t certificates;
     const char *certificates_state;
@@ -448,16 +452,13 @@ void store_put_report(struct store *s, const struct report_new *in, struct repor
 /* `scope` of the principal, NULL: any. ERR_NOT_FOUND. */
 enum err store_get_report(struct store *s, struct arena *a, const char *id, const char *scope,
                           struct report *out, struct err_info *e) MUST_CHECK;
-/* Newest first, key: report id. */
+/* Newest first, key: report id. Without vmId, resource id, checks, claims, log and AK. */
 enum err store_list_reports(struct store *s, struct arena *a, const char *vm_id,
                             const struct page *page, struct report_list *out,
                             struct err_info *e) MUST_CHECK;
 /* The log as it was sent. ERR_NOT_FOUND. */
 enum err store_get_log(struct store *s, struct arena *a, const char *vm_id, const char *digest,
                        struct bytes *out, struct err_info *e) MUST_CHECK;
-/* ERR_NOT_FOUND: not used yet. A hint: store_put_report decides. */
-enum err store_get_challenge(struct store *s, const char *challenge_hash,
-                             struct err_info *e) MUST_CHECK;
 /* The VM that pinned this AK. ERR_NOT_FOUND. */
 enum err store_get_vm_by_ak(struct store *s, struct arena *a, const char *ak_spki, struct vm *out,
                             struct err_info *e) MUST_CHECK;

@@ -59,18 +59,10 @@ static int refuse_stranger(struct call *c)
                        "no valid enrolment token for it");
 }
 
-static void hex_sha256(struct bytes data, char out[HEX_SHA256_SIZE])
-{
-    uint8_t digest[SHA256_SIZE];
-    sha256(data, digest);
-    hex_encode((struct bytes){digest, sizeof digest}, out);
-}
-
 /* ---- in ---- */
 
 static enum err decode(struct call *c, struct submission *s)
 {
-    hex_sha256(c->raw, s->evidence_hash);
     if (c->media == MEDIA_CBOR)
         return wire_decode_cbor(c->raw, WIRE_REPORT, c->arena, &s->evidence, &c->err);
     /* The decoder works in place. */
@@ -81,15 +73,8 @@ static enum err decode(struct call *c, struct submission *s)
 static enum err check_challenge(struct call *c, struct submission *s)
 {
     const struct evidence *ev = &s->evidence;
-    enum err err = challenge_open(c->app->keyring, ev->challenge_id, ev->vm_id, c->now,
-                                  &s->challenge, &c->err);
-    if (err)
-        return err;
-    /* A hint that spares the work; the transaction decides. */
-    err = store_get_challenge(c->app->store, s->challenge.hash, NULL);
-    if (err == OK)
-        return err_set(&c->err, ERR_CHALLENGE_USED, "the challenge was used by another report");
-    return err == ERR_NOT_FOUND ? OK : err_set(&c->err, err, "the store cannot be read");
+    return challenge_open(c->app->keyring, ev->challenge_id, ev->vm_id, c->now, &s->challenge,
+                          &c->err);
 }
 
 /* ---- what is known ---- */
@@ -150,7 +135,9 @@ static enum err verify(struct call *c, struct submission *s, bool pinned)
         .allow_quote_only = true,
     };
     if (pinned &&
-        hex_decode(s->vm.ak_spki, strlen(s->vm.ak_spki), pin.spki_sha256, sizeof pin.spki_sha256)) {
+        !hex_decode(s->vm.ak_spki, strlen(s->vm.ak_spki), pin.spki_sha256, sizeof pin.spki_sha256))
+        return err_set(&c->err, ERR_INTERNAL, "the VM's pinned AK cannot be read");
+    if (pinned) {
         in.pins = &pin;
         in.n_pins = 1;
         in.has_last = true;
@@ -215,6 +202,13 @@ static const char *text_of(struct call *c, void (*write)(struct jw *, const stru
     return text;
 }
 
+static void name_evidence(struct submission *s)
+{
+    uint8_t digest[SHA256_SIZE];
+    wire_evidence_digest(&s->evidence, BYTES_OF(s->result.event_log_sha256), digest);
+    hex_encode(BYTES_OF(digest), s->evidence_hash);
+}
+
 static void fill_report(struct call *c, struct submission *s, struct report *report)
 {
     const struct attest_result *r = &s->result;
@@ -224,9 +218,10 @@ static void fill_report(struct call *c, struct submission *s, struct report *rep
         .received_at = c->now,
         .verdict = attest_verdict_name(r->verdict),
         .checks = text_of(c, attest_write_checks, r),
-        .claims = text_of(c, attest_write_claims, r),
+        .claims = text_of(c, attest_write_lasting_claims, r),
         .evidence_hash = s->evidence_hash,
     };
+    name_evidence(s);
     if (r->has_event_log && !s->stale) {
         hex_encode(BYTES_OF(r->event_log_sha256), s->log_digest);
         report->log_digest = s->log_digest;
@@ -276,6 +271,7 @@ static void fill_write(struct call *c, struct submission *s)
         r->quote_authentic && same_ak(s) && vm_clock_regressed(&s->vm, &s->write.report);
     s->write.status = attestation_status(&s->vm, r);
     s->write.reasons = attestation_reasons(c->arena, &s->vm, r);
+    s->write.vm_claims = text_of(c, attest_write_claims, r);
     s->write.wake_key = s->stale ? NULL : jobs_wake_key(c->arena, s->vm.vm_id);
     s->write.audit = &s->audit;
 }

@@ -51,8 +51,10 @@ static enum err open_store(struct gateway *g, struct err_info *e)
     const struct settings *s = g->settings;
     if (mkdir(s->data_dir, 0700) != 0 && errno != EEXIST)
         return err_set(e, ERR_CONFIG, "cannot make %s: %s", s->data_dir, strerror(errno));
-    const struct store_options options = {
-        .dir = s->data_dir, .readers = (int)s->store.readers, .migrate = true};
+    const struct store_options options = {.dir = s->data_dir,
+                                          .readers = (int)s->store.readers,
+                                          .reports_per_vm = s->store.reports_per_vm,
+                                          .migrate = true};
     enum err err = store_open(&options, &g->store, e);
     return err ? err : keyring_open(s->keyring_file, &g->keyring, e);
 }

@@ -67,6 +67,7 @@ struct settings {
         int64_t readers;
         int64_t keep_jobs_ms;
         int64_t keep_reports_ms;
+        int64_t reports_per_vm;
         int64_t keep_audit_ms;
         int64_t prune_every_ms;
     } store;

@@ -39,6 +39,7 @@ static struct report_new report_of(struct fixture *f, int n)
         .pin_allowed = true,
         .status = VM_HEALTHY,
         .reasons = "[]",
+        .vm_claims = "{\"secureBoot\":true}",
     };
 }
 
@@ -145,14 +146,14 @@ static void strangers_change_nothing(void **state)
     struct report r;
     assert_int_equal(store_get_report(f->store, f->arena, "0190-0050", NULL, &r, &f->err),
                      ERR_NOT_FOUND);
-    assert_int_equal(store_get_challenge(f->store, "challenge-50", &f->err), ERR_NOT_FOUND);
+    struct report_new good = report_of(f, 50); /* nobody used up its challenge */
+    put_report(f, &good);
 }
 
 static void challenge_is_used_once(void **state)
 {
     struct fixture *f = *state;
     enroll_a(f);
-    MUST(f, store_get_challenge(f->store, "challenge-1", &f->err));
     struct report_new in = report_of(f, 2);
     in.challenge_hash = "challenge-1";
     struct report_stored out;
@@ -234,9 +235,8 @@ static void clock_is_decided_again(void **state)
     old.report.reset_count = 2;
     struct report_stored out;
     assert_int_equal(DO(f, store_put_report, &old, &out), ERR_PRECONDITION_FAILED);
-    assert_int_equal(store_get_challenge(f->store, old.challenge_hash, &f->err), ERR_NOT_FOUND);
 
-    old.clock_regressed = true;
+    old.clock_regressed = true; /* with the same challenge */
     old.report.verdict = "untrusted";
     old.status = VM_UNHEALTHY;
     put_report(f, &old);
@@ -273,7 +273,6 @@ static void event_log_is_stored_once_per_vm(void **state)
     unknown.report.log_digest = "d2";
     struct report_stored out;
     assert_int_equal(DO(f, store_put_report, &unknown, &out), ERR_EVENT_LOG_REQUIRED);
-    assert_int_equal(store_get_challenge(f->store, unknown.challenge_hash, &f->err), ERR_NOT_FOUND);
     unknown.log = BYTES_STR("another log");
     put_report(f, &unknown);
 
@@ -474,6 +473,110 @@ static void history_is_paged_newest_first(void **state)
     assert_int_equal(none.n, 0);
 }
 
+/* ---- reports that say the same ---- */
+
+static void assert_report(struct fixture *f, int n, const char *checks, const char *digest)
+{
+    struct report r;
+    const char *id = arena_printf(f->arena, "0190-%04d", n);
+    MUST(f, store_get_report(f->store, f->arena, id, RG, &r, &f->err));
+    assert_string_equal(r.id, id);
+    assert_string_equal(r.checks, checks);
+    assert_string_equal(r.claims, "{\"secureBoot\":true}");
+    assert_string_equal(r.log_digest, digest);
+    assert_string_equal(r.resource_id, VM("a"));
+    assert_string_equal(r.vm_id, ID_A);
+    assert_string_equal(r.ak_spki, AK_A);
+    assert_int_equal(r.clock_ms, 1000 + n);
+    assert_int_equal(r.received_at, T0 + n);
+}
+
+static bool is_gone(struct fixture *f, int n)
+{
+    struct report r;
+    const char *id = arena_printf(f->arena, "0190-%04d", n);
+    return store_get_report(f->store, f->arena, id, NULL, &r, &f->err) == ERR_NOT_FOUND;
+}
+
+static struct report_new report_saying(struct fixture *f, int n, const char *checks,
+                                       const char *digest)
+{
+    struct report_new in = report_of(f, n);
+    in.report.checks = checks;
+    in.report.log_digest = digest;
+    return in;
+}
+
+#define SAME    "[{\"name\":\"quote.nonce\",\"status\":\"pass\"}]"
+#define ANOTHER "[]"
+
+/* Each report says what it said, whatever stood before it is deleted. */
+static void a_report_keeps_what_it_said(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *checks, *digest;
+    } said[] = {{SAME, "d1"},    {SAME, "d1"}, {SAME, "d1"}, {ANOTHER, "d1"},
+                {ANOTHER, "d2"}, {SAME, "d1"}, {SAME, "d1"}, {SAME, "d1"}};
+    enroll_a(f);
+    for (int n = 2; n <= (int)ARRAY_LEN(said); n++) {
+        struct report_new in = report_saying(f, n, said[n - 1].checks, said[n - 1].digest);
+        put_report(f, &in);
+    }
+    for (int left = 1; left <= (int)ARRAY_LEN(said); left++) {
+        for (int n = 1; n < left; n++)
+            assert_true(is_gone(f, n));
+        for (int n = left; n <= (int)ARRAY_LEN(said); n++)
+            assert_report(f, n, said[n - 1].checks, said[n - 1].digest);
+        struct store_prune in = {.now = T0 + 1000 + left + 1, .reports_ms = 1000, .limit = 10};
+        struct store_pruned out;
+        MUST(f, DO(f, store_prune, &in, &out));
+        assert_int_equal(out.reports, 1);
+    }
+}
+
+/* A guest may report as often as it likes: the newest stay, and of each hour one with each verdict. */
+static void reports_of_one_vm_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    enum { HELD = 4, SENT = 20, BAD = 3 };
+    fixture_stop(f);
+    struct store_options o = {.dir = f->dir, .migrate = true, .reports_per_vm = HELD};
+    MUST(f, store_open(&o, &f->store, &f->err));
+    enroll_a(f); /* the first trusted one of its hour */
+    static const struct audit audit = {.action = "attestation.report"};
+    for (int n = 2; n <= SENT; n++) {
+        struct report_new in = report_of(f, n);
+        in.audit = &audit;
+        in.report.verdict = n == BAD || n == BAD + 2 ? "untrusted" : "trusted";
+        put_report(f, &in);
+    }
+    for (int n = 1; n <= SENT; n++) {
+        bool kept = n == 1 || n == BAD || n > SENT - HELD;
+        if (kept)
+            assert_report(f, n, SAME, "d1");
+        assert_int_equal(is_gone(f, n), !kept);
+    }
+    struct audit_list list;
+    size_t rows = 0;
+    MUST(f, store_list_audit(f->store, f->arena, 0, 100, &list, &f->err));
+    for (size_t i = 0; i < list.n; i++)
+        rows += strcmp(list.items[i].a.action, "attestation.report") == 0;
+    assert_int_equal(rows, HELD + 1); /* the enrolling report has none in this test */
+
+    struct report_new next = report_of(f, SENT + 1); /* another hour: its first one stays, too */
+    next.report.received_at += 3600000;
+    put_report(f, &next);
+    for (int n = 0; n < HELD; n++) {
+        struct report_new in = report_of(f, SENT + 2 + n);
+        in.report.received_at += 3600000;
+        put_report(f, &in);
+    }
+    assert_false(is_gone(f, SENT + 1));
+    assert_true(is_gone(f, SENT));
+    assert_report(f, BAD, SAME, "d1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +594,8 @@ int main(void)
         STORE_TEST(new_vm_id_drops_what_belonged_to_the_old_one),
         STORE_TEST(registry_writes),
         STORE_TEST(history_is_paged_newest_first),
+        STORE_TEST(a_report_keeps_what_it_said),
+        STORE_TEST(reports_of_one_vm_are_bounded),
     };
     return cmocka_run_group_tests_name("store: attestation", tests, NULL, NULL);
 }

@@ -119,6 +119,50 @@ static void empty_file_is_migrated_from_zero(void **state)
     fixture_remove(&f);
 }
 
+static char *read_text(struct arena *a, const char *path)
+{
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    char *text = arena_alloc(a, 65536);
+    assert_in_range(fread(text, 1, 65535, file), 1, 65534);
+    fclose(file);
+    return text;
+}
+
+/* Reports and used challenges of the first schema: their rows were written anew. */
+static void rows_of_the_first_schema_are_kept(void **state)
+{
+    struct fixture f;
+    fixture_folder(&f);
+    exec_sql(db_file(&f), read_text(f.arena, "tests/store/schema_1.sql"));
+    struct store_options o = {.dir = f.dir};
+    assert_int_equal(store_open(&o, &f.store, &f.err), ERR_CONFIG); /* not without being asked to */
+    fixture_start(&f);
+    struct report r;
+    MUST(&f, store_get_report(f.store, f.arena, "0190-2", NULL, &r, &f.err));
+    assert_string_equal(r.verdict, "trusted");
+    assert_string_equal(r.checks, "[2]");
+    assert_string_equal(r.claims, "{\"secureBoot\":true,\"clockSafe\":true}");
+    assert_string_equal(r.resource_id, "/subscriptions/S/vm");
+    assert_string_equal(r.log_digest, "d1");
+    assert_int_equal(r.clock_ms, 70);
+    MUST(&f, store_get_report(f.store, f.arena, "0190-1", NULL, &r, &f.err));
+    assert_string_equal(r.checks, "[1]");
+    assert_string_equal(r.claims, "{}");
+    assert_null(r.log_digest);
+    struct page page = {.limit = 5};
+    struct report_list list;
+    MUST(&f, store_list_reports(f.store, f.arena, "ID", &page, &list, &f.err));
+    assert_int_equal(list.n, 2);
+    assert_string_equal(list.items[0].id, "0190-2");
+    fixture_stop(&f);
+    assert_int_equal(query_int(db_file(&f), "SELECT count(*) FROM challenge_used WHERE"
+                                            " hash = 'used' AND expires_at = 5000"),
+                     1);
+    assert_sound(db_file(&f));
+    fixture_remove(&f);
+}
+
 static void newer_schema_is_refused_and_left_alone(void **state)
 {
     struct fixture *f = *state;
@@ -636,6 +680,7 @@ int main(int argc, char **argv)
         STORE_TEST(second_process_is_refused),
         STORE_TEST(files_are_private),
         cmocka_unit_test(empty_file_is_migrated_from_zero),
+        cmocka_unit_test(rows_of_the_first_schema_are_kept),
         STORE_TEST(newer_schema_is_refused_and_left_alone),
         cmocka_unit_test(not_a_database_is_refused),
         STORE_TEST(backup_is_consistent_while_written),

@@ -1,0 +1,208 @@
+#include "core/sha256.h"
+#include "db/sqlite.h"
+
+/*
+ * Reports as rows. A VM that runs on says the same in each report: checks and claims, its log and its
+ * AK. Such a report is a short row, and stands on the VM's last one before it that has the content
+ * itself. Whatever row is deleted hands its content on to the next one, if that stands on it.
+ */
+
+#define CONTENT_SIZE 16
+#define HOUR_MS      INT64_C(3600000)
+
+/* The VM's report before. */
+struct former {
+    int64_t n; /* 0: there is none */
+    int64_t received_at;
+    const char *hour_verdicts;
+    struct bytes content;
+};
+
+static enum err find_former(struct write *w, const char *vm_key, struct former *out,
+                            struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(w->conn, "SELECT n, received_at, hour_verdicts, content FROM report"
+                                         " WHERE vm_key = $1 ORDER BY n DESC LIMIT 1");
+    q_text(&q, vm_key);
+    if (q_step(&q)) {
+        out->n = q_get_int(&q);
+        out->received_at = q_get_int(&q);
+        out->hour_verdicts = q_get_text(&q, w->arena);
+        out->content = q_get_blob(&q, w->arena);
+    }
+    return q_end(&q, e);
+}
+
+/* A name of the content: equal for equal content, and nobody finds another one for it. */
+static void name_content(const struct history_row *row, struct arena *a, uint8_t out[CONTENT_SIZE])
+{
+    const struct report *r = row->report;
+    const char *const texts[] = {row->vm_id, row->resource_id, row->ak_spki,
+                                 r->checks,  r->claims,        r->log_digest};
+    struct bytes parts[ARRAY_LEN(texts)];
+    uint8_t digest[SHA256_SIZE];
+    /* Each with its NUL, and 01 for none, so that no two lists come out the same. */
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        parts[i] = texts[i] ? BYTES(texts[i], strlen(texts[i]) + 1) : BYTES("\1", 1);
+    sha256_parts(parts, ARRAY_LEN(parts), digest);
+    memcpy(out, digest, CONTENT_SIZE);
+}
+
+static bool same_hour(int64_t a, int64_t b)
+{
+    return a / HOUR_MS == b / HOUR_MS;
+}
+
+/* " trusted untrusted ": the verdicts of the hour with this one; *first: it had not been there. */
+static const char *hour_with(const struct former *f, const struct report *r, struct arena *a,
+                             bool *first)
+{
+    const char *so_far = f->n && f->hour_verdicts && same_hour(f->received_at, r->received_at)
+                             ? f->hour_verdicts
+                             : " ";
+    const char *mine = arena_printf(a, " %s ", r->verdict);
+    *first = !strstr(so_far, mine);
+    return *first ? arena_printf(a, "%s%s ", so_far, r->verdict) : so_far;
+}
+
+static enum err insert(struct write *w, const struct history_row *row, const struct former *f,
+                       struct err_info *e)
+{
+    const struct report *r = row->report;
+    uint8_t content[CONTENT_SIZE];
+    bool first = false;
+    name_content(row, w->arena, content);
+    bool same = f->n && bytes_equal(f->content, BYTES_OF(content));
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "INSERT INTO report (id, vm_key, n, received_at, verdict, evidence_hash,"
+                 " reset_count, restart_count, clock_ms, hour_verdicts, kept, audit_id, content,"
+                 " vm_id, resource_id, checks, claims, log_digest, ak_spki)"
+                 " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)");
+    q_text(&q, r->id);
+    q_text(&q, row->vm_key);
+    q_int(&q, f->n + 1);
+    q_int(&q, r->received_at);
+    q_text(&q, r->verdict);
+    q_text(&q, r->evidence_hash);
+    q_int(&q, r->reset_count);
+    q_int(&q, r->restart_count);
+    q_int(&q, r->clock_ms);
+    q_text(&q, hour_with(f, r, w->arena, &first));
+    q_int(&q, first);
+    q_int(&q, row->audit_id);
+    q_blob(&q, BYTES_OF(content));
+    q_text(&q, same ? NULL : row->vm_id);
+    q_text(&q, same ? NULL : row->resource_id);
+    q_text(&q, same ? NULL : r->checks);
+    q_text(&q, same ? NULL : r->claims);
+    q_text(&q, same ? NULL : r->log_digest);
+    q_text(&q, same ? NULL : row->ak_spki);
+    return q_run(&q, e);
+}
+
+/* ---- deleting ---- */
+
+struct doomed {
+    int64_t seq;
+    const char *vm_key;
+    int64_t n;
+    bool has_content;
+    bool kept;
+    int64_t audit_id;
+};
+
+#define DOOMED_COLUMNS "seq, vm_key, n, checks IS NOT NULL, kept, audit_id"
+
+static void read_doomed(struct query *q, struct arena *a, struct doomed *d)
+{
+    d->seq = q_get_int(q);
+    d->vm_key = q_get_text(q, a);
+    d->n = q_get_int(q);
+    d->has_content = q_get_int(q);
+    d->kept = q_get_int(q);
+    d->audit_id = q_get_int(q);
+}
+
+static enum err delete_by_number(struct write *w, const char *sql, int64_t number,
+                                 struct err_info *e)
+{
+    AUTO(query) struct query q = conn_query(w->conn, sql);
+    q_int(&q, number);
+    return q_run(&q, e);
+}
+
+static enum err hand_on(struct write *w, const struct doomed *d, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "UPDATE report SET (vm_id, resource_id, checks, claims, log_digest, ak_spki) ="
+                 " (SELECT vm_id, resource_id, checks, claims, log_digest, ak_spki FROM report"
+                 " WHERE seq = $1) WHERE checks IS NULL AND seq = (SELECT seq FROM report"
+                 " WHERE vm_key = $2 AND n > $3 ORDER BY n LIMIT 1)");
+    q_int(&q, d->seq);
+    q_text(&q, d->vm_key);
+    q_int(&q, d->n);
+    return q_run(&q, e);
+}
+
+static enum err delete_row(struct write *w, const struct doomed *d, struct err_info *e)
+{
+    enum err err = d->has_content ? hand_on(w, d, e) : OK;
+    return err ? err : delete_by_number(w, "DELETE FROM report WHERE seq = $1", d->seq, e);
+}
+
+/* One comes, one goes: that row's audit row too, which nobody could look up any more. */
+static enum err delete_surplus(struct write *w, const char *vm_key, int64_t n, struct err_info *e)
+{
+    struct doomed d = {0};
+    enum err err;
+    {
+        AUTO(query)
+        struct query q = conn_query(w->conn, "SELECT " DOOMED_COLUMNS " FROM report"
+                                             " WHERE vm_key = $1 AND n = $2");
+        q_text(&q, vm_key);
+        q_int(&q, n);
+        bool there = q_step(&q);
+        if (there)
+            read_doomed(&q, w->arena, &d);
+        if ((err = q_end(&q, e)) || !there || d.kept)
+            return err;
+    }
+    if ((err = delete_row(w, &d, e)) || !d.audit_id)
+        return err;
+    return delete_by_number(w, "DELETE FROM audit WHERE id = $1", d.audit_id, e);
+}
+
+enum err db_history_add(struct write *w, const struct history_row *row, struct err_info *e)
+{
+    struct former f = {0};
+    int64_t max = w->store->reports_per_vm;
+    enum err err;
+    if ((err = find_former(w, row->vm_key, &f, e)) || (err = insert(w, row, &f, e)))
+        return err;
+    return max && f.n + 1 > max ? delete_surplus(w, row->vm_key, f.n + 1 - max, e) : OK;
+}
+
+enum err db_history_prune(struct write *w, int64_t before, int limit, int64_t *count,
+                          struct err_info *e)
+{
+    struct doomed *rows = arena_array(w->arena, (size_t)limit, sizeof *rows);
+    enum err err;
+    *count = 0;
+    {
+        AUTO(query)
+        struct query q = conn_query(w->conn, "SELECT " DOOMED_COLUMNS " FROM report"
+                                             " WHERE received_at < $1 AND seq IN (SELECT seq"
+                                             " FROM report ORDER BY seq LIMIT $2) ORDER BY seq");
+        q_int(&q, before);
+        q_int(&q, limit);
+        while (q_step(&q))
+            read_doomed(&q, w->arena, &rows[(*count)++]);
+        err = q_end(&q, e);
+    }
+    for (int64_t i = 0; i < *count && !err; i++)
+        err = delete_row(w, &rows[i], e);
+    return err;
+}
