@@ -18,6 +18,8 @@
     X("store.batch.begin")                                                                         \
     X("store.commit.before")                                                                       \
     X("store.commit.after")                                                                        \
+    X("store.work.before")                                                                         \
+    X("store.work.after")                                                                          \
     X("store.complete.after")                                                                      \
     X("store.checkpoint.before")                                                                   \
     X("store.checkpoint.after")                                                                    \

@@ -141,6 +141,7 @@ struct write {
     struct conn *conn;
     struct arena *arena;
     struct changed *changed; /* jobs to report after the commit, newest first */
+    bool works;              /* something was written that is not upkeep */
 };
 
 struct changed {
@@ -150,10 +151,12 @@ struct changed {
     int64_t due_at;
 };
 
-/* One kind of write: runs under its own savepoint; an error takes back what it did. */
+/* One kind of write: an error takes back what it did. It may be run anew in the same batch, and must
+ * come to the same then. */
 struct store_verb {
     const char *name;
     enum err (*run)(struct write *w, const void *in, void *out, struct err_info *e);
+    bool upkeep; /* comes with time, not with a request or a job */
 };
 
 void writer_queue(struct store *s, const struct store_verb *verb, const void *in, void *out,

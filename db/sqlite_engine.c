@@ -118,7 +118,7 @@ static enum err run_claim(struct write *w, const void *in_, void *out_, struct e
 void store_claim_jobs(struct store *s, const struct job_claim *in, struct job_claimed *out,
                       struct store_done *done)
 {
-    static const struct store_verb verb = {"claim_jobs", run_claim};
+    static const struct store_verb verb = {.name = "claim_jobs", .run = run_claim};
     writer_queue(s, &verb, in, out, done);
 }
 
@@ -145,7 +145,7 @@ static enum err run_renew(struct write *w, const void *in_, void *out, struct er
 void store_renew_jobs(struct store *s, const struct job_renew *in, void *out,
                       struct store_done *done)
 {
-    static const struct store_verb verb = {"renew_jobs", run_renew};
+    static const struct store_verb verb = {.name = "renew_jobs", .run = run_renew};
     writer_queue(s, &verb, in, out, done);
 }
 
@@ -167,7 +167,7 @@ static enum err run_recover(struct write *w, const void *in_, void *out_, struct
 void store_recover_jobs(struct store *s, const struct job_recover *in, struct job_recovered *out,
                         struct store_done *done)
 {
-    static const struct store_verb verb = {"recover_jobs", run_recover};
+    static const struct store_verb verb = {.name = "recover_jobs", .run = run_recover};
     writer_queue(s, &verb, in, out, done);
 }
 
@@ -366,6 +366,6 @@ static enum err run_advance(struct write *w, const void *in_, void *out_, struct
 void store_advance_job(struct store *s, const struct job_advance *in, struct job_advanced *out,
                        struct store_done *done)
 {
-    static const struct store_verb verb = {"advance_job", run_advance};
+    static const struct store_verb verb = {.name = "advance_job", .run = run_advance};
     writer_queue(s, &verb, in, out, done);
 }

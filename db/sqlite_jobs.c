@@ -227,7 +227,7 @@ static enum err run_submit(struct write *w, const void *in_, void *out_, struct 
 void store_submit_job(struct store *s, const struct job_new *in, struct job_submitted *out,
                       struct store_done *done)
 {
-    static const struct store_verb verb = {"submit_job", run_submit};
+    static const struct store_verb verb = {.name = "submit_job", .run = run_submit};
     writer_queue(s, &verb, in, out, done);
 }
 
@@ -320,7 +320,7 @@ static enum err run_cancel(struct write *w, const void *in_, void *out, struct e
 void store_cancel_job(struct store *s, const struct job_request *in, void *out,
                       struct store_done *done)
 {
-    static const struct store_verb verb = {"cancel_job", run_cancel};
+    static const struct store_verb verb = {.name = "cancel_job", .run = run_cancel};
     writer_queue(s, &verb, in, out, done);
 }
 
@@ -394,7 +394,7 @@ static enum err run_retry(struct write *w, const void *in_, void *out, struct er
 void store_retry_job(struct store *s, const struct job_request *in, void *out,
                      struct store_done *done)
 {
-    static const struct store_verb verb = {"retry_job", run_retry};
+    static const struct store_verb verb = {.name = "retry_job", .run = run_retry};
     writer_queue(s, &verb, in, out, done);
 }
 

@@ -29,7 +29,7 @@ static enum err run_put_key(struct write *w, const void *in_, void *out, struct 
 void store_put_api_key(struct store *s, const struct api_key_put *in, void *out,
                        struct store_done *done)
 {
-    static const struct store_verb verb = {"put_api_key", run_put_key};
+    static const struct store_verb verb = {.name = "put_api_key", .run = run_put_key};
     writer_queue(s, &verb, in, out, done);
 }
 
@@ -55,7 +55,7 @@ static enum err run_revoke_key(struct write *w, const void *in_, void *out, stru
 void store_revoke_api_key(struct store *s, const struct api_key_revoke *in, void *out,
                           struct store_done *done)
 {
-    static const struct store_verb verb = {"revoke_api_key", run_revoke_key};
+    static const struct store_verb verb = {.name = "revoke_api_key", .run = run_revoke_key};
     writer_queue(s, &verb, in, out, done);
 }
 
@@ -77,7 +77,8 @@ static enum err run_touch_keys(struct write *w, const void *in_, void *out, stru
 void store_touch_api_keys(struct store *s, const struct api_key_uses *in, void *out,
                           struct store_done *done)
 {
-    static const struct store_verb verb = {"touch_api_keys", run_touch_keys};
+    static const struct store_verb verb = {
+        .name = "touch_api_keys", .run = run_touch_keys, .upkeep = true};
     writer_queue(s, &verb, in, out, done);
 }
 

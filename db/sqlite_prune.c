@@ -92,6 +92,6 @@ static enum err run_prune(struct write *w, const void *in, void *out, struct err
 void store_prune(struct store *s, const struct store_prune *in, struct store_pruned *out,
                  struct store_done *done)
 {
-    static const struct store_verb verb = {"prune", run_prune};
+    static const struct store_verb verb = {.name = "prune", .run = run_prune, .upkeep = true};
     writer_queue(s, &verb, in, out, done);
 }

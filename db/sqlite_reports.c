@@ -34,7 +34,7 @@ static enum err run_put_enrollment(struct write *w, const void *in_, void *out, 
 void store_put_enrollment(struct store *s, const struct enrollment_put *in, void *out,
                           struct store_done *done)
 {
-    static const struct store_verb verb = {"put_enrollment", run_put_enrollment};
+    static const struct store_verb verb = {.name = "put_enrollment", .run = run_put_enrollment};
     writer_queue(s, &verb, in, out, done);
 }
 
@@ -356,6 +356,6 @@ static enum err run_put_report(struct write *w, const void *in_, void *out_, str
 void store_put_report(struct store *s, const struct report_new *in, struct report_stored *out,
                       struct store_done *done)
 {
-    static const struct store_verb verb = {"put_report", run_put_report};
+    static const struct store_verb verb = {.name = "put_report", .run = run_put_report};
     writer_queue(s, &verb, in, out, done);
 }

@@ -183,7 +183,7 @@ static enum err run_put_vm(struct write *w, const void *in_, void *out, struct e
 
 void store_put_vm(struct store *s, const struct vm_put *in, void *out, struct store_done *done)
 {
-    static const struct store_verb verb = {"put_vm", run_put_vm};
+    static const struct store_verb verb = {.name = "put_vm", .run = run_put_vm};
     writer_queue(s, &verb, in, out, done);
 }
 

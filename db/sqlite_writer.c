@@ -81,43 +81,83 @@ static bool batch_broken(const struct conn *c)
     return conn_rc_fatal(c->rc) || (c->rc & 0xff) == SQLITE_FULL || sqlite3_get_autocommit(c->db);
 }
 
-/* Runs one write under its savepoint. False: the whole batch is lost. */
-static bool run_one(struct write *w, struct store_done *d)
+/* What a batch comes to. */
+enum outcome {
+    BATCH_DONE,
+    BATCH_LOST,  /* nothing of it can be kept */
+    BATCH_AGAIN, /* a write left something behind when it failed */
+};
+
+/*
+ * A savepoint costs a copy of every page that is written under it, and hardly a write fails after it
+ * has changed something: so the first attempt is without, and where one does, the batch is rolled
+ * back and run again with a savepoint for each write. A verb therefore may run twice, from its
+ * input to its output.
+ */
+static enum outcome run_one(struct write *w, struct store_done *d, bool guarded)
 {
     struct conn *c = w->conn;
-    struct changed *before = w->changed;
+    struct changed *told = w->changed;
+    sqlite3_int64 before = sqlite3_total_changes64(c->db);
     c->rc = SQLITE_OK;
-    d->err = conn_run(c, "SAVEPOINT one", &d->info);
+    if (guarded)
+        d->info = (struct err_info){0}; /* the first attempt may have filled it */
+    d->err = guarded ? conn_run(c, "SAVEPOINT one", &d->info) : OK;
     if (!d->err)
         d->err = d->verb->run(w, d->in, d->out, &d->info);
     if (batch_broken(c))
-        return false;
+        return BATCH_LOST;
+    bool wrote = sqlite3_total_changes64(c->db) != before;
     if (d->err) {
-        w->changed = before;
+        if (wrote && !guarded)
+            return BATCH_AGAIN;
+        w->changed = told;
         c->rc = SQLITE_OK;
-        conn_run(c, "ROLLBACK TO one", NULL);
+        if (guarded)
+            conn_run(c, "ROLLBACK TO one", NULL);
+    } else {
+        w->works |= wrote && !d->verb->upkeep;
     }
-    conn_run(c, "RELEASE one", NULL);
-    return !batch_broken(c);
+    if (guarded)
+        conn_run(c, "RELEASE one", NULL);
+    return batch_broken(c) ? BATCH_LOST : BATCH_DONE;
 }
 
-static bool run_all(struct write *w, struct store_done *batch)
+static enum outcome run_all(struct write *w, struct store_done *batch, bool guarded)
 {
-    for (struct store_done *d = batch; d; d = d->next)
-        if (!run_one(w, d))
-            return false;
-    return true;
+    enum outcome outcome = BATCH_DONE;
+    w->changed = NULL;
+    w->works = false;
+    if (conn_run(w->conn, "BEGIN IMMEDIATE", NULL))
+        return BATCH_LOST;
+    for (struct store_done *d = batch; d && outcome == BATCH_DONE; d = d->next)
+        outcome = run_one(w, d, guarded);
+    return outcome;
 }
 
-static enum err commit(struct conn *c)
+/* Passed at every commit, and again where it is of a request or a job and not of upkeep: those are
+ * as many in every run of the same work. */
+static bool fault_before(const struct write *w)
 {
+    return FAULT_POINT("store.commit.before") || (w->works && FAULT_POINT("store.work.before"));
+}
+
+static bool fault_after(const struct write *w)
+{
+    return FAULT_POINT("store.commit.after") || (w->works && FAULT_POINT("store.work.after"));
+}
+
+static enum err commit(const struct write *w)
+{
+    struct conn *c = w->conn;
     c->rc = SQLITE_OK;
-    if (FAULT_POINT("store.commit.before")) {
-        c->rc = SQLITE_IOERR_FSYNC;
-        return ERR_UNAVAILABLE;
+    enum err err = OK;
+    bool fails = fault_before(w);
+    if (!fails) {
+        err = conn_run(c, "COMMIT", NULL);
+        fails = !err && fault_after(w);
     }
-    enum err err = conn_run(c, "COMMIT", NULL);
-    if (!err && FAULT_POINT("store.commit.after")) {
+    if (fails) {
         c->rc = SQLITE_IOERR_FSYNC;
         return ERR_UNAVAILABLE;
     }
@@ -159,12 +199,15 @@ static bool execute(struct store *s, struct write *w, struct store_done *batch)
     s->conn->rc = SQLITE_OK;
     if (FAULT_POINT("store.batch.begin"))
         s->conn->rc = SQLITE_IOERR;
-    if (s->conn->rc || conn_run(s->conn, "BEGIN IMMEDIATE", NULL))
+    if (s->conn->rc)
         return false;
-    if (!run_all(w, batch))
+    enum outcome outcome = run_all(w, batch, false);
+    if (outcome == BATCH_AGAIN)
+        outcome = conn_run(s->conn, "ROLLBACK", NULL) ? BATCH_LOST : run_all(w, batch, true);
+    if (outcome != BATCH_DONE)
         return false;
     vm_cache_commit_begin(s->vms);
-    enum err err = commit(s->conn);
+    enum err err = commit(w);
     vm_cache_commit_end(s->vms);
     return !err;
 }
@@ -293,7 +336,7 @@ static void ignore(struct store_done *d)
 static void idle(struct store *s)
 {
     if (atomic_load(&s->state) == STORE_FULL) {
-        static const struct store_verb probe = {"probe", run_probe};
+        static const struct store_verb probe = {.name = "probe", .run = run_probe, .upkeep = true};
         struct store_done d = {.fn = ignore, .verb = &probe};
         atomic_fetch_add(&s->queued, 1);
         run_batch(s, &d, 1);

@@ -11,6 +11,7 @@
 #define CLAIM_FAIL_MS          1000 /* the store cannot write: ask again */
 #define SLEEP_MAX_MS           10000
 #define JOB_DEADLINE_MS        (2 * 60 * 60 * 1000)
+#define LEASE_DEFAULT_MS       (5 * 60 * 1000) /* longer than any request may take */
 #define QUERY_MS               10000
 #define QUERY_CACHE_MS         60000
 #define IN_FLIGHT_MAX          128
@@ -215,7 +216,7 @@ static void claim(struct jobs *j, int64_t now)
     j->claim.batch = b;
     j->claim.in =
         (struct job_claim){.now = now,
-                           .lease_until = now + LEASE_MS,
+                           .lease_until = now + j->config.lease_ms,
                            .limit = (int)(free_slots < CLAIM_BATCH ? free_slots : CLAIM_BATCH),
                            .per_subscription = (int)share};
     j->claim.out = (struct job_claimed){.arena = b->arena};
@@ -339,6 +340,8 @@ static void apply_defaults(struct jobs_config *c)
         c->clock = &clock_system;
     if (!c->job_deadline_ms)
         c->job_deadline_ms = JOB_DEADLINE_MS;
+    if (!c->lease_ms)
+        c->lease_ms = LEASE_DEFAULT_MS;
     if (!c->query_timeout_ms)
         c->query_timeout_ms = QUERY_MS;
     if (!c->query_cache_ms)

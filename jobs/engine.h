@@ -14,7 +14,6 @@
 
 #include <stdatomic.h>
 
-#define LEASE_MS      (5 * 60 * 1000) /* longer than any request may take */
 #define RUNS_BUCKETS  1024
 #define WATCH_BUCKETS 1024
 

@@ -36,6 +36,7 @@ struct jobs_config {
     const struct clock *clock;
     const char *public_url;        /* what a guest is told in userData; no trailing slash */
     int64_t job_deadline_ms;       /* total time of one job; 0: 2 h */
+    int64_t lease_ms;              /* of a job, from its last commit; 0: 5 min */
     int64_t query_timeout_ms;      /* 0: 10 s */
     int64_t query_cache_ms;        /* age up to which a read answer is used again; 0: 60 s */
     unsigned in_flight_max;        /* ARM requests of the engine at once; 0: 128 */

@@ -94,7 +94,7 @@ struct job_advance *run_advance(struct run *r)
                                       .epoch = r->job.epoch,
                                       .now = r->work.now,
                                       .set = JOB_SET_LEASE,
-                                      .lease_until = r->work.now + LEASE_MS,
+                                      .lease_until = r->work.now + r->jobs->config.lease_ms,
                                       .steps = r->commit_rows,
                                       .events = r->events,
                                       .vms = r->vm_writes,

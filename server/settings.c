@@ -117,6 +117,8 @@ static const struct config_option options[] = {
           "That many of them at once"),
 
     TIME("jobs", "deadline", AT(jobs.deadline_ms), "2h", MINUTE, 30 * DAY, "Total time of a job"),
+    TIME("jobs", "lease", AT(jobs.lease_ms), "5m", 1000, HOUR,
+         "How long a job that does not move is left to who works on it; more than a request takes"),
     TIME("jobs", "query_timeout", AT(jobs.query_timeout_ms), "10s", 100, 10 * MINUTE,
          "Of the live reads before a request is answered"),
     TIME("jobs", "query_cache", AT(jobs.query_cache_ms), "1m", 1, HOUR,

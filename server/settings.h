@@ -57,6 +57,7 @@ struct settings {
 
     struct {
         int64_t deadline_ms;
+        int64_t lease_ms;
         int64_t query_timeout_ms;
         int64_t query_cache_ms;
         int64_t in_flight;

@@ -3,19 +3,23 @@
 A clean run counts how often each fault point is passed; then, for each point and each pass, a fresh
 gateway is killed (SIGKILL) there, started again, and must come to the same end.
 """
+import contextlib
 import http.client
 import json
+import os
 import pathlib
 import re
 import shutil
 import signal
+import threading
 import time
 
 from guest import to_cbor
 from stack import SUBSCRIPTION, Gateway, vm_spec
 
 PASSWORD = "Canary-kill-Pw!9zebra"
-POINTS = ["store.commit.before", "store.commit.after",
+# Commits of upkeep (a key's last use, what is pruned) come with time; those of the work do not.
+POINTS = ["store.work.before", "store.work.after",
           "arm.send.before", "arm.send.after", "arm.reply.after"]
 
 
@@ -32,6 +36,13 @@ class Scene:
         self.base = f"/v1/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}/virtualMachines/vm1"
         self.gateway = Gateway(self.folder, emulator)
         self.kills = 0
+
+    def settle(self):
+        """A kill right after the last commit: who asks may have seen the end just before it."""
+        for _ in range(100):
+            if self.kills or self.revive():
+                return
+            time.sleep(0.02)
 
     def set_faults(self, **env):
         """Starts the gateway anew with fault points set; what came before is not disturbed."""
@@ -171,30 +182,78 @@ ACTS = {
 }
 
 
-def run_act(folder, emulator, act, name, **env):
-    """(state at the end, kills)."""
+def run_act(folder, emulator, act, name, around, **env):
+    """The state at the end. around(scene) is a context from the start with these faults to the job's
+    end."""
     prepare, disturbed = ACTS[act]
     scene = Scene(folder, emulator, name)
     try:
         before = prepare(scene)
         scene.set_faults(**env)
-        job_id = disturbed(scene, before)
-        scene.finish(job_id)
+        with around(scene):
+            job_id = disturbed(scene, before)
+            scene.finish(job_id)
         scene.check_invariants(job_id)
-        return scene.state(job_id), scene.kills
+        return scene.state(job_id)
     finally:
         scene.close()
 
 
 def clean_run(folder, emulator, act):
     """(state, passes of each point) of the act undisturbed."""
-    counts = pathlib.Path(folder) / f"{act}.count"
-    state, _ = run_act(folder, emulator, act, f"{act}-clean", TLGATE_FAULT_COUNT=str(counts))
-    return state, count_points(counts)
+    file, counts = pathlib.Path(folder) / f"{act}.count", {}
+
+    @contextlib.contextmanager
+    def around(_):
+        yield
+        counts.update(count_points(file))
+
+    state = run_act(folder, emulator, act, f"{act}-clean", around, TLGATE_FAULT_COUNT=str(file))
+    return state, counts
 
 
 def killed_run(folder, emulator, act, point, nth):
-    """The state after a kill at the nth pass of the point; None where the point was not reached."""
+    """(state, whether it was killed) with a kill at the nth pass of the point."""
+    kills = []
+
+    @contextlib.contextmanager
+    def around(scene):
+        yield
+        scene.settle()
+        kills.append(scene.kills)
+
     name = f"{act}-{point.replace('.', '-')}-{nth}"
-    state, kills = run_act(folder, emulator, act, name, TLGATE_FAULT=f"{point}:{nth}:kill")
-    return state if kills else None
+    state = run_act(folder, emulator, act, name, around, TLGATE_FAULT=f"{point}:{nth}:kill")
+    return state, kills == [1]
+
+
+def is_stopped(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def stopped_run(folder, emulator, act, point, nth, lease_s=1):
+    """(state, whether it was stopped) with a stop at the nth pass that outlasts the job's lease."""
+    stops = []
+
+    def resume(scene, over):
+        while not over.wait(0.02):
+            if is_stopped(scene.gateway.pid):
+                time.sleep(1.5 * lease_s)
+                stops.append(point)
+                os.kill(scene.gateway.pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def around(scene):
+        over = threading.Event()
+        thread = threading.Thread(target=resume, args=(scene, over))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    name = f"{act}-stop-{point.replace('.', '-')}-{nth}"
+    state = run_act(folder, emulator, act, name, around, TLGATE_FAULT=f"{point}:{nth}:stop",
+                    TLGATE_JOBS_LEASE=f"{lease_s}s")
+    return state, stops == [point]
