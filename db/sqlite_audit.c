@@ -29,7 +29,7 @@ static enum err run_note(struct write *w, const void *in_, void *out, struct err
 void store_note_audit(struct store *s, const struct audit_note *in, void *out,
                       struct store_done *done)
 {
-    static const struct store_verb verb = {"note_audit", run_note};
+    static const struct store_verb verb = {.name = "note_audit", .run = run_note};
     writer_queue(s, &verb, in, out, done);
 }
 
