@@ -17,7 +17,8 @@ struct ak_cert {
     X509 *x509;
     EVP_PKEY *pkey; /* built by fromdata; NULL: the key is of no usable kind */
     struct ak_key key;
-    char subject[96]; /* CN; empty where there is not exactly one */
+    char subject[96];   /* CN; empty where there is not exactly one */
+    char policies[128]; /* OIDs of its certificate policies, recorded and not judged; empty: none */
     int64_t not_before, not_after;
     /* why it cannot be an AK certificate; reasons of ak.chain */
     const char *problems[8];
@@ -29,6 +30,9 @@ struct ak_cert {
 /* DER, with nothing but zero bytes after it (the NV index may be larger than the certificate).
  * NULL with *why set where it is not well-formed. The caller releases. */
 struct ak_cert *akcert_parse(struct bytes in, const char **why);
+/* What a problem (or "key_type", "key_usage") is about, in words; in the arena or static. */
+void akcert_describe(const struct ak_cert *c, const char *reason, struct arena *a,
+                     const char **expected, const char **found);
 struct ak_cert *akcert_hold(struct ak_cert *c);
 void akcert_release(struct ak_cert *c);
 AUTO_DEFINE(akcert, struct ak_cert *, akcert_release)

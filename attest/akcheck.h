@@ -29,8 +29,8 @@ void ak_choose(const struct attest_input *in, const struct ak_material *m,
                struct ak_choice *out);
 
 void ak_check_binding(const struct attest_input *in, const struct ak_material *m,
-                      const struct ak_choice *c, struct attest_result *r);
-void ak_check_attributes(const struct attest_input *in, const struct ak_choice *c,
+                      const struct ak_choice *c, struct arena *a, struct attest_result *r);
+void ak_check_attributes(const struct attest_input *in, const struct ak_choice *c, struct arena *a,
                          struct attest_result *r);
 
 #endif

@@ -15,7 +15,7 @@
 /* ---- what is trusted ---- */
 
 /*
- * Anchors, intermediates and a cache of verified AK certificates. Azure's roots are pinned by the
+ * Anchors, intermediates, CRLs and a cache of verified AK certificates. Azure's roots are pinned by the
  * SHA-256 of their DER; the certificates themselves come from the evidence or from the trust_dir.
  * Made once, then shared by threads: it locks for itself.
  */
@@ -24,16 +24,19 @@ struct attest_trust;
 struct attest_trust_options {
     const char *const *anchors; /* PEM files; every certificate in them is an anchor */
     size_t n_anchors;
-    const char *trust_dir; /* intermediates (PEM or DER) to build chains from; NULL: none */
+    const char *trust_dir; /* intermediates (PEM or DER) and CRLs (*.crl); NULL: none */
+    bool legacy_root;      /* "Microsoft RSA Devices Root CA 2021", of older VMs, is pinned too */
 };
 
 /* ERR_CONFIG where a file cannot be read or holds no certificate. The caller frees. */
 enum err attest_trust_open(const struct attest_trust_options *o, struct attest_trust **out,
                            struct err_info *e) MUST_CHECK;
 void attest_trust_free(struct attest_trust *t); /* NULL is fine */
-/* The earliest end of validity of the anchors and intermediates (ms since 1970); INT64_MAX: none.
- */
-int64_t attest_trust_expires(const struct attest_trust *t);
+/* Reads the files again. Where what they hold is not what it was, *changed is set and it takes the old
+ * one's place for verifications that begin from now on; on an error the old one stays. */
+enum err attest_trust_reload(struct attest_trust *t, bool *changed, struct err_info *e) MUST_CHECK;
+/* The earliest end of validity of the anchors and intermediates (ms since 1970); INT64_MAX: none. */
+int64_t attest_trust_expires(struct attest_trust *t);
 
 /* ---- logs that were seen before ---- */
 

@@ -1,6 +1,7 @@
 #include "attest/quote.h"
 
 #include "attest/hash.h"
+#include "attest/words.h"
 
 struct verified_quote {
     struct pcr_set pcrs;
@@ -8,6 +9,7 @@ struct verified_quote {
 };
 
 struct quoting {
+    struct arena *a;
     const struct quote_input *q;
     const struct attest_input *in;
     const struct tpm_attest *at;
@@ -29,17 +31,25 @@ static uint32_t required_pcrs(const struct attest_input *in)
     return is_azure(in) ? 1u << 0 | 1u << 2 | 1u << 4 | 1u << 7 : 0;
 }
 
+static void fail(struct quoting *s, enum attest_check c, const char *reason, const char *expected,
+                 const char *found)
+{
+    result_fail_values(s->r, c, reason, ATTEST_NO_INDEX, ATTEST_NO_INDEX, expected, found);
+}
+
 static bool check_kind(struct quoting *s)
 {
-    if (s->at->magic == TPM2_GENERATED_VALUE)
+    const struct tpm_attest *at = s->at;
+    if (at->magic == TPM2_GENERATED_VALUE)
         result_pass(s->r, CHECK_QUOTE_MAGIC);
     else /* CVE-2024-29038: not made by a TPM */
-        result_fail(s->r, CHECK_QUOTE_MAGIC, "not_generated_by_tpm");
-    if (s->at->type == TPM2_ST_ATTEST_QUOTE)
+        fail(s, CHECK_QUOTE_MAGIC, "not_generated_by_tpm", "ff544347",
+             arena_printf(s->a, "%08x", at->magic));
+    if (at->type == TPM2_ST_ATTEST_QUOTE)
         result_pass(s->r, CHECK_QUOTE_TYPE);
     else
-        result_fail(s->r, CHECK_QUOTE_TYPE, "not_a_quote");
-    return s->at->type == TPM2_ST_ATTEST_QUOTE;
+        fail(s, CHECK_QUOTE_TYPE, "not_a_quote", "8018", arena_printf(s->a, "%04x", at->type));
+    return at->type == TPM2_ST_ATTEST_QUOTE;
 }
 
 static void check_nonce(struct quoting *s)
@@ -47,18 +57,17 @@ static void check_nonce(struct quoting *s)
     if (s->in->nonce.len && bytes_equal_const_time(s->at->extra_data, s->in->nonce))
         result_pass(s->r, CHECK_QUOTE_NONCE);
     else
-        result_fail(s->r, CHECK_QUOTE_NONCE, "nonce_mismatch");
+        fail(s, CHECK_QUOTE_NONCE, "nonce_mismatch", words_hex(s->a, s->in->nonce),
+             words_hex(s->a, s->at->extra_data));
 }
 
-/* The bits of one TPMS_PCR_SELECTION, or a reason. */
-static const char *read_mask(struct bytes bits, uint32_t *mask)
+/* The bits of one TPMS_PCR_SELECTION; false where no TPM of a PC has such a map. */
+static bool read_mask(struct bytes bits, uint32_t *mask)
 {
-    if (bits.len < 3 || bits.len > TPM2_PCR_SELECT_MAX)
-        return "selection_size";
+    if (bits.len < 3 || bits.len > TPM2_PCR_SELECT_MAX || (bits.len == 4 && bits.data[3] != 0))
+        return false;
     *mask = bits.data[0] | (uint32_t)bits.data[1] << 8 | (uint32_t)bits.data[2] << 16;
-    if (bits.len == 4 && bits.data[3] != 0)
-        return "selection_size";
-    return *mask ? NULL : "empty_selection";
+    return true;
 }
 
 static bool bank_allowed(const struct attest_input *in, enum pcr_bank bank)
@@ -68,21 +77,55 @@ static bool bank_allowed(const struct attest_input *in, enum pcr_bank bank)
     return bank == BANK_SHA256 || bank == BANK_SHA384 || bank == BANK_SHA512;
 }
 
-static const char *read_selection(struct quoting *s)
+static const char *text_banks(struct quoting *s)
 {
     const struct tpm_attest *at = s->at;
-    if (at->n_selections == 0)
-        return "empty_selection"; /* CVE-2022-0317 */
+    const char *text = words_alg(s->a, at->selections[0].alg);
     for (size_t i = 1; i < at->n_selections; i++)
-        if (at->selections[i].alg == at->selections[0].alg)
-            return "duplicate_bank";
+        text = arena_printf(s->a, "%s, %s", text, words_alg(s->a, at->selections[i].alg));
+    return text;
+}
+
+static bool refuse_selection(struct quoting *s, const char *reason, const char *expected,
+                             const char *found)
+{
+    fail(s, CHECK_QUOTE_SELECTION, reason, expected, found);
+    return false;
+}
+
+static bool has_duplicate_bank(const struct tpm_attest *at)
+{
+    for (size_t i = 1; i < at->n_selections; i++)
+        for (size_t k = 0; k < i; k++)
+            if (at->selections[i].alg == at->selections[k].alg)
+                return true;
+    return false;
+}
+
+/* Bank and PCRs of a selection that is acceptable as such. */
+static bool read_selection(struct quoting *s)
+{
+    const struct tpm_attest *at = s->at;
+    const char *wanted =
+        required_pcrs(s->in) ? words_pcrs(s->a, required_pcrs(s->in)) : "one PCR or more";
+    if (at->n_selections == 0) /* CVE-2022-0317 */
+        return refuse_selection(s, "empty_selection", wanted, "no bank");
+    if (has_duplicate_bank(at))
+        return refuse_selection(s, "duplicate_bank", "one bank", text_banks(s));
     if (at->n_selections > 1)
-        return "several_banks";
+        return refuse_selection(s, "several_banks", "one bank", text_banks(s));
     enum pcr_bank bank = hash_of_tpm_alg(at->selections[0].alg);
     if (bank == BANK_COUNT || !bank_allowed(s->in, bank))
-        return "bank_not_allowed";
+        return refuse_selection(s, "bank_not_allowed",
+                                is_azure(s->in) ? "SHA-256" : "SHA-256, SHA-384 or SHA-512",
+                                text_banks(s));
     s->pcrs.bank = bank;
-    return read_mask(at->selections[0].bits, &s->pcrs.mask);
+    if (!read_mask(at->selections[0].bits, &s->pcrs.mask))
+        return refuse_selection(s, "selection_size", "a map of PCRs 0 to 23",
+                                words_hex(s->a, at->selections[0].bits));
+    if (!s->pcrs.mask)
+        return refuse_selection(s, "empty_selection", wanted, "no PCR");
+    return true;
 }
 
 /* The values are the guest's word until their digest is the signed one, and only for the PCRs that
@@ -93,7 +136,8 @@ static void check_surplus(struct quoting *s)
         uint32_t present = s->in->evidence->banks[b].present;
         if (b != (int)s->pcrs.bank) {
             if (present)
-                result_fail(s->r, CHECK_QUOTE_SELECTION, "unquoted_bank");
+                fail(s, CHECK_QUOTE_SELECTION, "unquoted_bank", pcr_banks[s->pcrs.bank].name,
+                     pcr_banks[b].name);
             continue;
         }
         for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
@@ -109,16 +153,14 @@ static void check_surplus(struct quoting *s)
 /* False where it is not known which PCRs the quote is about. */
 static bool check_selection(struct quoting *s)
 {
-    const char *why = read_selection(s);
-    if (why) {
-        result_fail(s->r, CHECK_QUOTE_SELECTION, why);
+    if (!read_selection(s))
         return false;
-    }
     uint32_t missing = required_pcrs(s->in) & ~s->pcrs.mask;
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
         if (missing >> i & 1)
-            result_fail_at(s->r, CHECK_QUOTE_SELECTION, "required_pcr_missing", ATTEST_NO_INDEX,
-                           (int)i);
+            result_fail_values(s->r, CHECK_QUOTE_SELECTION, "required_pcr_missing", ATTEST_NO_INDEX,
+                               (int)i, words_pcrs(s->a, required_pcrs(s->in)),
+                               words_pcrs(s->a, s->pcrs.mask));
     if (!missing)
         check_surplus(s);
     result_pass(s->r, CHECK_QUOTE_SELECTION);
@@ -130,7 +172,8 @@ static void check_digest(struct quoting *s)
 {
     enum pcr_bank alg = hash_of_tpm_alg(s->q->signature->hash);
     if (alg == BANK_COUNT) {
-        result_fail(s->r, CHECK_QUOTE_PCR_DIGEST, "hash_unknown");
+        fail(s, CHECK_QUOTE_PCR_DIGEST, "hash_unknown", NULL,
+             words_alg(s->a, s->q->signature->hash));
         return;
     }
     const struct evidence_bank *bank = &s->in->evidence->banks[s->pcrs.bank];
@@ -140,8 +183,9 @@ static void check_digest(struct quoting *s)
         if (!(s->pcrs.mask >> i & 1))
             continue;
         if (!(bank->present >> i & 1) || bank->value[i].len != size) {
-            result_fail_at(s->r, CHECK_QUOTE_PCR_DIGEST, "pcr_value_missing", ATTEST_NO_INDEX,
-                           (int)i);
+            result_fail_values(s->r, CHECK_QUOTE_PCR_DIGEST, "pcr_value_missing", ATTEST_NO_INDEX,
+                               (int)i, words_pcrs(s->a, s->pcrs.mask),
+                               words_pcrs(s->a, bank->present));
             return;
         }
         memcpy(s->pcrs.values[i], bank->value[i].data, size);
@@ -154,10 +198,21 @@ static void check_digest(struct quoting *s)
     if (bytes_equal(BYTES(digest, pcr_banks[alg].size), s->at->pcr_digest))
         result_pass(s->r, CHECK_QUOTE_PCR_DIGEST);
     else
-        result_fail(s->r, CHECK_QUOTE_PCR_DIGEST, "pcr_digest_mismatch");
+        fail(s, CHECK_QUOTE_PCR_DIGEST, "pcr_digest_mismatch", words_hex(s->a, s->at->pcr_digest),
+             words_hex(s->a, BYTES(digest, pcr_banks[alg].size)));
 }
 
 /* Scheme and hash are those of the key, never "whatever verifies". */
+static const char *expected_scheme(struct quoting *s)
+{
+    const struct tpm_public *public = s->q->public;
+    if (is_azure(s->in))
+        return words_scheme(s->a, TPM2_ALG_RSASSA, TPM2_ALG_SHA256);
+    if (public && public->scheme != TPM2_ALG_NULL)
+        return words_scheme(s->a, public->scheme, public->scheme_hash);
+    return s->q->key->kind == AK_RSA ? "RSASSA or RSAPSS" : "ECDSA";
+}
+
 static const char *scheme_problem(const struct quoting *s)
 {
     const struct tpm_signature *sig = s->q->signature;
@@ -176,17 +231,21 @@ static const char *scheme_problem(const struct quoting *s)
 
 static void check_signature(struct quoting *s)
 {
+    const struct tpm_signature *sig = s->q->signature;
     if (!s->q->pkey) {
         result_fail(s->r, CHECK_QUOTE_SIGNATURE, "key_missing");
         return;
     }
     const char *why = scheme_problem(s);
-    if (!why && !ak_verify(s->q->pkey, s->q->key, s->q->signature, s->at->message))
-        why = "signature_invalid";
     if (why)
-        result_fail(s->r, CHECK_QUOTE_SIGNATURE, why);
-    else
+        fail(s, CHECK_QUOTE_SIGNATURE, why, expected_scheme(s),
+             words_scheme(s->a, sig->alg, sig->hash));
+    else if (ak_verify(s->q->pkey, s->q->key, sig, s->at->message))
         result_pass(s->r, CHECK_QUOTE_SIGNATURE);
+    else
+        fail(s, CHECK_QUOTE_SIGNATURE, "signature_invalid",
+             arena_printf(s->a, "by the key with SPKI SHA-256 %s", words_spki(s->a, s->q->key)),
+             NULL);
 }
 
 /*
@@ -214,7 +273,8 @@ static void check_signer(struct quoting *s)
     if (bytes_equal(BYTES(want, n), s->at->qualified_signer))
         result_pass(s->r, CHECK_QUOTE_SIGNER);
     else if (is_azure(s->in))
-        result_fail(s->r, CHECK_QUOTE_SIGNER, "ak_name_mismatch");
+        fail(s, CHECK_QUOTE_SIGNER, "ak_name_mismatch", words_hex(s->a, BYTES(want, n)),
+             words_hex(s->a, s->at->qualified_signer));
     else
         result_skip(s->r, CHECK_QUOTE_SIGNER, "parent_unknown");
 }
@@ -229,10 +289,22 @@ static bool went_back(const struct attest_input *in, const struct tpm_attest *at
     return at->clock < in->last_clock;
 }
 
+static const char *text_clock(struct arena *a, uint32_t resets, uint32_t restarts, uint64_t clock)
+{
+    return arena_printf(a, "resetCount %u, restartCount %u, clock %llu", resets, restarts,
+                        (unsigned long long)clock);
+}
+
 static void check_clock(struct quoting *s)
 {
-    if (s->in->has_last && went_back(s->in, s->at))
-        result_fail(s->r, CHECK_QUOTE_CLOCK, "rollback");
+    const struct attest_input *in = s->in;
+    const struct tpm_attest *at = s->at;
+    if (in->has_last && went_back(in, at))
+        fail(s, CHECK_QUOTE_CLOCK, "rollback",
+             arena_printf(
+                 s->a, "not before %s",
+                 text_clock(s->a, in->last_reset_count, in->last_restart_count, in->last_clock)),
+             text_clock(s->a, at->reset_count, at->restart_count, at->clock));
     if (!s->at->safe)
         result_warn(s->r, CHECK_QUOTE_CLOCK, "clock_not_safe");
     result_pass(s->r, CHECK_QUOTE_CLOCK);
@@ -254,7 +326,7 @@ const struct verified_quote *quote_verify(const struct quote_input *q, struct ar
         CHECK_QUOTE_MAGIC,     CHECK_QUOTE_TYPE,       CHECK_QUOTE_NONCE,
         CHECK_QUOTE_SELECTION, CHECK_QUOTE_PCR_DIGEST, CHECK_QUOTE_SIGNATURE,
     };
-    struct quoting s = {.q = q, .in = q->in, .at = q->attest, .r = r, .e = e};
+    struct quoting s = {.a = a, .q = q, .in = q->in, .at = q->attest, .r = r, .e = e};
     bool is_quote = check_kind(&s);
     check_nonce(&s);
     check_signature(&s);

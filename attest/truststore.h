@@ -1,8 +1,9 @@
 /*
- * Inside of struct attest_trust: anchors, intermediates, and what was verified with them before.
+ * Inside of struct attest_trust: anchors, intermediates, CRLs, and what was verified with them before.
  *
- * Anchors and intermediates never change after attest_trust_open, so a path that was verified once
- * holds for as long as every certificate on it is valid. All functions lock for themselves.
+ * A set of certificates never changes; a reload puts another one in its place and forgets what was
+ * verified with the old one. So a path that was verified once holds for as long as every certificate on
+ * it is valid and the set is the same. All functions lock for themselves.
  */
 #ifndef ATTEST_TRUSTSTORE_H
 #define ATTEST_TRUSTSTORE_H
@@ -10,12 +11,82 @@
 #include "attest/akcert.h"
 #include "attest/attest.h"
 
+#include <pthread.h>
+
+#define TRUST_CACHE_SLOTS   4096
+#define TRUST_CACHE_ISSUERS 32
+
+AUTO_DEFINE(crl, X509_CRL *, X509_CRL_free)
+
+/* Counted: verifications under way go on with the set that they began with. */
+struct trust_set {
+    int refs;
+    STACK_OF(X509) * anchors;
+    STACK_OF(X509) * intermediates;
+    STACK_OF(X509_CRL) * crls;
+    int64_t expires;
+    uint8_t digest[32]; /* of what is in it, whatever the order */
+};
+
+/* From when to when a verified path holds (ms since 1970). */
+struct trust_window {
+    int64_t from, to;
+};
+
+struct known_issuer {
+    X509 *ca;
+    struct trust_window window;
+};
+
+struct known_leaf {
+    struct ak_cert *leaf;
+    struct trust_window window;
+};
+
+struct attest_trust {
+    struct attest_trust_options options; /* own copies */
+    pthread_mutex_t lock;                /* over what follows */
+    struct trust_set *set;
+    struct known_leaf slots[TRUST_CACHE_SLOTS];
+    struct known_issuer issuers[TRUST_CACHE_ISSUERS];
+    size_t n_issuers;
+};
+
+/* ---- the set (trustload.c) ---- */
+
+struct trust_set *truststore_hold(struct attest_trust *t);
+void truststore_release(struct trust_set *s); /* NULL is fine */
+AUTO_DEFINE(trust_set, struct trust_set *, truststore_release)
+
+/* One of Azure's roots: pinned by fingerprint, wherever the certificate comes from. */
+bool truststore_is_pinned(const struct attest_trust *t, const X509 *x);
+STACK_OF(X509) * truststore_copy(STACK_OF(X509) * from); /* NULL: an empty one */
+void truststore_push(STACK_OF(X509) * stack, X509 *x);   /* takes a reference of its own */
+void truststore_free_stack(STACK_OF(X509) * stack);
+
+/* ---- paths (truststore.c) ---- */
+
 /* A certificate whose path was verified; held for the caller. NULL where it is not in the cache. */
 struct ak_cert *truststore_find(struct attest_trust *t, const uint8_t sha256[32]);
 
-/* NULL where a path of valid certificates leads from the leaf to an anchor at the time `at` (ms), else
- * the reason; "issuer_missing" where it cannot be said for want of a certificate. */
-const char *truststore_check_path(struct attest_trust *t, struct ak_cert *leaf,
-                                  const struct evidence *ev, int64_t at);
+/* Why no path leads to an anchor; reason NULL: one does. Texts are static or in the arena. */
+struct path_fault {
+    const char *reason; /* of ak.chain */
+    const char *expected, *found;
+};
+
+/* Is there a path of valid certificates from the leaf to an anchor at the time `at` (ms)? The reason
+ * "issuer_missing" says that it cannot be said for want of a certificate. */
+struct path_fault truststore_check_path(struct attest_trust *t, struct ak_cert *leaf,
+                                        const struct evidence *ev, int64_t at, struct arena *a);
+
+/* The same for any certificate, with `untrusted` beside the set's own; nothing is remembered. *path
+ * (may be NULL) gets the subjects on it, the certificate's first. */
+struct path_fault truststore_verify(struct attest_trust *t, const struct trust_set *set, X509 *x,
+                                    STACK_OF(X509) * untrusted, int64_t at, struct arena *a,
+                                    const char **path);
+
+/* Forgets what was verified. The caller holds the lock. */
+void truststore_forget(struct attest_trust *t);
 
 #endif

@@ -65,8 +65,8 @@ static void check_ak(struct verifying *v)
     const struct attest_input *in = v->in;
     const struct ak_material m = {v->ev->ak_public.len ? &v->public : NULL, v->cert};
     ak_choose(in, &m, &v->signature, v->attest.message, v->arena, &v->choice);
-    ak_check_binding(in, &m, &v->choice, v->r);
-    ak_check_attributes(in, &v->choice, v->r);
+    ak_check_binding(in, &m, &v->choice, v->arena, v->r);
+    ak_check_attributes(in, &v->choice, v->arena, v->r);
     if (in->profile == PROFILE_TPM && in->n_pins) {
         result_skip(v->r, CHECK_AK_CHAIN, "pinned");
         result_skip(v->r, CHECK_AK_PROFILE, "not_applicable");

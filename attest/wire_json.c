@@ -349,7 +349,7 @@ static bool open_of(struct reader *r, char open, char close, bool *done)
 
 static bool read_chain(struct reader *r)
 {
-    bool done;
+    bool done, fits = true; /* one complaint for what is too much */
     if (peek(r) != '[')
         return wrong_type(r, "#/ak/chain", "must be an array");
     if (!open_of(r, '[', ']', &done))
@@ -359,8 +359,8 @@ static bool read_chain(struct reader *r)
         unsigned before = r->s.e->n_fields;
         if (!read_base64(r, "#/ak/chain", &der))
             return false;
-        if (r->s.e->n_fields == before)
-            wire_add_chain(&r->s, der);
+        if (r->s.e->n_fields == before && fits)
+            fits = wire_add_chain(&r->s, der);
         if (!next_of(r, ']', &done))
             return false;
     }

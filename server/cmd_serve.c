@@ -12,7 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define TICK_MS 20
+#define TICK_MS   20
+#define RELOAD_MS (10 * 60 * 1000)
 
 /* sd_notify(3): one datagram to $NOTIFY_SOCKET. Nobody listens outside systemd. */
 static void notify(const char *state)
@@ -58,9 +59,10 @@ static sigset_t block_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
+    sigdelset(&set, SIGHUP); /* taken by serve_until_stopped only */
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
     return set;
 }
 
@@ -75,6 +77,21 @@ static bool wait_signal(const sigset_t *set, int64_t ms)
 {
     const struct timespec limit = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
     return sigtimedwait(set, NULL, &limit) > 0;
+}
+
+/* SIGHUP and the passing of time have the issuers' certificates read again. */
+static void serve_until_stopped(struct gateway *g, const sigset_t *stop)
+{
+    const struct timespec every = {.tv_sec = RELOAD_MS / 1000};
+    sigset_t all = *stop;
+    sigaddset(&all, SIGHUP);
+    for (;;) {
+        int got = sigtimedwait(&all, NULL, &every);
+        if (got == SIGTERM || got == SIGINT)
+            return;
+        if (got == SIGHUP || errno == EAGAIN)
+            gateway_reload(g);
+    }
 }
 
 /* What gateway.h offers, in the order of a graceful stop; a second signal cuts it short. */
@@ -116,9 +133,7 @@ static int serve(const struct settings *s)
     fflush(stdout);
     log_info("serving", LOG_S("url", gateway_url(g)), LOG_S("version", TLGATE_VERSION));
     notify("READY=1");
-    int signal_number;
-    while (sigwait(&set, &signal_number) != 0)
-        ;
+    serve_until_stopped(g, &set);
     shut_down(g, s, &set);
     log_gather_stop();
     return 0;

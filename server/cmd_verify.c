@@ -17,8 +17,8 @@ AUTO_DEFINE(trust, struct attest_trust *, attest_trust_free)
 static const char usage[] =
     "usage: tlgate verify EVIDENCE.json --nonce HEX\n"
     "         [--profile azureTrustedLaunch|confidentialVm|tpm] [--trusted-ak FILE]...\n"
-    "         [--trust-anchor PEM]... [--trust-dir DIR] [--at RFC3339] [--require-secure-boot]\n"
-    "         [--explain] [--maa-jwks FILE --maa-issuer URL...]\n"
+    "         [--trust-anchor PEM]... [--trust-dir DIR] [--legacy-root] [--at RFC3339]\n"
+    "         [--require-secure-boot] [--explain] [--maa-jwks FILE --maa-issuer URL...]\n"
     "       tlgate verify TOKEN.jwt --maa-only --nonce HEX --maa-jwks FILE --maa-issuer URL...\n"
     "         [--vm-id GUID] [--profile P] [--at RFC3339] [--require-secure-boot] [--explain]\n";
 
@@ -33,6 +33,7 @@ struct request {
     const char *anchors[LIST_MAX];
     size_t n_anchors;
     const char *trust_dir;
+    bool legacy_root;
     int64_t at;
     bool require_secure_boot;
     bool explain;
@@ -44,19 +45,13 @@ struct request {
 };
 
 static const struct option options[] = {
-    {"nonce", required_argument, NULL, 'n'},
-    {"profile", required_argument, NULL, 'p'},
-    {"trusted-ak", required_argument, NULL, 'k'},
-    {"trust-anchor", required_argument, NULL, 'a'},
-    {"trust-dir", required_argument, NULL, 'd'},
-    {"at", required_argument, NULL, 't'},
-    {"require-secure-boot", no_argument, NULL, 's'},
-    {"explain", no_argument, NULL, 'e'},
-    {"maa-jwks", required_argument, NULL, 'j'},
-    {"maa-issuer", required_argument, NULL, 'i'},
-    {"maa-only", no_argument, NULL, 'm'},
-    {"vm-id", required_argument, NULL, 'v'},
-    {0},
+    {"nonce", required_argument, NULL, 'n'},      {"profile", required_argument, NULL, 'p'},
+    {"trusted-ak", required_argument, NULL, 'k'}, {"trust-anchor", required_argument, NULL, 'a'},
+    {"trust-dir", required_argument, NULL, 'd'},  {"legacy-root", no_argument, NULL, 'l'},
+    {"at", required_argument, NULL, 't'},         {"require-secure-boot", no_argument, NULL, 's'},
+    {"explain", no_argument, NULL, 'e'},          {"maa-jwks", required_argument, NULL, 'j'},
+    {"maa-issuer", required_argument, NULL, 'i'}, {"maa-only", no_argument, NULL, 'm'},
+    {"vm-id", required_argument, NULL, 'v'},      {0},
 };
 
 static bool add(const char **list, size_t *n, const char *item)
@@ -115,6 +110,9 @@ static bool set_option(struct request *q, int o, const char *value)
         return add(q->anchors, &q->n_anchors, value);
     case 'd':
         q->trust_dir = value;
+        return true;
+    case 'l':
+        q->legacy_root = true;
         return true;
     case 't':
         return time_parse(value, &q->at);
@@ -281,7 +279,7 @@ static int verify(struct request *q, struct arena *a)
 {
     struct err_info e = {0};
     struct attest_pin *pins = arena_array(a, q->n_aks + 1, sizeof *pins);
-    const struct attest_trust_options o = {q->anchors, q->n_anchors, q->trust_dir};
+    const struct attest_trust_options o = {q->anchors, q->n_anchors, q->trust_dir, q->legacy_root};
     AUTO(trust) struct attest_trust *trust = NULL;
     AUTO(jwks) struct jwks *keys = NULL;
     if (!read_pins(q, a, pins) || !read_jwks(q, &keys))

@@ -63,7 +63,8 @@ static enum err trust_of(const struct settings *s, struct attest_trust **out, st
 {
     const struct attest_trust_options options = {.anchors = s->attestation.trust_anchors.items,
                                                  .n_anchors = s->attestation.trust_anchors.n,
-                                                 .trust_dir = s->attestation.trust_dir};
+                                                 .trust_dir = s->attestation.trust_dir,
+                                                 .legacy_root = s->attestation.legacy_root};
     return attest_trust_open(&options, out, e);
 }
 
@@ -182,7 +183,8 @@ static void make_app(struct gateway *g)
 static enum err start_serving(struct gateway *g, struct err_info *e)
 {
     make_app(g);
-    g->gauges = (struct gauges){.store = g->store, .jobs = g->jobs, .arm = g->arm, .http = g->http};
+    g->gauges = (struct gauges){
+        .store = g->store, .jobs = g->jobs, .arm = g->arm, .http = g->http, .trust = g->trust};
     gauges_register(&g->gauges, g->metrics);
     g->admin = (struct admin){.store = g->store,
                               .keyring = g->keyring,
@@ -227,6 +229,16 @@ enum err gateway_start(const struct settings *settings, struct gateway **out, st
 const char *gateway_url(const struct gateway *g)
 {
     return http_url(g->http);
+}
+
+void gateway_reload(struct gateway *g)
+{
+    struct err_info why;
+    bool changed = false;
+    if (attest_trust_reload(g->trust, &changed, &why))
+        log_warn("the issuers of AKs were not read again", LOG_S("detail", why.detail));
+    else if (changed)
+        log_info("the issuers of AKs are other ones now");
 }
 
 void gateway_not_ready(struct gateway *g)

@@ -21,6 +21,9 @@ enum err gateway_start(const struct settings *settings, struct gateway **out,
 /* "https://127.0.0.1:8443" */
 const char *gateway_url(const struct gateway *g);
 
+/* Reads the certificates of attestation.trust_dir and trust_anchor again; what cannot be read leaves
+ * those that are in use. Any thread. */
+void gateway_reload(struct gateway *g);
 /* /readyz says no from here on. */
 void gateway_not_ready(struct gateway *g);
 /* No new connections; streams end. */

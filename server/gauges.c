@@ -2,6 +2,7 @@
 
 #include "arm/arm.h"
 #include "core/log.h"
+#include "attest/attest.h"
 #include "db/store.h"
 #include "jobs/jobs.h"
 #include "server/http.h"
@@ -16,6 +17,8 @@ static const struct {
     {METRIC_GAUGE, "tlgate_http_requests_in_flight", "Requests not yet answered"},
     {METRIC_COUNTER, "tlgate_log_lines_lost_total", "Lines of the log that could not be written"},
     {METRIC_COUNTER, "tlgate_attestation_reports_total", "Reports by verdict"},
+    {METRIC_GAUGE, "tlgate_attestation_trust_expires_seconds",
+     "When the first of the issuers of AKs expires (seconds since 1970)"},
     {METRIC_COUNTER, "tlgate_store_writes_total", "Store operations executed"},
     {METRIC_COUNTER, "tlgate_store_commits_total", "Transactions; writes by commits is the batch"},
     {METRIC_COUNTER, "tlgate_store_commit_failures_total", "Transactions that failed"},
@@ -107,6 +110,13 @@ static void read_arm(struct metrics *m, struct arm *a)
     set(m, "tlgate_arm_in_line", n.in_line);
 }
 
+static void read_trust(struct metrics *m, struct attest_trust *t)
+{
+    int64_t expires = attest_trust_expires(t);
+    if (expires != INT64_MAX) /* none: no sample */
+        set(m, "tlgate_attestation_trust_expires_seconds", expires / 1000);
+}
+
 static void read_all(struct metrics *m, void *ctx)
 {
     const struct gauges *g = ctx;
@@ -117,6 +127,7 @@ static void read_all(struct metrics *m, void *ctx)
     read_store(m, g->store);
     read_jobs(m, g->jobs);
     read_arm(m, g->arm);
+    read_trust(m, g->trust);
 }
 
 void gauges_register(const struct gauges *g, struct metrics *m)

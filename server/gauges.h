@@ -5,6 +5,7 @@
 #include "core/metrics.h"
 
 struct arm;
+struct attest_trust;
 struct http;
 struct jobs;
 struct store;
@@ -15,6 +16,7 @@ struct gauges {
     struct jobs *jobs;
     struct arm *arm;
     struct http *http;
+    struct attest_trust *trust;
 };
 
 /* Declares the families, those that handlers count in included. */

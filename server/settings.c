@@ -34,6 +34,11 @@ static const char *const credentials[] = {"client_secret", "managed_identity", "
     NUMBER(section, key, OPTION_INT, at, dflt, low, high, help)
 #define TIME(section, key, at, dflt, low, high, help)                                              \
     NUMBER(section, key, OPTION_DURATION, at, dflt, low, high, help)
+#define FLAG(section_, key_, at, default_, help_)                                                  \
+    {                                                                                              \
+        .section = (section_), .key = (key_), .kind = OPTION_BOOL, .offset = (at),                 \
+        .dflt = (default_), .help = (help_)                                                        \
+    }
 #define LIST(section_, key_, at, help_)                                                            \
     {                                                                                              \
         .section = (section_), .key = (key_), .kind = OPTION_LIST, .offset = (at), .min = 1,       \
@@ -144,6 +149,8 @@ static const struct config_option options[] = {
          "Folder of intermediate certificates"),
     LIST("attestation", "trust_anchor", AT(attestation.trust_anchors),
          "PEM file of certificates that AK certificates must chain to, beside Azure's own"),
+    FLAG("attestation", "legacy_root", AT(attestation.legacy_root), "false",
+         "Also trust Microsoft RSA Devices Root CA 2021, of older VMs' AKs"),
     TIME("attestation", "challenge_ttl", AT(attestation.challenge_ttl_ms), "5m", 100, DAY,
          "How long a challenge can be answered"),
     TIME("attestation", "max_age", AT(attestation.max_age_ms), "24h", 0, YEAR,

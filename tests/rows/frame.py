@@ -38,7 +38,7 @@ import swtpm
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "vectors"))
 
-from vectors import VECTORS, b64, failed, tlgate  # noqa: E402  (needs the path above)
+from vectors import VECTORS, b64, failed, pem_to_der, tlgate  # noqa: E402  (needs the path above)
 
 ROWS = range(1, 55)
 NONCE = bytes(range(1, 33))

@@ -512,7 +512,7 @@ static inline struct make *make_new(void)
     snprintf(m->anchor_file, sizeof m->anchor_file, "/tmp/tlgate-attest-%d.pem", (int)getpid());
     make_write_pem(m->anchor_file, m->root);
     const char *anchors[] = {m->anchor_file};
-    const struct attest_trust_options o = {anchors, 1, NULL};
+    const struct attest_trust_options o = {.anchors = anchors, .n_anchors = 1};
     if (attest_trust_open(&o, &m->in.trust, &e))
         abort();
     make_reset(m);

@@ -107,7 +107,7 @@ static void missing_issuer_is_indeterminate(void **state)
     struct err_info e;
     struct attest_trust *kept = m->in.trust, *fresh;
     const char *anchors[] = {m->anchor_file};
-    const struct attest_trust_options o = {anchors, 1, NULL};
+    const struct attest_trust_options o = {.anchors = anchors, .n_anchors = 1};
     assert_int_equal(attest_trust_open(&o, &fresh, &e), OK);
     make_reset(m);
     m->in.trust = fresh;
@@ -132,7 +132,7 @@ static void verified_issuers_and_leaves_are_remembered(void **state)
     struct err_info e;
     struct attest_trust *kept = m->in.trust, *fresh;
     const char *anchors[] = {m->anchor_file};
-    const struct attest_trust_options o = {anchors, 1, NULL};
+    const struct attest_trust_options o = {.anchors = anchors, .n_anchors = 1};
     assert_int_equal(attest_trust_open(&o, &fresh, &e), OK);
     make_reset(m);
     m->in.trust = fresh;
