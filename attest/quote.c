@@ -43,7 +43,10 @@ static bool check_kind(struct quoting *s)
     if (at->magic == TPM2_GENERATED_VALUE)
         result_pass(s->r, CHECK_QUOTE_MAGIC);
     else /* CVE-2024-29038: not made by a TPM */
-        fail(s, CHECK_QUOTE_MAGIC, "not_generated_by_tpm", "ff544347",
+        fail(s, CHECK_QUOTE_MAGIC, "not_generated_by_tpm",
+             words_hex(s->a, BYTES("\xff"
+                                   "TCG",
+                                   4)),
              arena_printf(s->a, "%08x", at->magic));
     if (at->type == TPM2_ST_ATTEST_QUOTE)
         result_pass(s->r, CHECK_QUOTE_TYPE);
