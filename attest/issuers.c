@@ -60,6 +60,16 @@ static struct issuer describe(const X509 *x, struct arena *a)
     return i;
 }
 
+static void verify(struct attest_trust *t, const struct trust_set *set, X509 *x,
+                   STACK_OF(X509) * pool, int64_t now, struct arena *a, struct issuer *i)
+{
+    i->problem = truststore_verify(t, set, x, pool, now, a, &i->path).reason;
+    if (i->problem && now > i->not_after)
+        i->problem = "expired";
+    else if (i->problem && now < i->not_before)
+        i->problem = "not_yet_valid";
+}
+
 /* ---- the trust's own ---- */
 
 struct issuer *issuers_list(struct attest_trust *t, int64_t now, struct arena *a, size_t *n)
@@ -72,7 +82,7 @@ struct issuer *issuers_list(struct attest_trust *t, int64_t now, struct arena *a
                               : sk_X509_value(set->intermediates, i - anchors);
         list[i] = describe(x, a);
         list[i].anchor = i < anchors;
-        list[i].problem = truststore_verify(t, set, x, NULL, now, a, &list[i].path).reason;
+        verify(t, set, x, NULL, now, a, &list[i]);
     }
     ERR_clear_error();
     *n = (size_t)all;
@@ -181,9 +191,10 @@ struct issuer *issuers_judge(struct attest_trust *t, const struct bytes *der, si
         X509 *x = sk_X509_value(pool, (int)k++);
         list[i] = describe(x, a);
         list[i].anchor = truststore_is_pinned(t, x);
-        list[i].problem = X509_check_ca(x) != 1
-                              ? "not_a_ca"
-                              : truststore_verify(t, set, x, pool, now, a, &list[i].path).reason;
+        if (X509_check_ca(x) != 1)
+            list[i].problem = "not_a_ca";
+        else
+            verify(t, set, x, pool, now, a, &list[i]);
     }
     truststore_free_stack(pool);
     ERR_clear_error();

@@ -1,6 +1,6 @@
 /*
  * The commands of tlgate. Each takes what stands after its name and returns the exit status: 0 done,
- * 1 failed, 2 wrong usage (verify and eventlog have their own, see there).
+ * 1 failed, 2 wrong usage (verify, eventlog and trust have their own, see there).
  */
 #ifndef SERVER_COMMANDS_H
 #define SERVER_COMMANDS_H
@@ -17,6 +17,7 @@ command_fn cmd_version;
 command_fn cmd_key;
 command_fn cmd_verify;
 command_fn cmd_eventlog;
+command_fn cmd_trust;
 
 /* "tlgate: ..." with every bad field, on stderr. Returns the exit status. */
 int command_fail(const struct err_info *why);

@@ -21,6 +21,8 @@ static const struct {
     {"verify", "EVIDENCE.json --nonce HEX ...", "Verify evidence offline", cmd_verify},
     {"eventlog", "LOG [--pcrs FILE] [--bank BANK]", "Read and replay a measured-boot log",
      cmd_eventlog},
+    {"trust", "list | fetch  [--trust-dir DIR | --config FILE] ...",
+     "List the issuers of AK certificates, or fetch them from where they are published", cmd_trust},
     {"version", "", "Print the version", cmd_version},
     {"help", "[config]", "This text, or the options as docs/configuration.md", help},
 };

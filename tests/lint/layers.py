@@ -29,7 +29,7 @@ FOREIGN = {
     r"microhttpd\.h": ("server/http", "emulator/"),
     r"gnutls/.*": ("server/http",),
     r"sqlite3\.h": ("db/sqlite",),
-    r"curl/curl\.h": ("arm/", "guest/"),
+    r"curl/curl\.h": ("arm/", "guest/", "server/trust_http"),
     r"tss2/tss2_(esys|tctildr|tcti).*\.h": ("guest/", "emulator/"),
     r"tss2/tss2_(mu|tpm2_types|common|rc).*\.h": ("attest/", "guest/", "emulator/"),
     r"cbor\.h": ("attest/",),

@@ -12,7 +12,7 @@ import struct
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 ALG = {"sha1": 0x04, "sha256": 0x0B, "sha384": 0x0C, "sha512": 0x0D}
 BANK = {v: k for k, v in ALG.items()}
@@ -234,7 +234,7 @@ def key_usage(*names):
 
 def certificate(subject, public_key, issuer, issuer_key, *, usage=("digital_signature",),
                 eku=AZURE_USAGES, ca=None, path_length=None, start=-DAY, end=30 * DAY,
-                bank="sha256", issuer_name=None):
+                bank="sha256", issuer_name=None, aia=(), crls=()):
     """`issuer`: a certificate, or None for a self-signed one."""
     now = datetime.datetime.utcnow()
     builder = (x509.CertificateBuilder().subject_name(name_of(subject)).public_key(public_key)
@@ -252,6 +252,14 @@ def certificate(subject, public_key, issuer, issuer_key, *, usage=("digital_sign
     if issuer:
         builder = builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
+    if aia:
+        builder = builder.add_extension(x509.AuthorityInformationAccess(
+            [x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS,
+                                    x509.UniformResourceIdentifier(url)) for url in aia]), False)
+    if crls:
+        builder = builder.add_extension(x509.CRLDistributionPoints(
+            [x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+             for url in crls]), False)
     return builder.sign(issuer_key, HASHES[bank])
 
 
