@@ -46,6 +46,8 @@ enum retry_class {
     X(CHALLENGE_EXPIRED, 409, "challenge_expired", NEVER, "The challenge has expired")             \
     X(CHALLENGE_USED, 409, "challenge_used", NEVER, "The challenge was used before")               \
     X(CHALLENGE_MISMATCH, 409, "challenge_mismatch", NEVER, "The challenge is another VM's")       \
+    X(ACTIVATION_USED, 409, "activation_used", NEVER, "The activation was used before")            \
+    X(AK_MISMATCH, 409, "ak_mismatch", NEVER, "Another attestation key waits")                     \
     X(EVENT_LOG_REQUIRED, 409, "event_log_required", NEVER, "Send the event log itself")           \
     X(INVALID_STATE, 409, "invalid_state", NEVER, "The resource's state does not allow this")      \
     X(PRECONDITION_FAILED, 412, "precondition_failed", NEVER, "The precondition does not hold")    \

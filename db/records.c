@@ -18,6 +18,7 @@ static const char *const job_states[] = {JOB_STATE_LIST(X)};
 static const char *const step_states[] = {STEP_STATE_LIST(X)};
 static const char *const vm_statuses[] = {VM_STATUS_LIST(X)};
 static const char *const roles[] = {ROLE_LIST(X)};
+static const char *const proofs[] = {ENROLL_PROOF_LIST(X)};
 #undef X
 
 #define TEXT_OF(kind, type, texts)                                                                 \
@@ -42,6 +43,11 @@ TEXT_OF(role, enum role, roles)
 bool job_state_terminal(enum job_state s)
 {
     return s == JOB_SUCCEEDED || s == JOB_FAILED || s == JOB_CANCELED;
+}
+
+const char *enroll_proof_text(enum enroll_proof p)
+{
+    return (unsigned)p < ARRAY_LEN(proofs) ? proofs[(unsigned)p] : "";
 }
 
 static const struct job_transition transitions[] = {
@@ -109,4 +115,24 @@ bool vm_clock_regressed(const struct vm *vm, const struct report *r)
     if (r->restart_count != vm->restart_count)
         return r->restart_count < vm->restart_count;
     return r->clock_ms < vm->clock_ms;
+}
+
+enum vm_binding vm_bind(const struct vm *vm, const struct enroll_claim *claim, bool elsewhere)
+{
+    if (claim->ak_spki && vm->ak_spki && !strcmp(claim->ak_spki, vm->ak_spki))
+        return BINDING_PINNED;
+    if (claim->proof == PROOF_NONE)
+        return BINDING_NONE;
+    if (!claim->ak_spki || !claim->ak_proven)
+        return BINDING_UNPROVEN;
+    if (elsewhere)
+        return BINDING_SHARED;
+    if (vm->quarantine.since)
+        return BINDING_HELD;
+    return vm->ak_spki && !claim->decided ? BINDING_CHANGED : BINDING_ENROLLED;
+}
+
+bool vm_token_decides(const struct vm *vm, const struct enrollment *token)
+{
+    return !token->job_id && token->created_at >= vm->enrolled_at;
 }

@@ -232,6 +232,39 @@ struct job_filter {
 
 /* ---- VMs ---- */
 
+/* What may entitle a report that the pinned AK did not sign. */
+#define ENROLL_PROOF_LIST(X)                                                                       \
+    X(NONE, "none")                                                                                \
+    X(TOKEN, "token")                                                                              \
+    X(ATTESTED_DOCUMENT, "attestedDocument")                                                       \
+    X(MAA_TOKEN, "maaToken")                                                                       \
+    X(ACTIVATION, "activation")
+
+enum enroll_proof {
+#define X(name, text) PROOF_##name,
+    ENROLL_PROOF_LIST(X)
+#undef X
+        ENROLL_PROOFS
+};
+const char *enroll_proof_text(enum enroll_proof p);
+
+/*
+ * Why a VM waits for an operator's decision, and the key that waits with it. It lasts until
+ * store_requalify: no report ends it.
+ */
+struct vm_quarantine {
+    int64_t since;      /* 0: none, and all below is NULL */
+    const char *reason; /* ak_changed, ak_of_another_vm, ak_on_another_vm, ... */
+    const char *other;  /* ARM id of the VM on the other side; NULL: none */
+    const char *report_id;
+    /* The AK that was proven and not pinned; NULL: none (the VM's own AK turned up elsewhere). */
+    const char *ak_spki;
+    const char *ak_name;
+    const char *ak_profile;
+    const char *ek_spki;
+    const char *proof; /* enroll_proof_text */
+};
+
 struct vm {
     const char *resource_id;
     const char *vm_id;    /* NULL until Azure told it */
@@ -257,6 +290,9 @@ struct vm {
 
     const char *ak_spki; /* pin: hex SHA-256 of the AK's SubjectPublicKeyInfo; NULL: not enrolled */
     const char *ak_name; /* hex TPM Name */
+    const char *ak_profile;  /* under which the AK is judged; NULL: azureTrustedLaunch */
+    const char *ek_spki;     /* of the TPM that activated the credential; NULL: another proof */
+    const char *enrolled_by; /* enroll_proof_text; NULL: not enrolled, or before it was recorded */
     int64_t enrolled_at;
     int64_t reset_count; /* of the newest report of the pinned AK; valid while ak_spki is set */
     int64_t restart_count;
@@ -267,6 +303,7 @@ struct vm {
     int64_t certificates;
     const char *certificates_state; /* "unknown", "ready", ... */
     const char *certificates_log;
+    struct vm_quarantine quarantine;
     const char *etag; /* changes with every write of the row */
 };
 
@@ -321,6 +358,7 @@ struct report {
     const char *evidence_hash; /* hex, see wire_evidence_digest */
     const char *log_digest;    /* hex SHA-256; NULL: without event log */
     const char *ak_spki;
+    const char *proof; /* enroll_proof_text where the pinned AK did not sign it; else NULL */
     int64_t reset_count;
     int64_t restart_count;
     int64_t clock_ms;
@@ -328,6 +366,39 @@ struct report {
 
 /* True where (reset, restart, clock) of a report lies before the newest of the VM's pinned AK. */
 bool vm_clock_regressed(const struct vm *vm, const struct report *r);
+
+/* What a report claims for its AK, each part verified before. */
+struct enroll_claim {
+    enum enroll_proof proof; /* of the vmId; NONE: no valid one */
+    bool decided;            /* the proof is an operator's decision for a VM that has a pin */
+    const char *ak_spki;     /* in lower case; NULL: nobody knows who signed */
+    bool ak_proven;          /* the evidence proves a TPM's AK, so that it may be pinned */
+};
+
+/* What a report's AK is to its VM, and so what the report may do. */
+enum vm_binding {
+    BINDING_NONE,     /* neither pinned nor with a valid proof: not let in */
+    BINDING_PINNED,   /* the pinned AK */
+    BINDING_UNPROVEN, /* a valid proof, but no AK that could be pinned: a result, nothing more */
+    BINDING_ENROLLED, /* becomes the pin */
+    BINDING_CHANGED,  /* another AK is pinned: quarantine, this one waits */
+    BINDING_SHARED,   /* AK or EK are another VM's: both into quarantine */
+    BINDING_HELD,     /* the VM is in quarantine already: this AK waits */
+};
+
+/*
+ * The decision, pure, so that the one outside and the one in the transaction are the same. `elsewhere`:
+ * another VM pins this AK, or the EK of this TPM.
+ *
+ * A pin is replaced only by an operator's decision, and a quarantine ends only by one
+ * (facts of enrolment binding: a change is quarantined, never silently enrolled again).
+ */
+enum vm_binding vm_bind(const struct vm *vm, const struct enroll_claim *claim, bool elsewhere);
+
+/* True where an enrolment token counts as an operator's decision for this VM: it was made on demand,
+ * after the present AK was pinned. A token of the VM's own job never replaces a pin. */
+struct enrollment;
+bool vm_token_decides(const struct vm *vm, const struct enrollment *token);
 
 struct report_list {
     struct report *items;

@@ -178,14 +178,26 @@ enum err db_audit_add(struct write *w, const struct audit *a, int64_t now, const
 /* sqlite_vms.c */
 enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
                      struct err_info *e) MUST_CHECK;
-enum vm_by { VM_BY_RESOURCE, VM_BY_ID, VM_BY_AK };
+enum vm_by { VM_BY_RESOURCE, VM_BY_ID, VM_BY_AK, VM_BY_EK };
 enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
                     struct vm *out, struct err_info *e) MUST_CHECK;
 #define VM_COLUMNS                                                                                 \
     "resource_id, vm_id, name, location, state, origin, job_id, spec, made, secure_boot, vtpm,"    \
     " monitoring, created_at, updated_at, status, reasons, claims, last_report_id, last_verdict,"  \
-    " last_report_at, ak_spki, ak_name, enrolled_at, reset_count, restart_count, clock_ms,"        \
-    " certificates, certificates_state, certificates_log, etag"
+    " last_report_at, ak_spki, ak_name, ak_profile, ek_spki, enrolled_by, enrolled_at,"            \
+    " reset_count, restart_count, clock_ms, quarantined_at, quarantine_reason, quarantine_other,"  \
+    " quarantine_report_id, candidate_ak_spki, candidate_ak_name, candidate_ak_profile,"           \
+    " candidate_ek_spki, candidate_proof, certificates, certificates_state, certificates_log, "    \
+    "etag"
+/* Columns of a quarantine, as in a row that never had one. */
+#define VM_NO_QUARANTINE                                                                           \
+    " quarantined_at = 0, quarantine_reason = NULL, quarantine_other = NULL,"                      \
+    " quarantine_report_id = NULL, candidate_ak_spki = NULL, candidate_ak_name = NULL,"            \
+    " candidate_ak_profile = NULL, candidate_ek_spki = NULL, candidate_proof = NULL"
+/* The pin and all that counts with it. */
+#define VM_NO_PIN                                                                                  \
+    " ak_spki = NULL, ak_name = NULL, ak_profile = NULL, ek_spki = NULL, enrolled_by = NULL,"      \
+    " enrolled_at = 0, reset_count = 0, restart_count = 0, clock_ms = 0"
 void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm);
 const char *db_etag_new(struct arena *a);
 /* PRECONDITION_FAILED unless the row has this ETag; NULL: unless there is none. */
@@ -209,6 +221,7 @@ struct history_row {
     const char *vm_id; /* as the VM's row has them */
     const char *resource_id;
     const char *ak_spki; /* in lower case */
+    const char *proof;   /* NULL: the pinned AK signed it */
     int64_t audit_id;    /* goes with it; 0: none */
     const struct report *report;
 };
@@ -221,6 +234,14 @@ enum err db_history_prune(struct write *w, int64_t before, int limit, int64_t *c
 /* sqlite_reports.c */
 enum err db_enrollment_add(struct write *w, const char *hash, const char *resource_id,
                            const char *job_id, int64_t now, int64_t expires_at,
+                           struct err_info *e) MUST_CHECK;
+
+/* sqlite_quarantine.c: *elsewhere says whether another VM pins the AK or the EK of the report */
+enum err db_quarantine_elsewhere(struct write *w, const struct vm *vm, const struct report_new *in,
+                                 bool *elsewhere, struct err_info *e) MUST_CHECK;
+/* The VM, and where the binding is SHARED the other ones, go into quarantine or stay there. */
+enum err db_quarantine_set(struct write *w, const struct vm *vm, const struct report_new *in,
+                           enum vm_binding binding, const char *proof,
                            struct err_info *e) MUST_CHECK;
 
 /*

@@ -78,8 +78,9 @@ static enum err insert(struct write *w, const struct history_row *row, const str
     struct query q = conn_query(
         w->conn, "INSERT INTO report (id, vm_key, n, received_at, verdict, evidence_hash,"
                  " reset_count, restart_count, clock_ms, hour_verdicts, kept, audit_id, content,"
-                 " vm_id, resource_id, checks, claims, log_digest, ak_spki)"
-                 " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)");
+                 " vm_id, resource_id, checks, claims, log_digest, ak_spki, proof)"
+                 " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,"
+                 "$20)");
     q_text(&q, r->id);
     q_text(&q, row->vm_key);
     q_int(&q, f->n + 1);
@@ -99,6 +100,7 @@ static enum err insert(struct write *w, const struct history_row *row, const str
     q_text(&q, same ? NULL : r->claims);
     q_text(&q, same ? NULL : r->log_digest);
     q_text(&q, same ? NULL : row->ak_spki);
+    q_text(&q, row->proof);
     return q_run(&q, e);
 }
 

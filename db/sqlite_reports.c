@@ -73,8 +73,8 @@ struct putting {
     struct vm vm;
     const char *vm_key;
     const char *ak_spki;
-    bool by_pin;  /* the AK is the pinned one */
-    bool pin;     /* the AK becomes the pinned one */
+    enum vm_binding binding;
+    enum enroll_proof proof;
     bool consume; /* the enrolment gets used up */
     struct err_info *e;
 };
@@ -89,14 +89,13 @@ static enum err find_vm(struct putting *p)
     enum err err = db_vm_read(p->w->conn, p->w->arena, VM_BY_ID, p->in->report.vm_id, &p->vm, p->e);
     if (err == ERR_NOT_FOUND)
         return refuse(p, "the vmId is not registered");
-    p->by_pin = !err && p->vm.ak_spki && p->ak_spki && !strcmp(p->vm.ak_spki, p->ak_spki);
     return err;
 }
 
 /* NULL: the enrolment is this VM's, unused and in time; else why not. */
-static enum err check_enrollment(struct putting *p, const char **why)
+static enum err check_enrollment(struct putting *p, struct enroll_claim *claim, const char **why)
 {
-    *why = "no enrolment was given and the AK is not the pinned one";
+    *why = "the AK is not the pinned one, and no enrolment was given";
     if (!p->in->enrollment_hash)
         return OK;
     struct enrollment t = {0};
@@ -113,36 +112,45 @@ static enum err check_enrollment(struct putting *p, const char **why)
         *why = "the enrolment has expired";
     else
         *why = NULL;
+    if (!*why) {
+        claim->proof = PROOF_TOKEN;
+        claim->decided = vm_token_decides(&p->vm, &t);
+    }
     return OK;
 }
 
-static enum err check_new_pin(struct putting *p)
+static bool puts_into_quarantine(enum vm_binding b)
 {
-    struct vm other = {0};
-    enum err err = db_vm_read(p->w->conn, p->w->arena, VM_BY_AK, p->ak_spki, &other, p->e);
-    if (err == ERR_NOT_FOUND)
-        return OK;
-    return err ? err : refuse(p, "the AK is pinned by another VM");
+    return b == BINDING_CHANGED || b == BINDING_SHARED || b == BINDING_HELD;
 }
 
 static enum err check_credential(struct putting *p)
 {
+    const struct report_new *in = p->in;
+    struct enroll_claim claim = {
+        .proof = in->proof, .ak_spki = p->ak_spki, .ak_proven = in->pin_allowed};
     const char *why = NULL;
-    enum err err = check_enrollment(p, &why);
-    if (err)
+    bool elsewhere = false;
+    enum err err;
+    if ((err = check_enrollment(p, &claim, &why)) ||
+        (err = db_quarantine_elsewhere(p->w, &p->vm, in, &elsewhere, p->e)))
         return err;
-    if (p->in->history_only)
-        return p->by_pin ? OK : refuse(p, "the AK is not the pinned one");
-    p->pin = !p->by_pin && !why && p->ak_spki && p->in->pin_allowed;
-    p->consume = !why && (p->by_pin || p->pin);
-    if (p->pin)
-        return check_new_pin(p);
-    return p->by_pin || !why ? OK : refuse(p, why);
+    p->proof = claim.proof;
+    p->binding = vm_bind(&p->vm, &claim, elsewhere);
+    if (p->binding == BINDING_NONE || (in->history_only && p->binding != BINDING_PINNED))
+        return refuse(p, why);
+    p->consume = claim.proof == PROOF_TOKEN &&
+                 (p->binding == BINDING_PINNED || p->binding == BINDING_ENROLLED);
+    bool quarantined = p->vm.quarantine.since || puts_into_quarantine(p->binding);
+    if (in->history_only || quarantined == in->quarantined)
+        return OK;
+    return err_set(p->e, ERR_PRECONDITION_FAILED, "the VM's quarantine has changed");
 }
 
 static enum err check_clock(struct putting *p)
 {
-    bool regressed = p->by_pin && vm_clock_regressed(&p->vm, &p->in->report);
+    bool by_pin = p->binding == BINDING_PINNED;
+    bool regressed = by_pin && vm_clock_regressed(&p->vm, &p->in->report);
     if (p->in->history_only || regressed == p->in->clock_regressed)
         return OK;
     return err_set(p->e, ERR_PRECONDITION_FAILED, "another report of the VM came first");
@@ -150,18 +158,30 @@ static enum err check_clock(struct putting *p)
 
 /* ---- what is written ---- */
 
-static enum err use_challenge(struct putting *p)
+static enum err use_once(struct putting *p, const char *hash, int64_t expires_at, enum err used,
+                         const char *what)
 {
     AUTO(query)
     struct query q =
         conn_query(p->w->conn, "INSERT INTO challenge_used (hash, expires_at) VALUES ($1,$2)"
                                " ON CONFLICT DO NOTHING");
-    q_text(&q, p->in->challenge_hash);
-    q_int(&q, p->in->challenge_expires_at);
+    q_text(&q, hash);
+    q_int(&q, expires_at);
     enum err err = q_run(&q, p->e);
     if (!err && !sqlite3_changes(p->w->conn->db))
-        return err_set(p->e, ERR_CHALLENGE_USED, "the challenge was used before");
+        return err_set(p->e, used, "the %s was used before", what);
     return err;
+}
+
+static enum err use_challenge(struct putting *p)
+{
+    const struct report_new *in = p->in;
+    enum err err =
+        use_once(p, in->challenge_hash, in->challenge_expires_at, ERR_CHALLENGE_USED, "challenge");
+    if (err || !in->activation_hash || p->binding == BINDING_PINNED)
+        return err;
+    return use_once(p, in->activation_hash, in->activation_expires_at, ERR_ACTIVATION_USED,
+                    "activation");
 }
 
 static enum err find_log(struct putting *p, bool *held, int64_t *used_at)
@@ -260,6 +280,8 @@ static enum err add_report(struct putting *p)
                               .vm_id = p->vm.vm_id,
                               .resource_id = p->vm.resource_id,
                               .ak_spki = p->ak_spki,
+                              .proof =
+                                  p->binding == BINDING_PINNED ? NULL : enroll_proof_text(p->proof),
                               .report = &in->report};
     if (in->audit) {
         enum err err = db_audit_add(p->w, in->audit, in->report.received_at, NULL, p->e);
@@ -275,7 +297,8 @@ static enum err update_vm(struct putting *p)
     const struct report *r = &p->in->report;
     if (p->in->history_only)
         return OK;
-    bool count = p->pin || (p->by_pin && !p->in->clock_regressed);
+    bool count =
+        p->binding == BINDING_ENROLLED || (p->binding == BINDING_PINNED && !p->in->clock_regressed);
     AUTO(query)
     struct query q = conn_query(
         p->w->conn, "UPDATE vm SET updated_at = $1, etag = $2, status = $3, reasons = $4,"
@@ -313,17 +336,28 @@ static enum err put_certificates(struct putting *p)
     return q_run(&q, p->e);
 }
 
+static enum err set_quarantine(struct putting *p)
+{
+    if (!puts_into_quarantine(p->binding))
+        return OK;
+    return db_quarantine_set(p->w, &p->vm, p->in, p->binding, enroll_proof_text(p->proof), p->e);
+}
+
 /* Apart from update_vm: a statement that names a unique column writes its index, changed or not. */
 static enum err pin_ak(struct putting *p)
 {
-    if (!p->pin || p->in->history_only)
+    if (p->binding != BINDING_ENROLLED || p->in->history_only)
         return OK;
     AUTO(query)
     struct query q = conn_query(p->w->conn, "UPDATE vm SET ak_spki = $1, ak_name = $2,"
-                                            " enrolled_at = $3 WHERE vm_key = $4");
+                                            " enrolled_at = $3, ak_profile = $4, ek_spki = $5,"
+                                            " enrolled_by = $6 WHERE vm_key = $7");
     q_text(&q, p->ak_spki);
     q_text(&q, db_key_of(p->w->arena, p->in->ak_name));
     q_int(&q, p->in->report.received_at);
+    q_text(&q, p->in->ak_profile);
+    q_text(&q, db_key_of(p->w->arena, p->in->ek_spki));
+    q_text(&q, enroll_proof_text(p->proof));
     q_text(&q, p->vm_key);
     return q_run(&q, p->e);
 }
@@ -344,12 +378,12 @@ static enum err run_put_report(struct write *w, const void *in_, void *out_, str
     if ((err = find_vm(&p)) || (err = check_credential(&p)) || (err = check_clock(&p)) ||
         (err = use_challenge(&p)) || (err = keep_log(&p)) || (err = use_enrollment(&p)) ||
         (err = add_report(&p)) || (err = update_vm(&p)) || (err = pin_ak(&p)) ||
-        (err = put_certificates(&p)) ||
+        (err = put_certificates(&p)) || (err = set_quarantine(&p)) ||
         (in->wake_key ? (err = db_wake_waiting(w, in->wake_key, in->report.received_at, &woken, e))
                       : OK))
         return err;
     if (out)
-        *out = (struct report_stored){.enrolled = p.pin, .woken = woken};
+        *out = (struct report_stored){.enrolled = p.binding == BINDING_ENROLLED, .woken = woken};
     return OK;
 }
 

@@ -1,7 +1,8 @@
 #include "db/sqlite.h"
 
 #define REPORT_COLUMNS                                                                             \
-    "vm_key, n, id, received_at, verdict, evidence_hash, reset_count, restart_count, clock_ms"
+    "vm_key, n, id, received_at, verdict, evidence_hash, proof, reset_count,"                      \
+    " restart_count, clock_ms"
 #define CONTENT_COLUMNS "vm_id, resource_id, checks, claims, log_digest, ak_spki"
 
 struct place {
@@ -17,6 +18,7 @@ static struct place read_report(struct query *q, struct arena *a, struct report 
     r->received_at = q_get_int(q);
     r->verdict = q_get_text(q, a);
     r->evidence_hash = q_get_text(q, a);
+    r->proof = q_get_text(q, a);
     r->reset_count = q_get_int(q);
     r->restart_count = q_get_int(q);
     r->clock_ms = q_get_int(q);

@@ -275,7 +275,28 @@ static const char migration_3[] =
     "INSERT INTO challenge_used SELECT expires_at, hash FROM challenge_used_1;"
     "DROP TABLE challenge_used_1;";
 
-static const char *const migrations[] = {migration_1, migration_2, migration_3};
+/* Enrolment proofs other than tokens, and quarantines that last. */
+static const char migration_4[] =
+    "ALTER TABLE vm ADD COLUMN ak_profile TEXT;"
+    "ALTER TABLE vm ADD COLUMN ek_spki TEXT;"
+    "ALTER TABLE vm ADD COLUMN enrolled_by TEXT;"
+    "ALTER TABLE vm ADD COLUMN quarantined_at INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE vm ADD COLUMN quarantine_reason TEXT;"
+    "ALTER TABLE vm ADD COLUMN quarantine_other TEXT;"
+    "ALTER TABLE vm ADD COLUMN quarantine_report_id TEXT;"
+    "ALTER TABLE vm ADD COLUMN candidate_ak_spki TEXT;"
+    "ALTER TABLE vm ADD COLUMN candidate_ak_name TEXT;"
+    "ALTER TABLE vm ADD COLUMN candidate_ak_profile TEXT;"
+    "ALTER TABLE vm ADD COLUMN candidate_ek_spki TEXT;"
+    "ALTER TABLE vm ADD COLUMN candidate_proof TEXT;"
+    /* One TPM is one VM's. */
+    "CREATE UNIQUE INDEX vm_ek ON vm (ek_spki);"
+    "ALTER TABLE report ADD COLUMN proof TEXT;"
+    /* Before, only the VM that came second was marked, and only until its next report. */
+    "UPDATE vm SET quarantined_at = updated_at, quarantine_reason = 'ak_of_another_vm'"
+    " WHERE status = 'quarantined';";
+
+static const char *const migrations[] = {migration_1, migration_2, migration_3, migration_4};
 
 int store_schema_newest(void)
 {

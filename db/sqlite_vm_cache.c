@@ -21,9 +21,20 @@ static const size_t texts[] = {
     offsetof(struct vm, last_verdict),
     offsetof(struct vm, ak_spki),
     offsetof(struct vm, ak_name),
-    offsetof(struct vm, etag),
     offsetof(struct vm, certificates_state),
     offsetof(struct vm, certificates_log),
+    offsetof(struct vm, ak_profile),
+    offsetof(struct vm, ek_spki),
+    offsetof(struct vm, enrolled_by),
+    offsetof(struct vm, etag),
+    offsetof(struct vm, quarantine.reason),
+    offsetof(struct vm, quarantine.other),
+    offsetof(struct vm, quarantine.report_id),
+    offsetof(struct vm, quarantine.ak_spki),
+    offsetof(struct vm, quarantine.ak_name),
+    offsetof(struct vm, quarantine.ak_profile),
+    offsetof(struct vm, quarantine.ek_spki),
+    offsetof(struct vm, quarantine.proof),
 };
 
 struct slot {

@@ -2,9 +2,8 @@
 
 /* Everything that belongs to one vmId, as in a row that never had one. */
 #define NO_ATTESTATION                                                                             \
-    " claims = NULL, last_report_id = NULL, last_verdict = NULL, last_report_at = 0,"              \
-    " ak_spki = NULL, ak_name = NULL, enrolled_at = 0, reset_count = 0, restart_count = 0,"        \
-    " clock_ms = 0"
+    " claims = NULL, last_report_id = NULL, last_verdict = NULL, last_report_at = 0," VM_NO_PIN    \
+    "," VM_NO_QUARANTINE
 
 /* ---- writing ---- */
 
@@ -214,10 +213,22 @@ void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm)
     vm->last_report_at = q_get_int(q);
     vm->ak_spki = q_get_text(q, a);
     vm->ak_name = q_get_text(q, a);
+    vm->ak_profile = q_get_text(q, a);
+    vm->ek_spki = q_get_text(q, a);
+    vm->enrolled_by = q_get_text(q, a);
     vm->enrolled_at = q_get_int(q);
     vm->reset_count = q_get_int(q);
     vm->restart_count = q_get_int(q);
     vm->clock_ms = q_get_int(q);
+    vm->quarantine.since = q_get_int(q);
+    vm->quarantine.reason = q_get_text(q, a);
+    vm->quarantine.other = q_get_text(q, a);
+    vm->quarantine.report_id = q_get_text(q, a);
+    vm->quarantine.ak_spki = q_get_text(q, a);
+    vm->quarantine.ak_name = q_get_text(q, a);
+    vm->quarantine.ak_profile = q_get_text(q, a);
+    vm->quarantine.ek_spki = q_get_text(q, a);
+    vm->quarantine.proof = q_get_text(q, a);
     vm->certificates = q_get_int(q);
     vm->certificates_state = q_get_text(q, a);
     vm->certificates_log = q_get_text(q, a);
@@ -228,6 +239,7 @@ static const char *const by_column[] = {
     [VM_BY_RESOURCE] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE resource_key = $1",
     [VM_BY_ID] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE vm_key = $1",
     [VM_BY_AK] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE ak_spki = $1",
+    [VM_BY_EK] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE ek_spki = $1",
 };
 
 /* `key` is in lower case. */
@@ -281,4 +293,11 @@ enum err store_get_vm_by_ak(struct store *s, struct arena *a, const char *ak_spk
 {
     AUTO(reader) struct reader r = db_reader_take(s);
     return db_vm_read(r.conn, a, VM_BY_AK, ak_spki, out, e);
+}
+
+enum err store_get_vm_by_ek(struct store *s, struct arena *a, const char *ek_spki, struct vm *out,
+                            struct err_info *e)
+{
+    AUTO(reader) struct reader r = db_reader_take(s);
+    return db_vm_read(r.conn, a, VM_BY_EK, ek_spki, out, e);
 }

@@ -405,14 +405,16 @@ enum err store_count_certificates(struct store *s, struct arena *a, const struct
  *   - the VM of report.vm_id must be registered, else ERR_NOT_ENROLLED;
  *   - report.ak_spki equal to the VM's pin: accepted. An enrolment that is still unused and is the
  *     VM's is consumed as well, any other is ignored;
- *   - otherwise enrollment_hash must be an unused, unexpired enrolment of this VM and the AK must
- * not be pinned by another VM, else ERR_NOT_ENROLLED: then the AK is pinned (a former pin is
- * replaced) and the enrolment is used up. With pin_allowed unset such an enrolment still lets the
- * report in (evidence that fails is a result), but nothing is pinned or used up, and another VM's
- * pin does not matter;
+ *   - otherwise vm_bind says, of enrollment_hash (an unused, unexpired enrolment of this VM) or, where
+ *     that is none, of `proof`, which the caller has verified. ENROLLED pins the AK and uses the
+ *     enrolment up; CHANGED, SHARED and HELD pin nothing, use up nothing and quarantine; UNPROVEN
+ *     lets the report in (evidence that fails is a result), and NONE is ERR_NOT_ENROLLED;
+ *   - quarantined: what the caller made of the row it read: the VM is in quarantine, or goes there by
+ *     this report. Where the transaction sees it otherwise, ERR_PRECONDITION_FAILED: decide again;
  *   - clock_regressed: what the caller found against the row it read. Where the row says otherwise
  * by now (another report overtook this one), ERR_PRECONDITION_FAILED: read the VM and decide again;
  *   - challenge_hash must be new, else ERR_CHALLENGE_USED; it has one challenge_expires_at ever;
+ *     activation_hash, where the pinned AK did not sign, must be new too, else ERR_ACTIVATION_USED;
  *   - where log is empty, log_digest (if any) must be held for this VM, else
  * ERR_EVENT_LOG_REQUIRED. Of each VM the LOGS_PER_VM logs that were used last are held.
  *
@@ -426,8 +428,17 @@ struct report_new {
     int64_t challenge_expires_at; /* the hash may be forgotten then */
     struct bytes log;             /* its digest is report.log_digest */
     const char *ak_name;
+    const char *ak_profile;      /* under which it was judged; NULL: azureTrustedLaunch */
     const char *enrollment_hash; /* NULL: none */
-    bool pin_allowed;            /* the AK is proven: pin it; else the enrolment only lets it in */
+    enum enroll_proof proof;     /* another one that is valid */
+    const char *activation_hash; /* of a credential activation that the report brings; NULL: none */
+    int64_t activation_expires_at; /* one for ever, as the challenge's */
+    const char *ek_spki;           /* of the TPM that activated it; hex; NULL: none */
+    bool pin_allowed; /* the AK is proven: pin it; else the enrolment only lets it in */
+    bool quarantined;
+    const char *reason;        /* of a quarantine that begins: why; and why of the other VM, */
+    const char *other_reason;  /* as text */
+    const char *other_reasons; /* and as the JSON array of its `reasons` */
     bool clock_regressed;
     /* Signed by the pinned AK, but not for this challenge: the report is kept, the VM's row, its
      * clock included, stays as it is. */
@@ -462,6 +473,33 @@ enum err store_get_log(struct store *s, struct arena *a, const char *vm_id, cons
 /* The VM that pinned this AK. ERR_NOT_FOUND. */
 enum err store_get_vm_by_ak(struct store *s, struct arena *a, const char *ak_spki, struct vm *out,
                             struct err_info *e) MUST_CHECK;
+
+enum err store_get_vm_by_ek(struct store *s, struct arena *a, const char *ek_spki, struct vm *out,
+                            struct err_info *e) MUST_CHECK;
+
+/* ---- quarantine ---- */
+
+enum requalify_decision {
+    REQUALIFY_ACCEPT,  /* the AK that waits becomes the pin */
+    REQUALIFY_REBUILD, /* the pin is dropped: the next valid enrolment proof pins */
+    REQUALIFY_DISMISS, /* the pin stays, the AK that waits is forgotten */
+};
+struct requalify {
+    const char *resource_id;
+    enum requalify_decision decision;
+    const char *ak_spki; /* of the AK that waits: it must be this one. NULL: any, not for ACCEPT */
+    const char *reasons; /* JSON array: of the VM until its next report */
+    int64_t now;
+    struct audit audit;
+};
+/*
+ * An operator's decision; ends the quarantine, and the VM is `unknown` until its next report. What is
+ * as decided already stays as it is, without an audit row: *changed says which. ERR_NOT_FOUND;
+ * ERR_INVALID_STATE: ACCEPT, and no AK waits, or it is another VM's pin; ERR_AK_MISMATCH: another AK
+ * waits.
+ */
+void store_requalify(struct store *s, const struct requalify *in, bool *changed,
+                     struct store_done *done);
 
 struct enrollment_put {
     const char *hash;

@@ -13,7 +13,7 @@ int get_boot_integrity(struct call *c)
         return call_fail(c);
     int status = call_etag(c, vm.etag);
     if (status == 200)
-        view_integrity(call_json(c), &vm);
+        view_integrity(call_json(c), &vm, call_scope(c));
     return status;
 }
 
@@ -55,7 +55,7 @@ int list_boot_integrity(struct call *c)
         return call_fail(c);
     struct jw *w = page_begin(c);
     for (size_t i = 0; i < vms.n; i++)
-        view_integrity(w, &vms.items[i]);
+        view_integrity(w, &vms.items[i], call_scope(c));
     return page_end(c, &list, vms.more ? vms.items[vms.n - 1].resource_id : NULL);
 }
 

@@ -107,6 +107,10 @@ static const char *const meanings[ERR_COUNT] = {
     [ERR_CHALLENGE_USED] = "The challenge belongs to a report that was accepted. Each challenge is "
                            "good for one.",
     [ERR_CHALLENGE_MISMATCH] = "The challenge was made for another vmId.",
+    [ERR_ACTIVATION_USED] = "The activated credential has enrolled an attestation key before. Ask "
+                            "for a new activation.",
+    [ERR_AK_MISMATCH] = "Another attestation key than the named one waits to be accepted. Read "
+                        "bootIntegrity again and decide about that one.",
     [ERR_EVENT_LOG_REQUIRED] = "The gateway does not hold the event log with that digest. Repeat "
                                "the report with `eventLog`; the challenge can still be used.",
     [ERR_INVALID_STATE] = "The resource is in a state in which this call has no meaning, for "

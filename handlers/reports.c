@@ -2,8 +2,8 @@
  * POST /v1/attestation/reports: evidence in, verdict out.
  *
  * The evidence is the credential. Only what is signed by the AK that is pinned for the VM, or comes
- * with an unused enrolment token of it, is stored and may change anything; all else is answered
- * alike, whether the vmId is known or not (403 not_enrolled). Evidence of an entitled sender that
+ * with a valid enrolment proof for it (proof.h), is stored and may change anything; all else is
+ * answered alike, whether the vmId is known or not (403 not_enrolled). Evidence of an entitled sender that
  * fails is a result: 200, untrusted. A quote of the pinned AK over another nonce is one, too; but
  * whoever kept it could send it, so it is kept as a report and the VM's status stays.
  */
@@ -11,11 +11,11 @@
 #include "core/sha256.h"
 #include "handlers/attestation.h"
 #include "handlers/challenge.h"
+#include "handlers/proof.h"
 #include "handlers/result.h"
 #include "handlers/routes.h"
 #include "handlers/target.h"
 #include "handlers/view.h"
-#include "jobs/enrollment.h"
 #include "jobs/jobs.h"
 
 #include <strings.h>
@@ -35,9 +35,10 @@ struct submission {
     /* what the store knows; of the VM only where it is registered */
     bool known;
     struct vm vm;
-    bool enrolling; /* the token is an unused one of this VM */
-    bool stale;     /* the pinned AK signed it, for another nonce */
-    const char *enrollment_hash;
+    struct proof proof;
+    bool proven; /* the evidence proves a TPM's AK */
+    enum vm_binding binding;
+    bool stale;       /* the pinned AK signed it, for another nonce */
     bool log_missing; /* eventLogDigest names a log that is not held */
     struct attest_log *log;
 
@@ -52,11 +53,18 @@ struct submission {
 
 static int judge(struct call *c, struct submission *s);
 
+/* What is wrong with the proofs that were sent stands in c->err as bad members. */
 static int refuse_stranger(struct call *c)
 {
-    return call_refuse(c, ERR_NOT_ENROLLED,
-                       "the evidence is not signed by an AK that is pinned for this vmId, and has "
-                       "no valid enrolment token for it");
+    struct err_info said = c->err;
+    err_set(&c->err, ERR_NOT_ENROLLED,
+            "the evidence is not signed by an AK that is pinned for this vmId, and has no valid "
+            "enrolment proof for it");
+    err_remedy(&c->err, "Send an enrolment proof for this vmId. Where the VM was enrolled with "
+                        "another AK, an operator decides (bootIntegrity/requalify).");
+    c->err.n_fields = said.n_fields;
+    memcpy(c->err.fields, said.fields, sizeof said.fields);
+    return call_fail(c);
 }
 
 /* ---- in ---- */
@@ -78,18 +86,6 @@ static enum err check_challenge(struct call *c, struct submission *s)
 }
 
 /* ---- what is known ---- */
-
-static bool token_is_good(struct call *c, struct submission *s)
-{
-    const char *token = s->evidence.enrollment_token.text;
-    struct enrollment row;
-    if (!token || enrollment_check(c->app->keyring, token, s->vm.resource_id, NULL))
-        return false;
-    s->enrollment_hash = enrollment_text(c->arena, token);
-    return store_get_enrollment(c->app->store, c->arena, s->enrollment_hash, &row, NULL) == OK &&
-           strcasecmp(row.resource_id, s->vm.resource_id) == 0 && row.used_at == 0 &&
-           c->now < row.expires_at;
-}
 
 /* A log that is named by its digest takes the place it would have had in the evidence. Where another
  * VM's log is found, the transaction notices that this one never sent it. */
@@ -114,7 +110,6 @@ static enum err look_up(struct call *c, struct submission *s)
     s->known = err == OK;
     if (err && err != ERR_NOT_FOUND)
         return err;
-    s->enrolling = s->known && token_is_good(c, s);
     return find_log(c, s);
 }
 
@@ -134,9 +129,12 @@ static enum err verify(struct call *c, struct submission *s, bool pinned)
         .require_secure_boot = s->known && s->vm.secure_boot,
         .allow_quote_only = true,
     };
+    pinned = pinned && s->known && s->vm.ak_spki;
     if (pinned &&
         !hex_decode(s->vm.ak_spki, strlen(s->vm.ak_spki), pin.spki_sha256, sizeof pin.spki_sha256))
         return err_set(&c->err, ERR_INTERNAL, "the VM's pinned AK cannot be read");
+    if (pinned && s->vm.ak_profile && !attest_profile_parse(s->vm.ak_profile, &in.profile))
+        return err_set(&c->err, ERR_INTERNAL, "the VM's profile is unknown");
     if (pinned) {
         in.pins = &pin;
         in.n_pins = 1;
@@ -160,33 +158,83 @@ static bool same_ak(const struct submission *s)
 static bool is_stale(const struct submission *s)
 {
     const struct attest_result *r = &s->result;
-    return !s->enrolling && !r->quote_authentic && same_ak(s) &&
+    return s->known && s->proof.kind == PROOF_NONE && !r->quote_authentic && same_ak(s) &&
            attest_result_status(r, CHECK_QUOTE_MAGIC) == STATUS_PASS &&
            attest_result_status(r, CHECK_QUOTE_TYPE) == STATUS_PASS &&
            attest_result_status(r, CHECK_QUOTE_SIGNATURE) == STATUS_PASS;
 }
 
-/*
- * With an enrolment the AK may be a new one, so the former pin does not count, unless it is that AK:
- * then its counters must not go back either.
- */
-static enum err decide(struct call *c, struct submission *s)
+/* With the pin where there is one; without it where a proof may bring another AK. */
+static enum err judge_evidence(struct call *c, struct submission *s)
 {
     bool pinned = s->known && s->vm.ak_spki;
-    enum err err = verify(c, s, pinned && !s->enrolling);
-    if (err || !s->enrolling)
+    enum err err = verify(c, s, true);
+    if (err || !proof_claimed(&s->evidence))
         return err;
-    if (same_ak(s))
-        return verify(c, s, true);
-    if (!attestation_ak_proven(&s->result))
-        return OK;
-    char spki[2 * AK_SPKI_SIZE + 1];
+    bool again = pinned && !s->result.signed_by_pin;
+    if (again && (err = verify(c, s, false)))
+        return err;
+    const struct proof_input in = {.evidence = &s->evidence,
+                                   .challenge = &s->challenge,
+                                   .vm = s->known ? &s->vm : NULL,
+                                   .result = &s->result};
+    s->proof = proof_find(c, &in);
+    /* No proof: what is said of the evidence is said with the pin in mind. */
+    return again && s->proof.kind == PROOF_NONE ? verify(c, s, true) : OK;
+}
+
+/* The transaction finds it out again (db/store.h). */
+static enum err look_elsewhere(struct call *c, const char *ak_spki, bool *elsewhere)
+{
     struct vm other;
-    hex_encode((struct bytes){s->result.ak_spki_sha256, AK_SPKI_SIZE}, spki);
-    err = store_get_vm_by_ak(c->app->store, c->arena, spki, &other, &c->err);
-    if (err == OK)
-        attest_result_quarantine(&s->result, "ak_of_another_vm");
+    enum err err = store_get_vm_by_ak(c->app->store, c->arena, ak_spki, &other, &c->err);
+    *elsewhere = err == OK;
     return err == ERR_NOT_FOUND ? OK : err;
+}
+
+static const char *quarantine_reason(const struct submission *s)
+{
+    if (s->vm.quarantine.since && s->vm.quarantine.reason)
+        return s->vm.quarantine.reason;
+    return s->binding == BINDING_SHARED ? "ak_of_another_vm" : "ak_changed";
+}
+
+static enum err bind_ak(struct call *c, struct submission *s)
+{
+    const struct attest_result *r = &s->result;
+    s->proven = attestation_ak_proven(r);
+    struct enroll_claim claim = {.proof = s->proof.kind,
+                                 .decided = s->proof.decided,
+                                 .ak_spki = r->quote_authentic ? s->ak_spki : NULL,
+                                 .ak_proven = s->proven};
+    bool elsewhere = false;
+    if (r->has_ak)
+        hex_encode((struct bytes){r->ak_spki_sha256, AK_SPKI_SIZE}, s->ak_spki);
+    if (claim.proof != PROOF_NONE && claim.ak_proven && !r->signed_by_pin) {
+        enum err err = look_elsewhere(c, s->ak_spki, &elsewhere);
+        if (err)
+            return err;
+    }
+    s->binding = vm_bind(&s->vm, &claim, elsewhere);
+    return OK;
+}
+
+static bool is_quarantined(const struct submission *s)
+{
+    return s->vm.quarantine.since || s->binding == BINDING_CHANGED ||
+           s->binding == BINDING_SHARED || s->binding == BINDING_HELD;
+}
+
+static enum err decide(struct call *c, struct submission *s)
+{
+    s->proof = (struct proof){0};
+    enum err err;
+    if ((err = judge_evidence(c, s)) || (s->known && (err = bind_ak(c, s))))
+        return err;
+    s->stale = is_stale(s);
+    if (s->known && is_quarantined(s))
+        attest_result_quarantine(&s->result, quarantine_reason(s));
+    return OK;
 }
 
 /* ---- out ---- */
@@ -229,7 +277,6 @@ static void fill_report(struct call *c, struct submission *s, struct report *rep
     /* Whose key it is and what its clock says is known only where the signature is good. */
     if (!r->quote_authentic && !s->stale)
         return;
-    hex_encode((struct bytes){r->ak_spki_sha256, AK_SPKI_SIZE}, s->ak_spki);
     report->ak_spki = s->ak_spki;
     report->reset_count = r->reset_count;
     report->restart_count = r->restart_count;
@@ -265,8 +312,13 @@ static void fill_write(struct call *c, struct submission *s)
     s->write.history_only = s->stale;
     fill_certificates(s);
     s->write.ak_name = r->ak_name_len ? s->ak_name : NULL;
-    s->write.enrollment_hash = s->enrolling ? s->enrollment_hash : NULL;
-    s->write.pin_allowed = attestation_ak_proven(r) && r->verdict != VERDICT_QUARANTINED;
+    s->write.enrollment_hash = s->proof.enrollment_hash;
+    s->write.proof = s->proof.kind == PROOF_TOKEN ? PROOF_NONE : s->proof.kind;
+    s->write.pin_allowed = s->proven;
+    s->write.quarantined = is_quarantined(s);
+    s->write.reason = quarantine_reason(s);
+    s->write.other_reason = "ak_on_another_vm";
+    s->write.other_reasons = "[\"ak_on_another_vm\"]";
     s->write.clock_regressed =
         r->quote_authentic && same_ak(s) && vm_clock_regressed(&s->vm, &s->write.report);
     s->write.status = attestation_status(&s->vm, r);
@@ -309,8 +361,7 @@ static int judge(struct call *c, struct submission *s)
     s->judged++;
     if (look_up(c, s) || decide(c, s))
         return call_fail(c);
-    s->stale = s->known && is_stale(s);
-    if (!s->known || (!s->result.signed_by_pin && !s->enrolling && !s->stale))
+    if (!s->known || (s->binding == BINDING_NONE && !s->stale))
         return refuse_stranger(c);
     if (s->judged == 1 && attestation_admit_vm(c, s->evidence.vm_id))
         return call_fail(c);

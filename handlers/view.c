@@ -75,7 +75,51 @@ void view_vm(struct jw *w, const struct vm *vm)
     jw_close(w, '}');
 }
 
-void view_integrity(struct jw *w, const struct vm *vm)
+static void view_candidate(struct jw *w, const struct vm_quarantine *q)
+{
+    if (!q->ak_spki)
+        return;
+    jw_key(w, "candidateAk");
+    jw_open(w, '{');
+    jw_key_str(w, "spki", q->ak_spki);
+    jw_key_str_opt(w, "name", q->ak_name);
+    jw_key_str_opt(w, "profile", q->ak_profile);
+    jw_key_str_opt(w, "ekSpki", q->ek_spki);
+    jw_key_str_opt(w, "proof", q->proof);
+    jw_close(w, '}');
+}
+
+static void view_quarantine(struct jw *w, const struct vm_quarantine *q, const char *scope)
+{
+    if (!q->since)
+        return;
+    jw_key(w, "quarantine");
+    jw_open(w, '{');
+    jw_key_time(w, "since", q->since);
+    jw_key_str(w, "reason", q->reason ? q->reason : "");
+    if (q->other && (!scope || scope_covers(scope, q->other)))
+        jw_key_str(w, "otherResourceId", q->other);
+    jw_key_str_opt(w, "reportId", q->report_id);
+    view_candidate(w, q);
+    jw_close(w, '}');
+}
+
+static void view_enrollment(struct jw *w, const struct vm *vm)
+{
+    if (!vm->ak_spki)
+        return;
+    jw_key(w, "ak");
+    jw_open(w, '{');
+    jw_key_str(w, "spki", vm->ak_spki);
+    jw_key_str_opt(w, "name", vm->ak_name);
+    jw_key_str_opt(w, "profile", vm->ak_profile);
+    jw_key_str_opt(w, "ekSpki", vm->ek_spki);
+    jw_key_str_opt(w, "proof", vm->enrolled_by);
+    jw_key_time_opt(w, "enrolledAt", vm->enrolled_at);
+    jw_close(w, '}');
+}
+
+void view_integrity(struct jw *w, const struct vm *vm, const char *scope)
 {
     jw_open(w, '{');
     jw_key_str(w, "resourceId", vm->resource_id);
@@ -87,6 +131,8 @@ void view_integrity(struct jw *w, const struct vm *vm)
     jw_key_str_opt(w, "lastReportId", vm->last_report_id);
     jw_key_str_opt(w, "verdict", vm->last_verdict);
     jw_key_raw_opt(w, "claims", vm->claims);
+    view_enrollment(w, vm);
+    view_quarantine(w, &vm->quarantine, scope);
     jw_close(w, '}');
 }
 
@@ -141,6 +187,7 @@ void view_report_summary(struct jw *w, const struct report *r)
     jw_key_str(w, "verdict", r->verdict);
     jw_key_time(w, "receivedAt", r->received_at);
     jw_key_int(w, "resetCount", r->reset_count);
+    jw_key_str_opt(w, "proof", r->proof);
     jw_close(w, '}');
 }
 

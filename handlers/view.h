@@ -6,9 +6,10 @@
 #include "db/records.h"
 #include "jobs/jobs.h"
 
-void view_job(struct jw *w, const struct job *job);     /* Job */
-void view_vm(struct jw *w, const struct vm *vm);        /* VirtualMachine */
-void view_integrity(struct jw *w, const struct vm *vm); /* BootIntegrity, aged before */
+void view_job(struct jw *w, const struct job *job); /* Job */
+void view_vm(struct jw *w, const struct vm *vm);    /* VirtualMachine */
+/* BootIntegrity, aged before. Another VM is named only where the caller's scope covers it. */
+void view_integrity(struct jw *w, const struct vm *vm, const char *scope);
 /* Report; `result` is the signed one or NULL */
 void view_report(struct jw *w, const struct report *r, const char *result);
 /* Report with its explanation */

@@ -127,6 +127,16 @@ const struct schema list_boot_integrity_history_query_schema = {
     .fields = list_boot_integrity_history_query_fields, .n_fields = ARRAY_LEN(list_boot_integrity_history_query_fields),
 };
 
+static const struct field requalify_request_fields[] = {
+    {.name = "decision", .kind = FIELD_STR, .required = true, .offset = offsetof(struct requalify_request, decision), .allowed = (const char *const[]){"acceptNewAk", "rebuild", "dismiss", NULL}},
+    {.name = "akSpki", .kind = FIELD_STR, .offset = offsetof(struct requalify_request, ak_spki), .min = 64, .max = 64, .match = match_sha256_hex},
+    {.name = "reason", .kind = FIELD_STR, .offset = offsetof(struct requalify_request, reason), .min = 1, .max = 512},
+};
+const struct schema requalify_request_schema = {
+    .name = "RequalifyRequest", .size = sizeof(struct requalify_request),
+    .fields = requalify_request_fields, .n_fields = ARRAY_LEN(requalify_request_fields),
+};
+
 static const struct field list_boot_integrity_query_fields[] = {
     {.name = "status", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, status), .allowed = (const char *const[]){"healthy", "unhealthy", "unknown", "unmonitored", "quarantined", NULL}},
     {.name = "scope", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, scope), .max = 200, .match = match_arm_scope},

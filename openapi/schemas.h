@@ -82,6 +82,13 @@ struct list_boot_integrity_history_query {
 };
 extern const struct schema list_boot_integrity_history_query_schema;
 
+struct requalify_request {
+    const char *decision;
+    const char *ak_spki;
+    const char *reason;
+};
+extern const struct schema requalify_request_schema;
+
 struct list_boot_integrity_query {
     const char *status;
     const char *scope;

@@ -18,6 +18,8 @@ OPERATIONS = {o["operationId"]: (method, template, o)
 GROUP = "contract"
 VM = f"/v1/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/virtualMachines/"
 JSON = {"Content-Type": "application/json"}
+# Of operations that look at the body before they look for the resource.
+BODIES = {"requalify_virtual_machine": b'{"decision":"dismiss"}'}
 
 
 def with_status(status):
@@ -40,7 +42,7 @@ def body_of(name):
     operation = OPERATIONS[name][2]
     if "requestBody" not in operation:
         return None, {}
-    return b"{}", dict(JSON)
+    return BODIES.get(name, b"{}"), dict(JSON)
 
 
 def call(api, name, path=None, headers=None):

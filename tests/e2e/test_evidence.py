@@ -378,15 +378,19 @@ def test_another_vms_pinned_ak_without_proof(api, anonymous, enrolled, other):
     assert status_of(api, other) == before
 
 
-def test_another_vms_pinned_ak_with_proof_is_quarantined(api, anonymous, enrolled, make_vm):
+def test_another_vms_pinned_ak_with_proof_is_quarantined(api, anonymous, make_vm):
     """A clone: the VM proves its enrolment, but its AK is the one that another VM pinned."""
-    clone = make_vm("clone")
-    report = enrolled.guest.report(challenge(anonymous, clone.vm_id), clone.token)
+    clone, original = make_vm("clone"), make_vm("original")
+    answer = send(anonymous, original.guest.report(challenge(anonymous, original.vm_id),
+                                                   original.token))
+    assert answer.json["verdict"] == "trusted", answer
+    report = original.guest.report(challenge(anonymous, clone.vm_id), clone.token)
     report["vmId"] = clone.vm_id
     answer = send(anonymous, report)
     assert answer.status == 200 and answer.json["verdict"] == "quarantined", answer
     assert "ak.binding" in failed_checks(answer), answer
     assert status_of(api, clone)["status"] == "quarantined"
+    assert status_of(api, original)["status"] == "quarantined"
 
 
 def test_a_wrong_ak(anonymous, enrolled, other):

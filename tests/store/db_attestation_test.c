@@ -6,14 +6,19 @@
 #define AK_A "aa01"
 #define AK_B "bb02"
 
-static void put_token(struct fixture *f, const char *hash, const char *resource_id)
+static void put_token_at(struct fixture *f, const char *hash, const char *resource_id, int64_t now)
 {
     struct enrollment_put in = {.hash = hash,
                                 .resource_id = resource_id,
                                 .expires_at = T0 + 60000,
-                                .now = T0,
+                                .now = now,
                                 .audit = audit_of("enrollment.create", resource_id)};
     MUST(f, DO(f, store_put_enrollment, &in, NULL));
+}
+
+static void put_token(struct fixture *f, const char *hash, const char *resource_id)
+{
+    put_token_at(f, hash, resource_id, T0);
 }
 
 /* A good report of A's AK; each has its own id and challenge. */
@@ -119,7 +124,6 @@ static void strangers_change_nothing(void **state)
         {"another AK without enrolment", ID_A, AK_B, NULL, 0},
         {"never enrolled", ID_B, AK_B, NULL, 0},
         {"pinned AK of another VM", ID_B, AK_A, NULL, 0},
-        {"pinned AK of another VM, with a token", ID_B, AK_A, "token-b", 0},
         {"used token", ID_A, AK_B, "token-a", 0},
         {"another VM's token", ID_A, AK_B, "token-b", 0},
         {"made-up token", ID_A, AK_B, "token-x", 0},
@@ -214,8 +218,8 @@ static void another_enrolment_replaces_the_pin(void **state)
 {
     struct fixture *f = *state;
     enroll_a(f);
-    put_token(f, "token-2", VM("a"));
-    struct report_new in = report_of(f, 2);
+    put_token_at(f, "token-2", VM("a"), T0 + 2);
+    struct report_new in = report_of(f, 3);
     in.report.ak_spki = AK_B;
     in.report.reset_count = 0; /* a new TPM counts from the start */
     in.report.clock_ms = 5;
@@ -225,6 +229,169 @@ static void another_enrolment_replaces_the_pin(void **state)
     assert_string_equal(vm.ak_spki, AK_B);
     assert_int_equal(vm.reset_count, 0);
     assert_int_equal(vm.clock_ms, 5);
+}
+
+/* ---- quarantine ---- */
+
+static struct report_new quarantined_report(struct fixture *f, int n, const char *vm_id)
+{
+    struct report_new in = report_of(f, n);
+    in.report.vm_id = vm_id;
+    in.report.verdict = "quarantined";
+    in.status = VM_QUARANTINED;
+    in.quarantined = true;
+    in.reasons = "[\"why\"]";
+    in.reason = "why";
+    in.other_reason = "ak_on_another_vm";
+    in.other_reasons = "[\"ak_on_another_vm\"]";
+    return in;
+}
+
+static bool requalify_vm(struct fixture *f, const char *id, enum requalify_decision d,
+                         const char *ak, enum err expected)
+{
+    struct requalify in = {.resource_id = id,
+                           .decision = d,
+                           .ak_spki = ak,
+                           .reasons = "[\"requalified\"]",
+                           .now = T0 + 500,
+                           .audit = audit_of("vm.requalify", id)};
+    bool changed = false;
+    assert_int_equal(DO(f, store_requalify, &in, &changed), expected);
+    return changed;
+}
+
+/* B proves its vmId and shows A's AK: a copy, and nobody knows which. */
+static void a_shared_ak_quarantines_both(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    put_vm(f, VM("b"), ID_B);
+    put_token(f, "token-b", VM("b"));
+    struct report_new in = report_of(f, 2);
+    struct report_stored out;
+    in.report.vm_id = ID_B;
+    in.enrollment_hash = "token-b";
+    assert_int_equal(DO(f, store_put_report, &in, &out), ERR_PRECONDITION_FAILED);
+    in = quarantined_report(f, 2, ID_B);
+    in.enrollment_hash = "token-b";
+    assert_false(put_report(f, &in).enrolled);
+    struct vm a = get_vm(f, VM("a")), b = get_vm(f, VM("b"));
+    assert_int_equal(a.status, VM_QUARANTINED);
+    assert_string_equal(a.reasons, "[\"ak_on_another_vm\"]");
+    assert_string_equal(a.quarantine.reason, "ak_on_another_vm");
+    assert_string_equal(a.quarantine.other, VM("b"));
+    assert_null(a.quarantine.ak_spki);
+    assert_string_equal(a.ak_spki, AK_A);
+    assert_int_equal(b.status, VM_QUARANTINED);
+    assert_string_equal(b.quarantine.other, VM("a"));
+    assert_string_equal(b.quarantine.ak_spki, AK_A);
+    assert_string_equal(b.quarantine.proof, "token");
+    assert_null(b.ak_spki);
+
+    /* A's own good report does not end it, and one judged before it began is judged again. */
+    struct report_new own = report_of(f, 3);
+    assert_int_equal(DO(f, store_put_report, &own, &out), ERR_PRECONDITION_FAILED);
+    own = quarantined_report(f, 3, ID_A);
+    put_report(f, &own);
+    assert_int_equal(get_vm(f, VM("a")).status, VM_QUARANTINED);
+
+    /* The AK is A's as long as A has it; then B may have it, by the same token or a decision. */
+    requalify_vm(f, VM("b"), REQUALIFY_ACCEPT, AK_A, ERR_INVALID_STATE);
+    assert_true(requalify_vm(f, VM("a"), REQUALIFY_REBUILD, NULL, OK));
+    assert_null(get_vm(f, VM("a")).ak_spki);
+    assert_true(requalify_vm(f, VM("b"), REQUALIFY_ACCEPT, AK_A, OK));
+    b = get_vm(f, VM("b"));
+    assert_string_equal(b.ak_spki, AK_A);
+    assert_string_equal(b.enrolled_by, "token");
+    assert_int_equal(b.status, VM_UNKNOWN);
+    assert_int_equal(b.quarantine.since, 0);
+    assert_null(b.quarantine.reason);
+}
+
+static void a_changed_ak_waits_for_a_decision(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    struct report_new in = quarantined_report(f, 2, ID_A);
+    in.report.ak_spki = AK_B;
+    in.report.reset_count = 0;
+    in.proof = PROOF_ATTESTED_DOCUMENT;
+    put_report(f, &in);
+    struct vm vm = get_vm(f, VM("a"));
+    assert_string_equal(vm.ak_spki, AK_A);
+    assert_int_equal(vm.reset_count, 3);
+    assert_string_equal(vm.quarantine.ak_spki, AK_B);
+    assert_string_equal(vm.quarantine.proof, "attestedDocument");
+    assert_string_equal(vm.quarantine.report_id, "0190-0002");
+
+    /* Not even a token made now replaces the pin: the alarm has rung. */
+    put_token_at(f, "token-2", VM("a"), T0 + 3);
+    in = quarantined_report(f, 3, ID_A);
+    in.report.ak_spki = AK_B;
+    in.enrollment_hash = "token-2";
+    assert_false(put_report(f, &in).enrolled);
+    assert_int_equal(get_vm(f, VM("a")).quarantine.since, T0 + 2);
+
+    requalify_vm(f, VM("a"), REQUALIFY_ACCEPT, "cc03", ERR_AK_MISMATCH);
+    requalify_vm(f, VM("a"), REQUALIFY_DISMISS, "cc03", ERR_AK_MISMATCH);
+    assert_int_equal(get_vm(f, VM("a")).status, VM_QUARANTINED);
+    assert_true(requalify_vm(f, VM("a"), REQUALIFY_DISMISS, "BB02", OK));
+    assert_false(requalify_vm(f, VM("a"), REQUALIFY_DISMISS, NULL, OK));
+    vm = get_vm(f, VM("a"));
+    assert_string_equal(vm.ak_spki, AK_A);
+    assert_null(vm.quarantine.ak_spki);
+    requalify_vm(f, VM("a"), REQUALIFY_ACCEPT, AK_B, ERR_INVALID_STATE);
+
+    in = report_of(f, 4);
+    put_report(f, &in);
+    assert_int_equal(get_vm(f, VM("a")).status, VM_HEALTHY);
+}
+
+static void a_job_s_token_never_replaces_a_pin(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    const struct vm vm = get_vm(f, VM("a"));
+    const struct enrollment made_by_job = {.job_id = "job", .created_at = T0 + 9},
+                            before = {.created_at = T0}, after = {.created_at = T0 + 1};
+    assert_false(vm_token_decides(&vm, &made_by_job));
+    assert_false(vm_token_decides(&vm, &before));
+    assert_true(vm_token_decides(&vm, &after));
+    requalify_vm(f, VM("none"), REQUALIFY_REBUILD, NULL, ERR_NOT_FOUND);
+}
+
+/* One TPM, two VMs: its EK tells where its AKs do not. */
+static void a_shared_ek_quarantines_both(void **state)
+{
+    struct fixture *f = *state;
+    put_vm(f, VM("a"), ID_A);
+    put_vm(f, VM("b"), ID_B);
+    struct report_new in = report_of(f, 1);
+    in.proof = PROOF_ACTIVATION;
+    in.ek_spki = "EE01";
+    in.ak_profile = "tpm";
+    in.activation_hash = "activation-1";
+    in.activation_expires_at = T0 + 5000;
+    assert_true(put_report(f, &in).enrolled);
+    struct vm vm;
+    MUST(f, store_get_vm_by_ek(f->store, f->arena, "ee01", &vm, &f->err));
+    assert_string_equal(vm.ak_profile, "tpm");
+    assert_string_equal(vm.enrolled_by, "activation");
+
+    in = quarantined_report(f, 2, ID_B);
+    in.report.ak_spki = AK_B;
+    in.proof = PROOF_ACTIVATION;
+    in.ek_spki = "ee01";
+    in.activation_hash = "activation-1";
+    in.activation_expires_at = T0 + 5000;
+    struct report_stored out;
+    assert_int_equal(DO(f, store_put_report, &in, &out), ERR_ACTIVATION_USED);
+    in.activation_hash = "activation-2";
+    put_report(f, &in);
+    assert_int_equal(get_vm(f, VM("a")).status, VM_QUARANTINED);
+    assert_string_equal(get_vm(f, VM("b")).quarantine.ek_spki, "ee01");
+    requalify_vm(f, VM("b"), REQUALIFY_ACCEPT, AK_B, ERR_INVALID_STATE);
 }
 
 static void clock_is_decided_again(void **state)
@@ -586,6 +753,10 @@ int main(void)
         STORE_TEST(racing_reports_share_no_challenge),
         STORE_TEST(failing_evidence_with_a_token_pins_nothing),
         STORE_TEST(another_enrolment_replaces_the_pin),
+        STORE_TEST(a_shared_ak_quarantines_both),
+        STORE_TEST(a_changed_ak_waits_for_a_decision),
+        STORE_TEST(a_job_s_token_never_replaces_a_pin),
+        STORE_TEST(a_shared_ek_quarantines_both),
         STORE_TEST(clock_is_decided_again),
         STORE_TEST(event_log_is_stored_once_per_vm),
         STORE_TEST(event_logs_of_one_vm_are_bounded),

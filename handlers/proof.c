@@ -1,0 +1,79 @@
+#include "handlers/proof.h"
+
+#include "jobs/enrollment.h"
+
+#include <strings.h>
+
+struct proving {
+    struct call *call;
+    const struct proof_input *in;
+    struct proof *out;
+};
+
+/* ---- token ---- */
+
+static bool token_claimed(const struct evidence *ev)
+{
+    return ev->enrollment_token.text != NULL;
+}
+
+static bool token_proves(const struct proving *p)
+{
+    struct call *c = p->call;
+    const struct vm *vm = p->in->vm;
+    const char *token = p->in->evidence->enrollment_token.text;
+    struct enrollment row;
+    if (!vm || enrollment_check(c->app->keyring, token, vm->resource_id, NULL))
+        return false;
+    const char *hash = enrollment_text(c->arena, token);
+    if (store_get_enrollment(c->app->store, c->arena, hash, &row, NULL) != OK ||
+        strcasecmp(row.resource_id, vm->resource_id) != 0 || row.used_at ||
+        c->now >= row.expires_at)
+        return false;
+    p->out->enrollment_hash = hash;
+    p->out->decided = vm_token_decides(vm, &row);
+    return true;
+}
+
+/* ---- Azure Attestation ---- */
+
+static bool maa_claimed(const struct evidence *ev)
+{
+    return ev->maa_token.len > 0;
+}
+
+/* maa.token passes only where the token is signed by a configured provider, fresh for this challenge,
+ * and its x-ms-azurevm-vmid is the report's vmId. */
+static bool maa_proves(const struct proving *p)
+{
+    return attest_result_status(p->in->result, CHECK_MAA_TOKEN) == STATUS_PASS;
+}
+
+/* ---- the table ---- */
+
+static const struct proof_row {
+    enum enroll_proof kind;
+    bool (*claimed)(const struct evidence *ev);
+    bool (*proves)(const struct proving *p);
+} rows[] = {
+    {PROOF_TOKEN, token_claimed, token_proves},
+    {PROOF_MAA_TOKEN, maa_claimed, maa_proves},
+};
+
+bool proof_claimed(const struct evidence *ev)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].claimed(ev))
+            return true;
+    return false;
+}
+
+struct proof proof_find(struct call *c, const struct proof_input *in)
+{
+    struct proof found = {0};
+    const struct proving p = {c, in, &found};
+    for (size_t i = 0; i < ARRAY_LEN(rows) && found.kind == PROOF_NONE; i++)
+        if (rows[i].claimed(in->evidence) && rows[i].proves(&p))
+            found.kind = rows[i].kind;
+    return found;
+}
