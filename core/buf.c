@@ -6,7 +6,7 @@
 #include <stdarg.h>
 
 /* Never realloc: the old block may hold a secret and has to be wiped. */
-static void grow(struct buf *b, size_t need)
+COLD static void grow(struct buf *b, size_t need)
 {
     size_t cap = b->cap ? b->cap : 256;
     while (cap < need) {
@@ -166,20 +166,30 @@ static bool plain_word(const char *s)
     return (found & high) == 0;
 }
 
+/* How many of the n bytes may stand as they are, up to the first that may not. */
+static size_t plain_run(const char *s, size_t n)
+{
+    size_t i = 0;
+    while (n - i >= 8 && plain_word(s + i))
+        i += 8;
+    if (n >= 8 && n - i < 8 && plain_word(s + n - 8)) /* the rest, and some of it again */
+        return n;
+    while (i < n && plain((unsigned char)s[i]))
+        i++;
+    return i;
+}
+
 static void quoted(struct buf *out, const char *s, size_t n)
 {
-    buf_reserve(out, n + 2);
-    buf_add_char(out, '"');
-    for (size_t i = 0; i < n;) {
-        size_t run = i;
-        while (n - run >= 8 && plain_word(s + run))
-            run += 8;
-        while (run < n && plain((unsigned char)s[run]))
-            run++;
-        buf_add(out, s + i, run - i);
-        if (run < n)
-            escape(out, (unsigned char)s[run++]);
-        i = run;
+    size_t run = plain_run(s, n);
+    char *to = buf_reserve(out, n + 2);
+    *to = '"';
+    memcpy(to + 1, s, run);
+    out->len += run + 1;
+    for (size_t i = run; i < n; i += run) {
+        escape(out, (unsigned char)s[i++]);
+        run = plain_run(s + i, n - i);
+        buf_add(out, s + i, run);
     }
     buf_add_char(out, '"');
 }

@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <stdatomic.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Room for the guard's own limits, so that its answers and not the library's are seen. No more: the
@@ -353,9 +354,11 @@ void http_drain(struct http *h)
     pthread_mutex_unlock(&h->lock);
     if (!first)
         return;
-    MHD_socket fd = MHD_quiesce_daemon(h->daemon);
-    if (fd != MHD_INVALID_SOCKET)
-        close(fd);
+    /* Who connects is refused from here on. The number stays taken until the library's threads, which
+     * may have just looked at it, are gone. */
+    h->listen_fd = MHD_quiesce_daemon(h->daemon);
+    if (h->listen_fd >= 0)
+        shutdown(h->listen_fd, SHUT_RDWR);
 }
 
 int http_in_flight(struct http *h)

@@ -49,7 +49,7 @@ struct http_link {
 struct http {
     struct http_config config;
     struct http_handler handler;
-    int listen_fd; /* until the daemon has it */
+    int listen_fd; /* while the daemon has it not: before, and once it is drained */
     struct MHD_Daemon *daemon;
     bool tls;
     char *url;

@@ -27,6 +27,7 @@ STAGES = [
     ("tidy", "tests/lint/tidy.sh", "plain"),
     ("tsan-build", BUILD.format("tsan"), "build"),
     ("tsan-unit", CTEST.format("tsan"), "ctest"),
+    ("tsan-served", "tests/tsan.sh", "pytest"),
     ("fuzz-build", BUILD.format("fuzz"), "build"),
     ("fuzz-smoke", "tests/fuzz/smoke.sh 5", "plain"),
     ("coverage", BUILD.format("coverage") + " && tests/coverage.sh", "plain"),
