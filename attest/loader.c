@@ -30,7 +30,7 @@ static void measures(struct loader_event *e, struct bytes b)
 
 static struct loader_event read_grub(struct bytes data)
 {
-    struct loader_event e = {LOADER_NONE};
+    struct loader_event e = {.kind = LOADER_NONE};
     struct bytes whole = without_nul(data);
     for (size_t i = 0; i < ARRAY_LEN(grub_prefixes); i++) {
         size_t n = strlen(grub_prefixes[i].prefix);
@@ -59,7 +59,7 @@ static bool is_mok(struct bytes text)
  * command line itself, with its terminator. Others (credentials) are told apart by their digest. */
 static struct loader_event read_stub(struct bytes data, enum loader_kind kind)
 {
-    struct loader_event e = {LOADER_NONE};
+    struct loader_event e = {.kind = LOADER_NONE};
     if (!text_looks_utf16(data))
         return e;
     e.kind = kind;
@@ -75,7 +75,7 @@ struct loader_event loader_read(const struct log_event *ev)
 {
     struct bytes text = without_nul(ev->data);
     if (ev->type != EV_IPL || text.len == 0)
-        return (struct loader_event){LOADER_NONE};
+        return (struct loader_event){.kind = LOADER_NONE};
     switch (ev->pcr) {
     case 8: { /* systemd-stub before 252 measured the command line here */
         struct loader_event e = read_grub(ev->data);
@@ -90,7 +90,7 @@ struct loader_event loader_read(const struct log_event *ev)
     case 14:
         return (struct loader_event){.kind = is_mok(text) ? LOADER_MOK : LOADER_NONE, .text = text};
     default:
-        return (struct loader_event){LOADER_NONE};
+        return (struct loader_event){.kind = LOADER_NONE};
     }
 }
 

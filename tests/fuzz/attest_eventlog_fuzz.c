@@ -16,7 +16,7 @@ static void look_at(const struct event_log *log, enum pcr_bank bank, struct aren
     struct buf out = {0};
     struct jw w = jw_over(&out);
     jw_open(&w, '{');
-    claims_write_log(&w, &claims);
+    claims_write_log_full(&w, &claims, a);
     jw_close(&w, '}');
     buf_free(&out);
 }
