@@ -1,8 +1,8 @@
 #include "attest/claims.h"
 
 #include "attest/cert.h"
+#include "attest/decode.h"
 #include "attest/devpath.h"
-#include "attest/sbat.h"
 #include "attest/text.h"
 #include "attest/uefi.h"
 
@@ -145,29 +145,6 @@ static void write_command_lines(struct jw *w, const struct log_claims *c)
     jw_close(w, ']');
 }
 
-static void write_sbat(struct jw *w, struct bytes level)
-{
-    struct sbat_walk walk = sbat_lines(level);
-    struct sbat_entry e;
-    if (level.len == 0)
-        return;
-    jw_key(w, "sbatLevel");
-    jw_open(w, '{');
-    jw_key_int(w, "revision", (int64_t)sbat_revision(level));
-    jw_key(w, "components");
-    jw_open(w, '[');
-    for (size_t n = 0; n < SBAT_COMPONENTS_MAX && sbat_next(&walk, &e); n++) {
-        char name[SBAT_NAME_MAX + 1];
-        sbat_name(&e, name);
-        jw_open(w, '{');
-        jw_key_str(w, "name", name);
-        jw_key_int(w, "generation", e.generation);
-        jw_close(w, '}');
-    }
-    jw_close(w, ']');
-    jw_close(w, '}');
-}
-
 static const char *version_text(struct bytes version, struct arena *a)
 {
     if (text_looks_utf16(version))
@@ -184,7 +161,8 @@ static void write_all(struct writer *t, const struct log_claims *c)
     write_authorities(t, c);
     write_applications(t, c);
     write_command_lines(t->w, c);
-    write_sbat(t->w, c->sbat_level);
+    if (c->sbat_level.len)
+        decode_sbat(t->w, c->sbat_level);
     if (t->arena && c->crtm_version.len)
         jw_key_str(t->w, "crtmVersion", version_text(c->crtm_version, t->arena));
     if (c->windows.present) {

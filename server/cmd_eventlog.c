@@ -1,7 +1,7 @@
 #include "attest/rollover.h"
 #include "attest/content.h"
+#include "attest/decode.h"
 #include "attest/hash.h"
-#include "attest/uefi.h"
 #include "core/cleanup.h"
 #include "core/json.h"
 #include "server/command_io.h"
@@ -108,29 +108,6 @@ static void write_pcrs(struct jw *w, const struct log_replay *replay)
     jw_close(w, '}');
 }
 
-static bool is_variable(uint32_t type)
-{
-    return type == EV_EFI_VARIABLE_DRIVER_CONFIG || type == EV_EFI_VARIABLE_BOOT ||
-           type == EV_EFI_VARIABLE_BOOT2 || type == EV_EFI_VARIABLE_AUTHORITY;
-}
-
-static void write_decoded(struct jw *w, const struct log_event *ev, struct arena *a)
-{
-    struct uefi_variable v;
-    if (is_variable(ev->type) && !uefi_variable_parse(ev->data, &v)) {
-        jw_key_str(w, "variable", uefi_name_text(&v, a));
-        jw_key_str(w, "vendor", uefi_guid_text(v.guid, a));
-        return;
-    }
-    if (ev->type != EV_EFI_ACTION && ev->type != EV_IPL && ev->type != EV_ACTION)
-        return;
-    char *text = arena_strndup(a, (const char *)ev->data.data, ev->data.len);
-    for (size_t i = 0; i < ev->data.len && text[i]; i++)
-        if ((unsigned char)text[i] < 0x20 || (unsigned char)text[i] >= 0x7f)
-            text[i] = '?';
-    jw_key_str(w, "text", text);
-}
-
 static void write_event(struct jw *w, const struct log_event *ev, size_t index, struct arena *a)
 {
     const char *name = eventlog_type_name(ev->type);
@@ -151,7 +128,7 @@ static void write_event(struct jw *w, const struct log_event *ev, size_t index, 
     jw_close(w, '}');
     if (strongest != BANK_COUNT && ev->type != EV_NO_ACTION)
         jw_key_bool(w, "digestOfData", hash_matches(strongest, ev->data, ev->digest[strongest]));
-    write_decoded(w, ev, a);
+    decode_event(w, ev, a);
     jw_key(w, "data");
     jw_base64(w, ev->data);
     jw_close(w, '}');

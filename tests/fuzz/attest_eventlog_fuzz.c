@@ -1,5 +1,6 @@
 /* The event log, from its bytes to its claims. */
 #include "attest/content.h"
+#include "attest/decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -25,6 +26,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena *a = arena_new();
     struct event_log log = eventlog_parse(BYTES(data, size), a);
+    struct buf out = {0};
+    struct jw w = jw_over(&out);
+    for (size_t i = 0; i < log.n; i++) {
+        jw_open(&w, '{');
+        decode_event(&w, &log.events[i], a);
+        jw_close(&w, '}');
+        buf_reset(&out);
+    }
+    buf_free(&out);
     for (int b = 0; b < BANK_COUNT; b++)
         look_at(&log, (enum pcr_bank)b, a);
     arena_free(a);

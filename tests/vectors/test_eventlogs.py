@@ -1,6 +1,7 @@
 """`tlgate eventlog` over boot logs of real machines: what their origins say of them is the oracle."""
 import base64
 import json
+import re
 
 import pytest
 
@@ -117,6 +118,104 @@ def test_qemu_log_has_the_pcrs_of_its_capture():
     assert pcrs["14"].startswith("b9c97933")
     assert {a["variable"] for a in result["claims"]["bootAuthorities"]} == {
         "db", "SbatLevel", "MokListRT"}
+
+
+# What a person would read in the logs themselves: shim's SBAT revision, the common names of the
+# certificates that vouched, and what each application was vouched for with (None: not said).
+TOLD = [
+    ("qemu-ovmf/debian12-shim-grub-secureboot.bin", 2025021800,
+     ["Microsoft Corporation UEFI CA 2011", "Debian Secure Boot CA"], [0, 2, None, None]),
+    ("keylime/binary_bios_measurements-secureboot", 2023012900,
+     ["Microsoft Corporation UEFI CA 2011", "Red Hat Secure Boot CA 5"], [0, 2, None]),
+    ("go-tpm-tools/rhel8-uefi.bin", None,
+     ["Microsoft Corporation UEFI CA 2011", "Red Hat Secure Boot CA 5"], [0, 1, None]),
+    ("go-tpm-tools/debian-10.bin", None,
+     ["Microsoft Corporation UEFI CA 2011", "Debian Secure Boot CA"], [0, 1, None]),
+    ("go-attestation/sb_cert_eventlog", None,
+     ["Microsoft Corporation UEFI CA 2011", "Canonical Ltd. Master Certificate Authority"], [0, 1, 1]),
+]
+
+
+def common_name(x509):
+    return re.search(r"CN=([^,]+)", x509["subject"])[1]
+
+
+@pytest.mark.parametrize("name,revision,signers,authorities", TOLD)
+def test_boot_is_told(name, revision, signers, authorities):
+    claims = eventlog(LOGS / name)[1]["claims"]
+    assert claims.get("sbatLevel", {}).get("revision") == revision
+    assert [common_name(a["x509"]) for a in claims["bootAuthorities"] if "x509" in a] == signers
+    assert [a.get("authority") for a in claims["bootApplications"]] == authorities
+
+
+# SHA-256 of the DER files in secureboot-certs
+KEK_2011 = "a1117f516a32cefcba3f2d1ace10a87972fd6bbe8fe0d0b996e09e65d802a503"
+UEFI_CA_2011 = "48e99b991f57fc52f76149599bff0a58c47154229b9f8d603ac40d3500248507"
+
+
+def test_databases_are_told():
+    claims = eventlog(LOGS / "go-tpm-tools/rhel8-uefi.bin")[1]["claims"]["secureBootVariables"]
+    assert [c["sha256"] for c in claims["KEK"]["x509"]] == [KEK_2011]
+    assert UEFI_CA_2011 in [c["sha256"] for c in claims["db"]["x509"]]
+    assert claims["dbx"]["hashes"] == 183 and claims["dbx"]["certificates"] == 3
+    ca = next(c for c in claims["db"]["x509"] if c["sha256"] == UEFI_CA_2011)
+    assert (ca["serial"], ca["key"]) == ("6108d3c4000000000004", "RSA-2048")
+    assert (ca["notBefore"], ca["notAfter"]) == ("2011-06-27T21:22:45.000Z",
+                                                 "2026-06-27T21:32:45.000Z")
+
+
+def decoded(name):
+    return {e["index"]: e.get("decoded", {}) for e in eventlog(LOGS / name)[1]["events"]}
+
+
+def test_events_are_decoded():
+    d = decoded("go-tpm-tools/eventlogwithsp800155.bin")
+    assert d[1]["platformModel"] == "Google Compute Engine"
+    assert d[3]["text"] == "GCE Virtual Firmware v2"
+    assert d[14]["bootOrder"] == ["Boot0001", "Boot0000"]
+    assert d[15]["devicePath"] == "PciRoot(0x0)/Pci(0x3,0x0)/Scsi(0x1,0x0)"
+    assert [p["name"] for p in d[26]["partitions"]][:2] == ["STATE", "KERN-A"]
+    assert d[27]["devicePath"].endswith("/\\EFI\\BOOT\\BOOTX64.EFI")
+    d = decoded("go-tpm-tools/gdc-host.bin")
+    assert d[1]["locality"] == 3
+    assert d[155] == {"tag": "linuxCommandLine", "text": "LOADED_IMAGE::LoadOptions"}
+    assert d[4] == {"base": "0xffdc0000", "length": "0x230000"}
+
+
+def test_no_structure_of_a_real_log_is_called_malformed():
+    for name, _ in READABLE:
+        assert not [d for d in decoded(name).values() if "malformed" in json.dumps(d)], name
+
+
+def test_windows_tells_its_states(tmp_path):
+    dump = json.loads((LOGS / "go-attestation/windows_gcp_shielded_vm.json").read_text())
+    log = tmp_path / "wbcl"
+    log.write_bytes(base64.b64decode(dump["Log"]["Raw"]))
+    status, result = eventlog(log)
+    windows = result["claims"]["windows"]
+    assert status == 0
+    for state in ("bootDebugging", "kernelDebugging", "testSigning", "flightSigning", "safeMode",
+                  "winPE", "vbs"):
+        assert windows[state] is False
+    assert windows["codeIntegrity"] and windows["elam"] and windows["dataExecutionPrevention"]
+    assert (windows["bootCount"], windows["transferControl"]) == (4, 1)
+    assert (windows["systemRoot"], windows["elamDriver"]) == ("\\Windows", "Windows Defender")
+    assert "hvci" not in windows  # not measured is not false
+    assert windows["modules"] > 100 and windows["bitLockerUnlock"] == []
+
+
+@pytest.mark.parametrize("kind,value", [("00040001", "bootDebugging"), ("00050003", "testSigning"),
+                                        ("00050002", "codeIntegrity")])
+def test_a_flipped_state_of_windows_is_a_lie_that_replays(kind, value, tmp_path):
+    dump = json.loads((LOGS / "go-attestation/windows_gcp_shielded_vm.json").read_text())
+    raw = bytearray(base64.b64decode(dump["Log"]["Raw"]))
+    at = raw.index(bytes.fromhex(kind)[::-1] + (1).to_bytes(4, "little"))
+    raw[at + 8] ^= 1
+    log = tmp_path / "wbcl"
+    log.write_bytes(raw)
+    status, result = eventlog(log)
+    assert status == 1 and ("log.content", "digest_mismatch") in failed(result)
+    assert "windows" not in result["claims"]
 
 
 def test_efi_applications_are_the_origins(tmp_path):
