@@ -122,17 +122,31 @@ static enum err insert_job(struct write *w, const struct job_new *in, int64_t du
     return q_run(&q, e);
 }
 
+#define STEPS_AT_ONCE 4
+
+static enum err insert_some_steps(struct write *w, const struct job_new *in, int from, int n,
+                                  struct err_info *e)
+{
+    static const char one[] =
+        "INSERT INTO step (job_id, seq, name, state) VALUES ($1,$2,$3,'pending')";
+    static const char four[] =
+        "INSERT INTO step (job_id, seq, name, state) VALUES ($1,$2,$3,'pending'),"
+        " ($1,$4,$5,'pending'), ($1,$6,$7,'pending'), ($1,$8,$9,'pending')";
+    AUTO(query) struct query q = conn_query(w->conn, n == 1 ? one : four);
+    q_text(&q, in->id);
+    for (int i = from; i < from + n; i++) {
+        q_int(&q, i);
+        q_text(&q, in->steps[i]);
+    }
+    return q_run(&q, e);
+}
+
 static enum err insert_steps(struct write *w, const struct job_new *in, struct err_info *e)
 {
     enum err err = OK;
-    for (int i = 0; i < in->n_steps && !err; i++) {
-        AUTO(query)
-        struct query q = conn_query(
-            w->conn, "INSERT INTO step (job_id, seq, name, state) VALUES ($1,$2,$3,'pending')");
-        q_text(&q, in->id);
-        q_int(&q, i);
-        q_text(&q, in->steps[i]);
-        err = q_run(&q, e);
+    for (int i = 0, n = 0; i < in->n_steps && !err; i += n) {
+        n = in->n_steps - i >= STEPS_AT_ONCE ? STEPS_AT_ONCE : 1;
+        err = insert_some_steps(w, in, i, n, e);
     }
     return err;
 }

@@ -53,15 +53,36 @@ const char *db_etag_new(struct arena *a)
 }
 
 static enum err insert_row(struct write *w, const char *key, const struct vm_write *v, int64_t now,
-                           struct err_info *e)
+                           const char *job_id, struct err_info *e)
 {
+    bool expects = v->set & VM_SET_EXPECT;
+    bool placed = v->set & VM_SET_PLACE;
+    bool known = v->set & VM_SET_VM_ID;
+    bool judged = v->set & VM_SET_STATUS;
     AUTO(query)
-    struct query q = conn_query(w->conn, "INSERT INTO vm (resource_key, resource_id, created_at,"
-                                         " updated_at, etag) VALUES ($1,$2,$3,$3,$4)");
+    struct query q = conn_query(
+        w->conn, "INSERT INTO vm (resource_key, resource_id, created_at, updated_at, etag, job_id,"
+                 " vm_id, vm_key, name, location, origin, state, spec, made, secure_boot, vtpm,"
+                 " monitoring, status, reasons) VALUES ($1,$2,$3,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,"
+                 " $13,$14,$15,$16,$17,$18)");
     q_text(&q, key);
     q_text(&q, v->resource_id);
     q_int(&q, now);
-    q_text(&q, "");
+    q_text(&q, db_etag_new(w->arena));
+    q_text(&q, job_id);
+    q_text(&q, known ? v->vm_id : NULL);
+    q_text(&q, known ? db_key_of(w->arena, v->vm_id) : NULL);
+    q_text(&q, placed ? v->name : NULL);
+    q_text(&q, placed ? v->location : NULL);
+    q_text(&q, placed ? v->origin : NULL);
+    q_text(&q, v->set & VM_SET_STATE ? v->state : NULL);
+    q_text(&q, v->set & VM_SET_SPEC ? v->spec : NULL);
+    q_text(&q, v->set & VM_SET_MADE ? v->made : NULL);
+    q_int(&q, expects && v->secure_boot);
+    q_int(&q, expects && v->vtpm);
+    q_int(&q, expects && v->monitoring);
+    q_text(&q, vm_status_text(judged ? v->status : VM_UNKNOWN));
+    q_text(&q, judged ? v->reasons : NULL);
     return q_run(&q, e);
 }
 
@@ -156,12 +177,11 @@ enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, con
     enum err err = find_row(w, key, &row, e);
     if (err || (!row.there && (v->set & VM_ONLY_IF_THERE)))
         return err;
-    if (!row.there && (err = insert_row(w, key, v, now, e)))
-        return err;
     if ((v->set & VM_SET_VM_ID) && !same_text(row.vm_key, vm_key) &&
         (err = change_vm_id(w, key, vm_key, e)))
         return err;
-    return update_row(w, key, v, now, job_id, e);
+    return row.there ? update_row(w, key, v, now, job_id, e)
+                     : insert_row(w, key, v, now, job_id, e);
 }
 
 static enum err run_put_vm(struct write *w, const void *in_, void *out, struct err_info *e)

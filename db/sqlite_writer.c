@@ -1,8 +1,10 @@
 #include "core/fault.h"
 #include "db/sqlite.h"
 
-#define BATCH_MAX          256
-#define CHECKPOINT_PAGES   1000  /* PASSIVE whenever the WAL grew by so many */
+#define BATCH_MAX 256
+#define CHECKPOINT_PAGES                                                                           \
+    4000                         /* PASSIVE whenever the WAL grew by so many: a page that is written
+                                    again and again is copied once for all of them */
 #define RESTART_PAGES      16384 /* 64 MiB: readers kept the WAL from starting over; wait for them */
 #define IDLE_MS            1000  /* without a write: TRUNCATE */
 #define PROBE_MS           500   /* after a full disk: try again */

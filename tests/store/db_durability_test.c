@@ -621,8 +621,8 @@ static void wal_is_checkpointed_under_load(void **state)
     struct fixture *f = *state;
     struct store_stats st = {0};
     int64_t largest = 0, written = 0;
-    for (int i = 0; i < 160; i++, written += 100000) {
-        assert_int_equal(try_submit(f, arena_printf(f->arena, "vm%d", i), 100000), OK);
+    for (int i = 0; i < 100; i++, written += 500000) {
+        assert_int_equal(try_submit(f, arena_printf(f->arena, "vm%d", i), 500000), OK);
         store_stats_get(f->store, &st);
         largest = st.wal_bytes > largest ? st.wal_bytes : largest;
     }
