@@ -418,7 +418,7 @@ static void handle_event(struct arm_http *h, const struct epoll_event *ev)
 void arm_http_turn(struct arm_http *h, int64_t until)
 {
     struct epoll_event events[EVENTS_MAX];
-    int64_t wait = until - clock_mono(h->cfg.clock);
+    int64_t wait = clock_real_ms(h->cfg.clock, until - clock_mono(h->cfg.clock));
     if (wait < 0)
         wait = 0;
     int n = epoll_wait(h->epoll, events, EVENTS_MAX, wait > 60000 ? 60000 : (int)wait);

@@ -33,6 +33,11 @@ int64_t clock_mono(const struct clock *c)
     return c->mono_ms(c->ctx);
 }
 
+int64_t clock_real_ms(const struct clock *c, int64_t ms)
+{
+    return c->rate > 1 ? (ms + c->rate - 1) / c->rate : ms;
+}
+
 static int64_t manual_wall(void *ctx)
 {
     return ((struct manual_clock *)ctx)->wall;

@@ -17,12 +17,15 @@ struct clock {
     int64_t (*wall_ms)(void *ctx);
     int64_t (*mono_ms)(void *ctx);
     void *ctx;
+    int rate; /* so many of its ms go by in one of the machine's (tests); 0: 1 */
 };
 
 extern const struct clock clock_system;
 
 int64_t clock_wall(const struct clock *c);
 int64_t clock_mono(const struct clock *c);
+/* What the machine has to wait until so many ms of this clock are over. */
+int64_t clock_real_ms(const struct clock *c, int64_t ms);
 
 /* A clock that stands still until it is told to go on (tests). */
 struct manual_clock {

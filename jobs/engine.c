@@ -239,7 +239,7 @@ static bool may_claim(const struct jobs *j, int64_t now, int64_t mono)
 static void sleep_until(struct jobs *j, int64_t mono, int64_t wake)
 {
     struct timespec ts;
-    int64_t ms = wake - mono;
+    int64_t ms = clock_real_ms(j->config.clock, wake - mono);
     ms = ms < 1 ? 1 : ms > SLEEP_MAX_MS ? SLEEP_MAX_MS : ms;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     ts.tv_sec += ms / 1000;

@@ -34,7 +34,7 @@ static int64_t mono_now(void *ctx)
     return clock_mono(&clock_system) + atomic_load(&clock_ahead);
 }
 
-static const struct clock test_clock = {wall_now, mono_now, NULL};
+static const struct clock test_clock = {.wall_ms = wall_now, .mono_ms = mono_now};
 
 /* ---- waiting for replies ---- */
 

@@ -24,20 +24,22 @@
     "\"admin\":{\"username\":\"azureuser\",\"password\":\"" PASSWORD "\"},"                        \
     "\"inboundPorts\":[22],\"createResourceGroup\":true" more "}"
 
-/* A clock that can be set back and forth. */
+/* A clock that can be set back and forth, and in which nothing takes long. */
+#define RATE 20
 static _Atomic int64_t wall_shift;
-
-static int64_t wall_now(void *ctx)
-{
-    return clock_wall(&clock_system) + atomic_load(&wall_shift);
-}
+static int64_t wall_start, mono_start;
 
 static int64_t mono_now(void *ctx)
 {
-    return clock_mono(&clock_system);
+    return mono_start + RATE * (clock_mono(&clock_system) - mono_start);
 }
 
-static const struct clock test_clock = {wall_now, mono_now, NULL};
+static int64_t wall_now(void *ctx)
+{
+    return wall_start + (mono_now(NULL) - mono_start) + atomic_load(&wall_shift);
+}
+
+static const struct clock test_clock = {.wall_ms = wall_now, .mono_ms = mono_now, .rate = RATE};
 
 struct bench {
     char dir[64];
@@ -66,14 +68,18 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 static void open_all(struct bench *b)
 {
     struct store_options so = {.dir = b->dir, .migrate = true};
-    struct arm_config ac = {
-        .identities = &b->identity, .n_identities = 1, .ca_file = b->server->ca_file, .proxy = ""};
+    struct arm_config ac = {.identities = &b->identity,
+                            .n_identities = 1,
+                            .ca_file = b->server->ca_file,
+                            .proxy = "",
+                            .clock = &test_clock};
     assert_int_equal(store_open(&so, &b->store, &b->e), OK);
     assert_int_equal(arm_start(&ac, &b->arm, &b->e), OK);
     struct jobs_config jc = {.store = b->store,
                              .arm = b->arm,
                              .keyring = b->keyring,
                              .clock = &test_clock,
+                             .query_timeout_ms = RATE * 10000,
                              .public_url = "https://gateway.test"};
     assert_int_equal(jobs_start(&jc, &b->jobs, &b->e), OK);
 }
@@ -94,6 +100,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(b->dir));
     b->arena = arena_new();
     atomic_store(&wall_shift, 0);
+    b->cloud.clock = &test_clock;
     b->cloud.resources = json_object();
     b->cloud.operations = json_object();
     b->cloud.lro_polls = 1;
@@ -179,7 +186,7 @@ static struct job finished(struct bench *b, const char *id)
     struct ending n = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, WATCH_CHANGED};
     struct jobs_watch w = {.job_id = id,
                            .once = true,
-                           .until_ms = clock_mono(&clock_system) + WAIT_MS,
+                           .until_ms = clock_mono(&test_clock) + RATE * WAIT_MS,
                            .fn = on_end,
                            .ctx = &n};
     jobs_watch(b->jobs, &w);
@@ -558,7 +565,7 @@ static void job_is_planned_on_the_registry_as_it_is(void **state)
                                       .vm_id = VMS_VMID,
                                       .state = "ready",
                                       .status = VM_HEALTHY},
-                               .now = clock_wall(&clock_system),
+                               .now = clock_wall(&test_clock),
                                .audit = {.action = "test"}};
     store_touch_api_keys(b->store, &none, NULL, &h.done);
     while (!atomic_load(&h.held))
@@ -587,16 +594,16 @@ static void report(struct bench *b, enum vm_status status, const char *verdict)
     struct report_stored out;
     struct enrollment_put put = {.hash = arena_printf(b->arena, "%064d", ++n),
                                  .resource_id = VM_ID,
-                                 .expires_at = clock_wall(&clock_system) + 60000,
-                                 .now = clock_wall(&clock_system),
+                                 .expires_at = clock_wall(&test_clock) + 60000,
+                                 .now = clock_wall(&test_clock),
                                  .audit = {.action = "test"}};
     char id[UUID_SIZE];
-    uuid_v7(clock_wall(&clock_system), id);
+    uuid_v7(clock_wall(&test_clock), id);
     store_put_enrollment(b->store, &put, NULL, store_waiter_init(&w));
     assert_int_equal(store_wait(&w, &b->e), OK);
     struct report_new in = {.report = {.id = id,
                                        .vm_id = VMS_VMID,
-                                       .received_at = clock_wall(&clock_system),
+                                       .received_at = clock_wall(&test_clock),
                                        .verdict = verdict,
                                        .checks = "[]",
                                        .claims = "{}",
@@ -604,7 +611,7 @@ static void report(struct bench *b, enum vm_status status, const char *verdict)
                                        .ak_spki = arena_printf(b->arena, "%064d", 7),
                                        .reset_count = 1},
                             .challenge_hash = arena_printf(b->arena, "c%d", n),
-                            .challenge_expires_at = clock_wall(&clock_system) + 60000,
+                            .challenge_expires_at = clock_wall(&test_clock) + 60000,
                             .ak_name = "00",
                             .enrollment_hash = put.hash,
                             .pin_allowed = true,
@@ -676,6 +683,8 @@ static void retry_after_the_wait_waits_again(void **state)
 
 int main(void)
 {
+    mono_start = clock_mono(&clock_system);
+    wall_start = clock_wall(&clock_system);
     const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         TEST(create_makes_everything_and_marks_it),
