@@ -102,6 +102,16 @@ typedef void arm_done_fn(void *ctx, struct arm_reply *reply);
 /* Copies the request and returns; any thread, also from `done`. */
 void arm_send(struct arm *arm, const struct arm_request *req, arm_done_fn *done, void *ctx);
 
+/* A public document of somebody else: nothing of an identity is sent, no redirect is followed. */
+struct arm_fetch {
+    const char *url;     /* https */
+    const char *ca_file; /* PEM roots; NULL: the client's */
+    size_t body_max;
+    int64_t timeout_ms;
+};
+/* As arm_send: `done` is called exactly once. */
+void arm_get_document(struct arm *arm, const struct arm_fetch *f, arm_done_fn *done, void *ctx);
+
 /* "https://host[:port]" of the subscription's cloud; NULL where no identity serves it. Lives as
  * long as the client. */
 const char *arm_endpoint(const struct arm *arm, const char *subscription);

@@ -84,17 +84,21 @@ void arm_stop(struct arm *arm)
     release(arm);
 }
 
-void arm_send(struct arm *arm, const struct arm_request *req, arm_done_fn *done, void *ctx)
+static struct arm_call *new_call(struct arm *arm, int64_t timeout_ms, arm_done_fn *done, void *ctx)
 {
     struct arena *a = arena_new();
     struct arm_call *c = ARENA_NEW(a, struct arm_call);
     c->arm = arm;
     c->arena = a;
-    c->req = arm_request_copy(a, req);
     c->done = done;
     c->ctx = ctx;
     c->started = clock_mono(arm->cfg.clock);
-    c->deadline = c->started + (req->timeout_ms > 0 ? req->timeout_ms : arm->cfg.timeout_ms);
+    c->deadline = c->started + (timeout_ms > 0 ? timeout_ms : arm->cfg.timeout_ms);
+    return c;
+}
+
+static void hand_over(struct arm *arm, struct arm_call *c)
+{
     pthread_mutex_lock(&arm->lock);
     arm_call_push(&arm->inbox, c);
     bool wake = !arm->waking;
@@ -102,6 +106,23 @@ void arm_send(struct arm *arm, const struct arm_request *req, arm_done_fn *done,
     pthread_mutex_unlock(&arm->lock);
     if (wake)
         arm_http_wake(arm->http);
+}
+
+void arm_send(struct arm *arm, const struct arm_request *req, arm_done_fn *done, void *ctx)
+{
+    struct arm_call *c = new_call(arm, req->timeout_ms, done, ctx);
+    c->req = arm_request_copy(c->arena, req);
+    hand_over(arm, c);
+}
+
+void arm_get_document(struct arm *arm, const struct arm_fetch *f, arm_done_fn *done, void *ctx)
+{
+    struct arm_call *c = new_call(arm, f->timeout_ms, done, ctx);
+    c->document = true;
+    c->url = arena_strdup(c->arena, f->url);
+    c->ca_file = arena_strdup(c->arena, f->ca_file);
+    c->body_max = f->body_max;
+    hand_over(arm, c);
 }
 
 const char *arm_endpoint(const struct arm *arm, const char *subscription)

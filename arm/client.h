@@ -28,6 +28,9 @@ struct arm_call {
     uint64_t ticket;     /* of its turn in the bucket */
     unsigned generation; /* of the token it was sent with */
     bool repeated;       /* after a 401 */
+    bool document;       /* arm_get_document: url, ca_file and body_max instead of req */
+    const char *ca_file;
+    size_t body_max;
 };
 
 struct arm_call_list {

@@ -184,8 +184,8 @@ void arm_http_header(struct arm_http *h, struct arm_http_call *c, const char *na
 static size_t on_body(char *data, size_t size, size_t n, void *ctx)
 {
     struct arm_http_inner *in = ctx;
-    size_t len = size * n;
-    if (len > ARM_BODY_MAX - in->body.len) {
+    size_t len = size * n, max = in->call->body_max ? in->call->body_max : ARM_BODY_MAX;
+    if (len > max - in->body.len) {
         in->too_large = true;
         return 0;
     }
@@ -259,8 +259,9 @@ static void set_options(struct arm_http *h, struct arm_http_inner *in)
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_SECONDS);
-    if (cfg->ca_file) {
-        curl_easy_setopt(easy, CURLOPT_CAINFO, cfg->ca_file);
+    const char *ca_file = c->ca_file ? c->ca_file : cfg->ca_file;
+    if (ca_file) {
+        curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
         curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
     }
     if (c->direct)

@@ -30,8 +30,10 @@ struct arm_http_call {
     const char *url;   /* checked by the caller */
     struct bytes body; /* sent with PUT, PATCH and POST */
     int64_t timeout_ms;
-    bool plain;  /* http:// is allowed */
-    bool direct; /* never through a proxy (IMDS) */
+    bool plain;          /* http:// is allowed */
+    bool direct;         /* never through a proxy (IMDS) */
+    const char *ca_file; /* NULL: the client's */
+    size_t body_max;     /* of the answer; 0: ARM_BODY_MAX */
     arm_http_done_fn *done;
     struct arm_reply *reply; /* set before `done`, which owns it */
 

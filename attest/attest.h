@@ -81,8 +81,8 @@ enum err attest_pin_read(struct bytes file, struct arena *a, struct attest_pin *
 /* A provider of Azure Attestation whose tokens are believed, and its key set. */
 struct jwks;
 struct maa_provider {
-    const char *issuer;      /* exactly as in the token: "https://sharedweu.weu.attest.azure.net" */
-    const struct jwks *keys; /* NULL: not at hand at this time */
+    const char *issuer; /* exactly as in the token: "https://sharedweu.weu.attest.azure.net" */
+    struct jwks *keys;  /* NULL: not at hand at this time */
 };
 
 struct maa_trust {

@@ -16,13 +16,19 @@ struct jobs;
 struct keyring;
 struct attest_trust;
 struct attest_logs;
+struct maa_keys;
+struct seen;
 
 struct app {
     struct store *store;
     struct jobs *jobs;
     struct keyring *keyring;
     struct attest_trust *trust;
-    struct attest_logs *logs;       /* NULL: none are kept */
+    struct attest_logs *logs; /* NULL: none are kept */
+    struct maa_keys *maa;     /* NULL: no provider is configured */
+    const char *const *maa_policies;
+    size_t n_maa_policies;
+    struct seen *tokens_seen;       /* jti of tokens that were used */
     struct limiter *attest_by_peer; /* challenges and reports, per address */
     struct limiter *attest_by_vm;   /* reports of a VM, per vmId */
     struct metrics *metrics;

@@ -11,6 +11,7 @@
 #include "core/sha256.h"
 #include "handlers/attestation.h"
 #include "handlers/challenge.h"
+#include "handlers/maa.h"
 #include "handlers/proof.h"
 #include "handlers/result.h"
 #include "handlers/routes.h"
@@ -143,7 +144,12 @@ static enum err verify(struct call *c, struct submission *s, bool pinned)
         in.last_restart_count = (uint32_t)s->vm.restart_count;
         in.last_clock = (uint64_t)s->vm.clock_ms;
     }
-    return attest_verify(&in, c->arena, &s->result, &c->err);
+    struct handlers_maa maa;
+    handlers_maa_begin(c, &maa);
+    in.maa = &maa.trust;
+    enum err err = attest_verify(&in, c->arena, &s->result, &c->err);
+    handlers_maa_end(&maa);
+    return err;
 }
 
 static bool same_ak(const struct submission *s)
@@ -346,6 +352,7 @@ static int stored(struct call *c)
     if (c->done.err)
         return call_fail(c);
     count(c, s->write.report.verdict);
+    handlers_maa_used(c, &s->result);
     const char *result = NULL;
     if (c->app->sign_at_once)
         result = result_sign(c, &s->write.report, s->result.findings, s->result.n_findings,
@@ -373,6 +380,11 @@ static int judge(struct call *c, struct submission *s)
     return CALL_PENDING;
 }
 
+static int judge_first(struct call *c)
+{
+    return judge(c, c->state);
+}
+
 int create_report(struct call *c)
 {
     struct submission *s = ARENA_NEW(c->arena, struct submission);
@@ -380,5 +392,7 @@ int create_report(struct call *c)
     if (attestation_admit_peer(c) || decode(c, s) || check_challenge(c, s))
         return call_fail(c);
     uuid_v7(c->now, s->report_id);
+    if (handlers_maa_await(c, s->evidence.maa_token, judge_first))
+        return CALL_PENDING;
     return judge(c, s);
 }

@@ -2,9 +2,11 @@
 
 #include "attest/attest.h"
 #include "core/log.h"
+#include "core/seen.h"
 #include "handlers/app.h"
 #include "handlers/routes.h"
 #include "jobs/jobs.h"
+#include "jobs/maa_keys.h"
 #include "server/arm_config.h"
 #include "server/control.h"
 #include "server/dispatch.h"
@@ -29,6 +31,8 @@ struct gateway {
     struct attest_logs *logs;
     struct arm *arm;
     struct jobs *jobs;
+    struct maa_keys *maa;
+    struct seen *tokens_seen;
     struct metrics *metrics;
     struct auth *auth;
     struct limiter *by_principal, *by_peer, *attest_by_peer, *attest_by_vm;
@@ -111,6 +115,7 @@ enum err gateway_check(const struct settings *s, struct err_info *e)
     const struct http_config config = http_config_of(s);
     enum err err;
     if ((err = check_public_url(s, e)) || (err = http_check(&config, e)) ||
+        (err = maa_keys_check(s->attestation.maa_issuers.items, s->attestation.maa_issuers.n, e)) ||
         (err = trust_of(s, &trust, e)))
         return err;
     attest_trust_free(trust);
@@ -146,6 +151,24 @@ static enum err start_engine(struct gateway *g, struct err_info *e)
     return jobs_start(&jobs, &g->jobs, e);
 }
 
+/* Its first fetches start at once; nothing waits for them. */
+static enum err start_attestation(struct gateway *g, struct err_info *e)
+{
+    const struct settings *s = g->settings;
+    const struct maa_keys_config config = {
+        .arm = g->arm,
+        .clock = &clock_system,
+        .issuers = s->attestation.maa_issuers.items,
+        .n_issuers = s->attestation.maa_issuers.n,
+        .ca_file = s->attestation.maa_ca_file,
+        .refresh_ms = s->attestation.maa_refresh_ms,
+        .retry_ms = s->attestation.maa_retry_ms,
+        .max_age_ms = s->attestation.maa_max_age_ms,
+    };
+    g->tokens_seen = seen_new();
+    return config.n_issuers ? maa_keys_start(&config, &g->maa, e) : OK;
+}
+
 static void make_app(struct gateway *g)
 {
     const struct settings *s = g->settings;
@@ -166,6 +189,10 @@ static void make_app(struct gateway *g)
         .keyring = g->keyring,
         .trust = g->trust,
         .logs = g->logs,
+        .maa = g->maa,
+        .maa_policies = s->attestation.maa_policies.items,
+        .n_maa_policies = s->attestation.maa_policies.n,
+        .tokens_seen = g->tokens_seen,
         .attest_by_peer = g->attest_by_peer,
         .attest_by_vm = g->attest_by_vm,
         .metrics = g->metrics,
@@ -194,7 +221,7 @@ static enum err start_serving(struct gateway *g, struct err_info *e)
     enum err err = control_start(g->settings->data_dir, &g->admin, &g->control, e);
     if (err)
         return err;
-    g->upkeep = upkeep_start(g->store, g->auth, g->settings);
+    g->upkeep = upkeep_start(g->store, g->auth, g->maa, g->settings);
     g->dispatch = (struct dispatch){.app = &g->app,
                                     .auth = g->auth,
                                     .by_principal = g->by_principal,
@@ -207,8 +234,8 @@ static enum err start_serving(struct gateway *g, struct err_info *e)
 
 enum err gateway_start(const struct settings *settings, struct gateway **out, struct err_info *e)
 {
-    static part_fn *const parts[] = {open_store, open_trust, open_listener, start_engine,
-                                     start_serving};
+    static part_fn *const parts[] = {open_store,   open_trust,        open_listener,
+                                     start_engine, start_attestation, start_serving};
     struct gateway *g = calloc(1, sizeof *g);
     if (!g)
         abort();
@@ -263,6 +290,8 @@ void gateway_stop(struct gateway *g)
     upkeep_stop(g->upkeep);
     jobs_stop(g->jobs, JOBS_DRAIN_MS);
     arm_stop(g->arm);
+    maa_keys_free(g->maa);
+    seen_free(g->tokens_seen);
     store_close(g->store);
     auth_free(g->auth);
     limiter_free(g->by_principal);

@@ -81,6 +81,12 @@ struct settings {
         int64_t max_age_ms;
         int64_t result_ttl_ms;
         const char *result_signing;
+        struct str_list maa_issuers;
+        struct str_list maa_policies;
+        const char *maa_ca_file;
+        int64_t maa_refresh_ms;
+        int64_t maa_retry_ms;
+        int64_t maa_max_age_ms;
         int64_t known_logs;
     } attestation;
 

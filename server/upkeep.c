@@ -10,6 +10,7 @@
 struct upkeep {
     struct store *store;
     struct auth *auth;
+    struct maa_keys *maa;
     const struct settings *settings;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -77,17 +78,26 @@ static int64_t mono_now(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static int64_t earliest(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void *run(void *arg)
 {
     struct upkeep *u = arg;
     int64_t every = u->settings->store.prune_every_ms, now = mono_now();
     int64_t prune_at = now, flush_at = now + FLUSH_MS;
-    while (sleep_until(u, prune_at < flush_at ? prune_at : flush_at)) {
+    int64_t keys_at = u->maa ? now : INT64_MAX;
+    while (sleep_until(u, earliest(prune_at, earliest(flush_at, keys_at)))) {
         now = mono_now();
         if (now >= prune_at) {
             prune(u);
             prune_at = mono_now() + every;
         }
+        /* A fetch that failed since then is due sooner than was thought: each flush asks, too. */
+        if (u->maa && (now >= keys_at || now >= flush_at))
+            keys_at = mono_now() + maa_keys_tick(u->maa);
         if (now >= flush_at) {
             flush(u);
             flush_at = mono_now() + FLUSH_MS;
@@ -97,13 +107,15 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct upkeep *upkeep_start(struct store *store, struct auth *auth, const struct settings *settings)
+struct upkeep *upkeep_start(struct store *store, struct auth *auth, struct maa_keys *maa,
+                            const struct settings *settings)
 {
     struct upkeep *u = calloc(1, sizeof *u);
     if (!u)
         abort();
     u->store = store;
     u->auth = auth;
+    u->maa = maa;
     u->settings = settings;
     pthread_condattr_t mono;
     pthread_condattr_init(&mono);
