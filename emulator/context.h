@@ -36,6 +36,19 @@ struct directory {
     char identity_oid[UUID_SIZE];      /* the same role */
 };
 
+struct maa_key {
+    EVP_PKEY *pkey;
+    char kid[48];
+};
+
+/* The attestation provider (maa.h). */
+struct maa {
+    struct maa_key key;
+    struct maa_key former; /* pkey NULL: none is published */
+    json_t *claims;        /* what tests want to be different */
+    bool bare_keys;        /* n and e in the key set instead of x5c */
+};
+
 struct emulator {
     char dir[4096];
     const struct clock *clock;
@@ -45,6 +58,7 @@ struct emulator {
     struct throttle *throttle;
     struct vtpm_host *tpms;
     struct settings settings;
+    struct maa maa;
     json_t *refs; /* lower-case target id -> {referring resource's id: id of the referring part} */
     json_t *pending; /* guid of an operation under way -> due (ms) */
     FILE *request_log;

@@ -1,5 +1,6 @@
 #include "emulator/control.h"
 #include "emulator/faults.h"
+#include "emulator/maa.h"
 #include "emulator/operation.h"
 #include "emulator/reqlog.h"
 #include "emulator/resource.h"
@@ -195,8 +196,9 @@ static void locked(struct emulator *em, const char *what, const struct http_requ
         put_settings(em, req, resp);
     } else if (strcmp(what, "settings") == 0 && get(req)) {
         http_reply_json(resp, 200, settings_json(&em->settings));
-    } else {
-        fail(resp, 404, "the emulator has requests, vms, vms/{vmId}, faults and settings");
+    } else if (!maa_control(em, what, req, resp)) {
+        fail(resp, 404,
+             "the emulator has requests, vms, vms/{vmId}, faults, settings and attestation");
     }
 }
 

@@ -4,6 +4,7 @@
 #include "emulator/entra.h"
 #include "emulator/faults.h"
 #include "emulator/imds.h"
+#include "emulator/maa.h"
 #include "emulator/operation.h"
 #include "emulator/reqlog.h"
 #include "emulator/resource.h"
@@ -13,18 +14,27 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-/* Entra ID is under the same faults as ARM, but has no place in ARM's request log. */
-static void serve_entra(struct emulator *em, const struct http_request *req,
-                        struct http_response *resp)
+/* Entra ID under the lock; Azure Attestation takes it for itself. */
+static void entra_locked(struct emulator *em, const struct http_request *req,
+                         struct http_response *resp)
+{
+    pthread_mutex_lock(&em->lock);
+    entra_handle(em, req, resp);
+    pthread_mutex_unlock(&em->lock);
+}
+
+/* They are under the same faults as ARM, but have no place in ARM's request log. */
+static void serve_beside_arm(struct emulator *em, const struct http_request *req,
+                             struct http_response *resp,
+                             void (*handle)(struct emulator *, const struct http_request *,
+                                            struct http_response *))
 {
     pthread_mutex_lock(&em->lock);
     struct fault_action fault = faults_match(em, req);
     pthread_mutex_unlock(&em->lock);
     faults_before(&fault, resp);
-    pthread_mutex_lock(&em->lock);
     if (!fault.answered)
-        entra_handle(em, req, resp);
-    pthread_mutex_unlock(&em->lock);
+        handle(em, req, resp);
     resp->drop = resp->drop || fault.drop_after;
     json_decref(fault.rule);
 }
@@ -35,7 +45,9 @@ static void on_https(void *ctx, const struct http_request *req, struct http_resp
     if (control_handle(em, req, resp))
         return;
     if (entra_owns(req))
-        serve_entra(em, req, resp);
+        serve_beside_arm(em, req, resp, entra_locked);
+    else if (maa_owns(req))
+        serve_beside_arm(em, req, resp, maa_handle);
     else
         arm_handle(em, req, resp);
 }
@@ -68,6 +80,8 @@ static enum err open_state(struct emulator *em, const struct emulator_options *o
         err = vtpm_host_open(em->dir, em->clock, &em->tpms, e);
     if (!err)
         err = entra_open(em, e);
+    if (!err)
+        err = maa_open(em, e);
     if (err)
         return err;
     control_load_settings(em);
@@ -139,6 +153,7 @@ void emulator_stop(struct emulator *em)
     reqlog_close(em);
     state_close(em->state);
     keys_close(&em->keys);
+    maa_close(em);
     throttle_free(em->throttle);
     json_decref(em->refs);
     json_decref(em->pending);

@@ -14,11 +14,8 @@ static void add_part(struct buf *out, const json_t *part)
     out->len += base64url_encode(raw, buf_reserve(out, BASE64URL_SIZE(raw.len)));
 }
 
-char *jwt_sign(EVP_PKEY *key, const char *kid, const json_t *claims)
+char *jwt_sign_with(EVP_PKEY *key, const json_t *header, const json_t *claims)
 {
-    AUTO(json)
-    json_t *header =
-        json_pack("{ss ss ss ss}", "typ", "JWT", "alg", "RS256", "x5t", kid, "kid", kid);
     struct buf out = {0};
     add_part(&out, header);
     buf_add_char(&out, '.');
@@ -32,6 +29,14 @@ char *jwt_sign(EVP_PKEY *key, const char *kid, const json_t *claims)
     buf_add_char(&out, '.');
     out.len += base64url_encode(BYTES(signature, n), buf_reserve(&out, BASE64URL_SIZE(n)));
     return out.data;
+}
+
+char *jwt_sign(EVP_PKEY *key, const char *kid, const json_t *claims)
+{
+    AUTO(json)
+    json_t *header =
+        json_pack("{ss ss ss ss}", "typ", "JWT", "alg", "RS256", "x5t", kid, "kid", kid);
+    return jwt_sign_with(key, header, claims);
 }
 
 static json_t *read_part(const char *text, size_t n)

@@ -135,6 +135,14 @@ class Emulator:
     def vm(self, vm_id):
         return self.get(f"/_emulator/vms/{vm_id}")
 
+    def maa_token(self, vm_id, nonce):
+        """A token of the emulator's Azure Attestation about the VM, over the nonce (bytes)."""
+        info = json.dumps({"VmId": vm_id, "ClientPayload": {
+            "nonce": base64.b64encode(nonce).decode()}}).encode()
+        text = base64.urlsafe_b64encode(info).rstrip(b"=").decode()
+        return self.call("POST", "/attest/AzureGuest?api-version=2020-10-01",
+                         {"AttestationInfo": text})[1]["token"]
+
     def guest(self, vm_id):
         return Guest(self.vm(vm_id))
 
