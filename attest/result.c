@@ -245,6 +245,8 @@ static void write_lasting(struct jw *w, const struct attest_result *r)
     jw_key_time_opt(w, "akExpiresAt", r->ak_expires);
     if (c->has_log)
         jw_key_int(w, "eventCount", (int64_t)c->n_events);
+    if (r->maa) /* a token is another one with each report, but few send any */
+        maa_write_claims(w, r->maa);
 }
 
 void attest_write_lasting_claims(struct jw *w, const struct attest_result *r)
@@ -264,7 +266,7 @@ void attest_write_claims(struct jw *w, const struct attest_result *r)
         jw_key_int(w, "restartCount", r->restart_count);
         jw_key_int(w, "clock", (int64_t)(r->clock & INT64_MAX));
     }
-    if (r->maa)
+    if (!r->claims && r->maa)
         maa_write_claims(w, r->maa);
     jw_close(w, '}');
 }

@@ -346,3 +346,17 @@ def test_without_any_keys_nothing_is_decided(folder, emulator, door, make_vm_on)
     finally:
         door.wrong.clear()
         lost.close()
+
+
+def test_a_token_of_the_provider_enrols(make_vm_on, maa, emulator):
+    """Neither the enrolment token nor anything else was sent: the provider vouches for the vmId."""
+    emulator.call("PUT", "/_emulator/attestation", {})
+    vm, api = make_vm_on(maa, "maa6"), maa.api(None)
+    given, nonce = challenge(api, vm)
+    other, foreign = challenge(api, vm)
+    refused = send(api, vm, given, emulator.maa_token(vm.vm_id, foreign))
+    assert refused.status == 403 and refused.code == "not_enrolled", refused
+    answer = send(api, vm, given, emulator.maa_token(vm.vm_id, nonce))
+    assert token_check(answer) == [("pass", None)] and answer.json["verdict"] == "trusted"
+    again, _ = challenge(api, vm)
+    assert api.post(REPORTS, vm.guest.report(again)).json["verdict"] == "trusted"
