@@ -179,6 +179,31 @@ static void check_event(struct checker *c)
         check_other(c);
 }
 
+/* Where the table of findings is full and has its failure, what is said of further events is dropped:
+ * its texts need not be kept either. */
+static bool is_dropped(const struct checker *c)
+{
+    return ATTEST_FINDINGS - c->r->n_findings <= CHECK_COUNT &&
+           result_has_failed(c->r, CHECK_LOG_CONTENT);
+}
+
+static void check_all(struct checker *c, const struct event_log *log)
+{
+    struct arena *kept = c->arena, *scratch = NULL;
+    for (size_t i = 0; i < log->n; i++) {
+        if (!scratch && is_dropped(c))
+            c->arena = scratch = arena_new();
+        else if (scratch && i % 64 == 0)
+            arena_reset(scratch);
+        c->index = (int)i;
+        c->ev = &log->events[i];
+        c->digest = c->ev->digest[c->bank];
+        check_event(c);
+    }
+    arena_free(scratch);
+    c->arena = kept;
+}
+
 struct content_report content_check(const struct event_log *log, enum pcr_bank bank,
                                     struct arena *a, struct attest_result *r)
 {
@@ -193,12 +218,7 @@ struct content_report content_check(const struct event_log *log, enum pcr_bank b
                         .windows = checker_has_windows(log)};
     for (size_t i = 0; i < ARRAY_LEN(separators); i++)
         hasher_run(&c.hasher, &separators[i], 1, c.separators[i]);
-    for (size_t i = 0; i < log->n; i++) {
-        c.index = (int)i;
-        c.ev = &log->events[i];
-        c.digest = c.ev->digest[bank];
-        check_event(&c);
-    }
+    check_all(&c, log);
     checker_pcr7_complete(&c);
     hasher_free(&c.hasher);
     return c.report;
