@@ -230,6 +230,20 @@ static void write_pcrs(struct jw *w, const struct attest_claims *c)
     jw_close(w, '}');
 }
 
+static void write_policies(struct jw *w, const char *oids)
+{
+    jw_key(w, "akPolicies");
+    jw_open(w, '[');
+    while (*oids) {
+        char oid[64];
+        size_t n = strcspn(oids, " ");
+        snprintf(oid, sizeof oid, "%.*s", (int)n, oids);
+        jw_str(w, oid);
+        oids += n + (oids[n] == ' ');
+    }
+    jw_close(w, ']');
+}
+
 static void write_lasting(struct jw *w, const struct attest_result *r)
 {
     const struct attest_claims *c = r->claims;
@@ -243,6 +257,8 @@ static void write_lasting(struct jw *w, const struct attest_result *r)
     jw_key_str(w, "tpmFirmwareVersion", version);
     jw_key_str_opt(w, "akSubject", r->ak_subject);
     jw_key_time_opt(w, "akExpiresAt", r->ak_expires);
+    if (r->ak_policies)
+        write_policies(w, r->ak_policies);
     if (c->has_log)
         jw_key_int(w, "eventCount", (int64_t)c->n_events);
     if (r->maa) /* a token is another one with each report, but few send any */

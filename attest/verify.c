@@ -87,6 +87,8 @@ static void describe_ak(struct verifying *v)
     struct attest_result *r = v->r;
     if (v->cert && v->cert->subject[0])
         r->ak_subject = arena_strdup(v->arena, v->cert->subject);
+    if (v->cert && v->cert->policies[0])
+        r->ak_policies = arena_strdup(v->arena, v->cert->policies);
     if (v->cert)
         r->ak_expires = v->cert->not_after;
     if (!v->choice.found)

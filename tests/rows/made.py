@@ -234,7 +234,7 @@ def key_usage(*names):
 
 def certificate(subject, public_key, issuer, issuer_key, *, usage=("digital_signature",),
                 eku=AZURE_USAGES, ca=None, path_length=None, start=-DAY, end=30 * DAY,
-                bank="sha256", issuer_name=None, aia=(), crls=()):
+                bank="sha256", issuer_name=None, aia=(), crls=(), policies=()):
     """`issuer`: a certificate, or None for a self-signed one."""
     now = datetime.datetime.utcnow()
     builder = (x509.CertificateBuilder().subject_name(name_of(subject)).public_key(public_key)
@@ -256,6 +256,9 @@ def certificate(subject, public_key, issuer, issuer_key, *, usage=("digital_sign
         builder = builder.add_extension(x509.AuthorityInformationAccess(
             [x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS,
                                     x509.UniformResourceIdentifier(url)) for url in aia]), False)
+    if policies:
+        builder = builder.add_extension(x509.CertificatePolicies(
+            [x509.PolicyInformation(x509.ObjectIdentifier(p), None) for p in policies]), False)
     if crls:
         builder = builder.add_extension(x509.CRLDistributionPoints(
             [x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
@@ -270,18 +273,26 @@ def ca_certificate(subject, key, issuer=None, issuer_key=None, path_length=None,
 
 
 class Ca:
-    """Root and issuing CAs of one shape: names from the root down, each with its path length."""
+    """Root and issuing CAs: from the root down, each with its name, path length and key size."""
 
-    def __init__(self, folder, names=(("Test Virtual TPM Root", None), ("Test Virtual TPM CA - 01", 0)),
-                 bits=2048):
-        self.keys = [rsa_key(bits) for _ in names]
+    def __init__(self, folder, names=(("Test Virtual TPM Root", None, 2048),
+                                      ("Test Virtual TPM CA - 01", 0, 2048)), bank="sha256"):
+        self.keys = [rsa_key(bits) for _, _, bits in names]
         self.certificates = []
-        for i, (name, length) in enumerate(names):
+        for i, (name, length, _) in enumerate(names):
             above = self.certificates[-1] if i else None
             self.certificates.append(ca_certificate(name, self.keys[i], above,
-                                                    self.keys[i - 1] if i else None, length))
+                                                    self.keys[i - 1] if i else None, length,
+                                                    bank=bank))
         self.anchor = folder / f"{names[0][0].replace(' ', '-')}.pem"
         self.anchor.write_bytes(self.certificates[0].public_bytes(PEM))
+
+    @staticmethod
+    def of(certificates, keys, anchor):
+        """Of certificates that are there."""
+        ca = Ca.__new__(Ca)
+        ca.certificates, ca.keys, ca.anchor = certificates, keys, anchor
+        return ca
 
     @property
     def chain(self):
