@@ -162,20 +162,51 @@ static bool is_measured(const struct collector *c, const struct loader_event *e)
     return false;
 }
 
+/* What a GRUB command hands to the kernel. GRUB's digest is of the text behind the prefix alone, so a
+ * command line can be shown as a command; the "linux" command that brought it about cannot hide. */
+static struct bytes kernel_arguments(const struct loader_event *e)
+{
+    static const char *const commands[] = {"linux ", "linuxefi ", "linux16 "};
+    if (e->kind == LOADER_GRUB_COMMAND_LINE || e->kind == LOADER_STUB_COMMAND_LINE)
+        return e->text;
+    if (e->kind != LOADER_GRUB_COMMAND && e->kind != LOADER_GRUB_MODULE)
+        return (struct bytes){0};
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        size_t n = strlen(commands[i]);
+        if (e->text.len > n && memcmp(e->text.data, commands[i], n) == 0)
+            return BYTES(e->text.data + n, e->text.len - n);
+    }
+    return (struct bytes){0};
+}
+
+/* The command and the command line that it leads to are one. */
+static void put_command_line(struct collector *c, const struct claim_command_line *line)
+{
+    struct log_claims *out = c->out;
+    for (size_t i = 0; i < out->n_command_lines; i++) {
+        if (strcmp(out->command_lines[i].text, line->text) == 0) {
+            out->command_lines[i].event = line->event;
+            return;
+        }
+    }
+    if (out->n_command_lines == CLAIMS_COMMAND_LINES)
+        out->truncated = true;
+    else
+        out->command_lines[out->n_command_lines++] = *line;
+}
+
 static void claim_command_line(struct collector *c)
 {
     struct loader_event e = loader_read(c->ev);
-    bool grub = e.kind == LOADER_GRUB_COMMAND_LINE;
-    if ((!grub && e.kind != LOADER_STUB_COMMAND_LINE) || !is_measured(c, &e))
+    e.text = kernel_arguments(&e);
+    if (e.text.len == 0 || !is_measured(c, &e))
         return;
-    if (c->out->n_command_lines == CLAIMS_COMMAND_LINES) {
-        c->out->truncated = true;
-        return;
-    }
-    c->out->command_lines[c->out->n_command_lines++] =
-        (struct claim_command_line){.event = c->index,
-                                    .source = grub ? COMMAND_LINE_GRUB : COMMAND_LINE_SYSTEMD_STUB,
-                                    .text = loader_text(&e, c->arena)};
+    bool stub = e.kind == LOADER_STUB_COMMAND_LINE;
+    const struct claim_command_line line = {.event = c->index,
+                                            .source = stub ? COMMAND_LINE_SYSTEMD_STUB
+                                                           : COMMAND_LINE_GRUB,
+                                            .text = loader_text(&e, c->arena)};
+    put_command_line(c, &line);
 }
 
 /* Only with both PCRs proven: what makes the system weaker may stand in either. */

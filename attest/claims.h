@@ -57,6 +57,7 @@ struct claim_application {
 
 enum command_line_source { COMMAND_LINE_GRUB, COMMAND_LINE_SYSTEMD_STUB };
 
+/* What was handed to a kernel that was loaded, also where it was not booted in the end. */
 struct claim_command_line {
     int event;
     enum command_line_source source;
