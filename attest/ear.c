@@ -30,6 +30,12 @@ static bool any(const bool set[CHECK_COUNT], const enum attest_check *checks, si
     return false;
 }
 
+/* Nothing is wrong with it; a remark alone does not change that. */
+static bool holds(const struct states *s, enum attest_check c)
+{
+    return !s->failed[c] && (s->passed[c] || s->warned[c]);
+}
+
 #define ANY(set, ...)                                                                              \
     any(set, (const enum attest_check[]){__VA_ARGS__},                                             \
         sizeof((const enum attest_check[]){__VA_ARGS__}) / sizeof(enum attest_check))
@@ -61,7 +67,7 @@ static int configuration_of(const struct states *s)
         return 96;
     if (s->warned[CHECK_SECURE_BOOT])
         return 32;
-    return s->passed[CHECK_SECURE_BOOT] && s->passed[CHECK_POLICY] ? 2 : 0;
+    return s->passed[CHECK_SECURE_BOOT] && holds(s, CHECK_POLICY) ? 2 : 0;
 }
 
 /* A log that adds up under Secure Boot: everything that was loaded was signed by whom db names. */
@@ -71,8 +77,8 @@ static int executables_of(const struct states *s)
         return 96;
     if (s->failed[CHECK_LOG_REPLAY] || s->failed[CHECK_LOG_FORMAT])
         return 33;
-    return s->passed[CHECK_LOG_REPLAY] && s->passed[CHECK_LOG_CONTENT] &&
-                   s->passed[CHECK_SECURE_BOOT] && s->passed[CHECK_POLICY]
+    return holds(s, CHECK_LOG_REPLAY) && holds(s, CHECK_LOG_CONTENT) && holds(s, CHECK_POLICY) &&
+                   s->passed[CHECK_SECURE_BOOT]
                ? 3
                : 0;
 }
@@ -85,9 +91,9 @@ struct ear_vector ear_vector_of(const struct attest_finding *findings, size_t n)
         .instance_identity = identity_of(&s, chain_undecided),
         .configuration = configuration_of(&s),
         .executables = executables_of(&s),
-        .hardware = s.passed[CHECK_AK_CHAIN] && !s.failed[CHECK_AK_CHAIN] ? 2
-                    : s.failed[CHECK_AK_CHAIN] && !chain_undecided        ? 97
-                                                                          : 0,
+        .hardware = holds(&s, CHECK_AK_CHAIN)                      ? 2
+                    : s.failed[CHECK_AK_CHAIN] && !chain_undecided ? 97
+                                                                   : 0,
     };
 }
 

@@ -34,6 +34,7 @@ static const struct row {
     {CHECK_SECURE_BOOT, STATUS_FAIL, "secure_boot_off", "untrusted", 2, 96, 0, 2,
      "contraindicated"},
     {CHECK_SECURE_BOOT, STATUS_WARN, "secure_boot_off", "trusted", 2, 32, 0, 2, "warning"},
+    {CHECK_LOG_REPLAY, STATUS_WARN, "pcr_extended_after_log", "trusted", 2, 2, 3, 2, "affirming"},
     {CHECK_SECURE_BOOT, STATUS_SKIP, "no_event_log", "trustedQuoteOnly", 2, 0, 0, 2, "warning"},
     {CHECK_LOG_REPLAY, STATUS_FAIL, "pcr_replay_mismatch", "untrusted", 2, 2, 33, 2,
      "contraindicated"},
