@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "guest/files.h"
 #include "guest/imds.h"
+#include "guest/maa.h"
 #include "guest/tpm.h"
 
 #include <openssl/evp.h>
@@ -192,6 +193,16 @@ static enum err find_keys(struct guest_agent *g, struct round *r, struct err_inf
     return guest_chain_read(GUEST_CHAIN_FILE, g->arena, &r->evidence, e);
 }
 
+/* The quote stands on its own: without the token the report goes out all the same. */
+static void take_maa_token(struct guest_agent *g, struct round *r)
+{
+    struct err_info why = {0};
+    r->evidence.maa_token = (struct bytes){0};
+    if (g->o->maa_command && guest_maa_token(g->o->maa_command, r->challenge.nonce, g->p->stop,
+                                             g->arena, &r->evidence.maa_token, &why) != OK)
+        log_warn("no token of Azure Attestation", LOG_S("reason", why.detail));
+}
+
 /* OK also where the gateway refused: answer.status says so. */
 static enum err take_challenge(struct guest_agent *g, struct round *r, struct err_info *e)
 {
@@ -207,6 +218,7 @@ static enum err take_challenge(struct guest_agent *g, struct round *r, struct er
     r->evidence.quote_signature = quote.signature;
     memset(r->evidence.banks, 0, sizeof(r->evidence.banks));
     r->evidence.banks[r->challenge.bank] = quote.values;
+    take_maa_token(g, r);
     return OK;
 }
 

@@ -19,6 +19,7 @@ struct guest_options {
     const char *tcti;
     const char *event_log;
     const char *token_file;
+    const char *maa_command; /* see guest/maa.h; NULL: no token of Azure Attestation */
     int64_t interval_ms;
 };
 

@@ -13,8 +13,8 @@
 
 static const char usage[] =
     "usage: tlgate-agent [--gateway URL] [--ca FILE] [--vm-id GUID] [--imds URL] [--tcti CONF]\n"
-    "                    [--event-log FILE] [--enrollment-token FILE] [--interval DURATION] "
-    "[--once]\n"
+    "                    [--event-log FILE] [--enrollment-token FILE]\n"
+    "                    [--maa-command PROGRAM] [--interval DURATION] [--once]\n"
     "\n"
     "  --gateway URL            https URL of the gateway (default: from the VM's userData)\n"
     "  --ca FILE                PEM file of the CAs that the gateway's certificate chains to\n"
@@ -24,6 +24,8 @@ static const char usage[] =
     "  --tcti CONF              the TPM, as tpm2-tss takes it (default: device:/dev/tpmrm0)\n"
     "  --event-log FILE         firmware's event log (default: from securityfs)\n"
     "  --enrollment-token FILE  token for the first report (default: from the VM's userData)\n"
+    "  --maa-command PROGRAM    prints a token of Azure Attestation over the nonce that is its\n"
+    "                           argument (default: no token is sent)\n"
     "  --interval DURATION      time between reports, ISO 8601 (default: PT15M)\n"
     "  --once                   report once, print the gateway's answer; exit 0 if trusted, 1 if\n"
     "                           not, 2 if there was no report\n"
@@ -57,7 +59,8 @@ static void block_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-enum { OPT_GATEWAY = 256, OPT_CA, OPT_VM_ID, OPT_IMDS, OPT_TCTI, OPT_LOG, OPT_TOKEN, OPT_INTERVAL };
+enum { OPT_GATEWAY = 256, OPT_CA, OPT_VM_ID, OPT_IMDS, OPT_TCTI, OPT_LOG, OPT_TOKEN, OPT_MAA };
+enum { OPT_INTERVAL = 384 };
 enum { OPT_ONCE = 512, OPT_VERSION, OPT_HELP };
 
 static const struct option options[] = {
@@ -68,6 +71,7 @@ static const struct option options[] = {
     {"tcti", required_argument, NULL, OPT_TCTI},
     {"event-log", required_argument, NULL, OPT_LOG},
     {"enrollment-token", required_argument, NULL, OPT_TOKEN},
+    {"maa-command", required_argument, NULL, OPT_MAA},
     {"interval", required_argument, NULL, OPT_INTERVAL},
     {"once", no_argument, NULL, OPT_ONCE},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -89,10 +93,10 @@ static enum command parse_interval(const char *text, struct guest_options *o, en
 static enum command parse(int argc, char **argv, struct guest_options *o)
 {
     enum command command = RUN_LOOP;
-    const char **text[] = {&o->gateway, &o->ca_file,   &o->vm_id,     &o->imds,
-                           &o->tcti,    &o->event_log, &o->token_file};
+    const char **text[] = {&o->gateway, &o->ca_file,   &o->vm_id,      &o->imds,
+                           &o->tcti,    &o->event_log, &o->token_file, &o->maa_command};
     for (int c; command != BAD_USAGE && (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (c >= OPT_GATEWAY && c <= OPT_TOKEN)
+        if (c >= OPT_GATEWAY && c <= OPT_MAA)
             *text[c - OPT_GATEWAY] = optarg;
         else if (c == OPT_INTERVAL)
             command = parse_interval(optarg, o, command);

@@ -38,6 +38,62 @@ def test_the_first_report_enrols(api, vm):
     assert status["status"] == "healthy" and status["claims"]["secureBoot"] is True
 
 
+@pytest.fixture
+def maa_script(tmp_path):
+    """A program that asks the emulator's Azure Attestation about the VM, over the nonce it is given."""
+    def make(vm):
+        path = tmp_path / "maa"
+        path.write_text(f"""#!/usr/bin/python3
+import base64, json, ssl, sys, urllib.request
+nonce, = sys.argv[1:]
+info = json.dumps({{"VmId": {vm.vm_id!r}, "ClientPayload": {{"nonce": nonce}}}}).encode()
+body = {{"AttestationInfo": base64.urlsafe_b64encode(info).rstrip(b"=").decode()}}
+request = urllib.request.Request(
+    {vm.gateway.emulator.url!r} + "/attest/AzureGuest?api-version=2020-10-01",
+    json.dumps(body).encode(), {{"Content-Type": "application/json"}})
+context = ssl.create_default_context(cafile={str(vm.gateway.emulator.ca)!r})
+print(json.load(urllib.request.urlopen(request, context=context))["token"])
+""")
+        path.chmod(0o700)
+        return path
+    return make
+
+
+def test_a_token_of_azure_attestation_enrols_and_is_believed(folder, emulator, make_vm_on,
+                                                             maa_script):
+    """No enrolment token: what the provider says is the proof."""
+    own = stack.Gateway(folder / "agent-maa", emulator,
+                        TLGATE_ATTESTATION_MAA_ISSUER=emulator.url)
+    try:
+        vm = make_vm_on(own, "agentmaa")
+        empty = folder / "no-token"
+        empty.write_text("not a token")
+        run = command(vm, "--once", "--maa-command", maa_script(vm), "--enrollment-token", empty)
+        done = subprocess.run(run, capture_output=True, text=True, timeout=60, env=stack.clean_env())
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert {"name": "maa.token", "status": "pass"} in result["checks"], result
+        assert result["claims"]["azureAttestation"]["issuer"] == emulator.url
+        token = emulator.maa_token(vm.vm_id, b"x" * 32)
+        assert token.split(".")[0] not in done.stderr
+    finally:
+        own.close()
+
+
+@pytest.mark.parametrize("text, reason", [
+    ("exit 3", "ended with status"), ("true", "printed nothing"), ("echo 'a b'", "something else"),
+    ("head -c 20000 /dev/zero | tr '\\0' a", "more than a token"),
+])
+def test_without_the_token_the_report_goes_out_all_the_same(vm, tmp_path, text, reason):
+    script = tmp_path / "maa"
+    script.write_text(f"#!/bin/sh\n{text}\n")
+    script.chmod(0o700)
+    done = subprocess.run(command(vm, "--once", "--maa-command", script), capture_output=True,
+                          text=True, timeout=60, env=stack.clean_env())
+    assert done.returncode == 0 and reason in done.stderr, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "trusted"
+
+
 def test_a_report_after_a_reboot_shows_the_reset_count(vm):
     _, before = once(vm)
     vm.gateway.emulator.arm("POST", f"{vm.arm_id}/restart?api-version=2024-07-01")
