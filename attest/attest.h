@@ -94,6 +94,9 @@ struct maa_trust {
     void *ctx;
 };
 
+struct attest_policy;
+struct attest_baseline;
+
 struct attest_input {
     const struct evidence *evidence;
     struct attest_trust *trust;
@@ -106,6 +109,10 @@ struct attest_input {
     uint32_t required_pcrs; /* bit i: PCR i must be quoted; 0: as the profile has it */
     bool require_secure_boot;
     bool allow_quote_only; /* without an event log: trustedQuoteOnly instead of untrusted */
+
+    const struct attest_policy *policy; /* rules.h; NULL: none applies */
+    const char *image; /* what the VM was made of, as rules name it; NULL: not known */
+    const struct attest_baseline *baseline; /* confirmed golden values of the image; NULL: none */
 
     /* The AK must be one of these. In PROFILE_TPM they replace the certificate; in the others they
      * are asked for on top of it. None: any AK that chains to an anchor. */

@@ -1,5 +1,7 @@
 #include "attest/policy.h"
 
+#include "attest/rules.h"
+
 static void check_secure_boot(const struct attest_input *in, const struct policy_facts *f,
                               struct attest_result *r)
 {
@@ -31,15 +33,25 @@ static bool quote_holds(const struct policy_facts *f)
     return f->ak && f->quote && ak_key_equal(trusted_ak_key(f->ak), quote_signer(f->quote));
 }
 
-static void check_policy(const struct attest_input *in, const struct policy_facts *f,
-                         struct attest_result *r)
+/* What the caller says holds where the policy does not speak. */
+static bool quote_only_allowed(const struct attest_input *in)
 {
-    if (!quote_holds(f) || (f->log_sent && !f->log))
+    return in->policy ? attest_policy_quote_only(in->policy) != TRI_FALSE && in->allow_quote_only
+                      : in->allow_quote_only;
+}
+
+static void check_policy(const struct attest_input *in, const struct policy_facts *f,
+                         struct arena *a, struct attest_result *r)
+{
+    if (!quote_holds(f) || (f->log_sent && !f->log)) {
         result_skip(r, CHECK_POLICY, "not_proven");
-    else if (!f->log_sent && !in->allow_quote_only)
+        return;
+    }
+    if (!f->log_sent && !quote_only_allowed(in))
         result_fail(r, CHECK_POLICY, "no_event_log");
-    else
-        result_pass(r, CHECK_POLICY);
+    if (in->policy)
+        policy_check_rules(in, f, a, r);
+    result_pass(r, CHECK_POLICY);
 }
 
 static bool is_because(const struct attest_finding *f, enum attest_check c, const char *reason)
@@ -95,11 +107,11 @@ static void decide(const struct policy_facts *f, struct attest_result *r)
     r->reason = f->log ? NULL : "no_event_log";
 }
 
-void policy_decide(const struct attest_input *in, const struct policy_facts *f,
+void policy_decide(const struct attest_input *in, const struct policy_facts *f, struct arena *a,
                    struct attest_result *r)
 {
     check_secure_boot(in, f, r);
-    check_policy(in, f, r);
+    check_policy(in, f, a, r);
     result_sort(r);
     decide(f, r);
 }

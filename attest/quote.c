@@ -354,6 +354,13 @@ const struct verified_quote *quote_verify(const struct quote_input *q, struct ar
     return v;
 }
 
+const struct verified_quote *quote_of_record(const struct pcr_set *pcrs, struct arena *a)
+{
+    struct verified_quote *q = ARENA_NEW(a, struct verified_quote);
+    q->pcrs = *pcrs;
+    return q;
+}
+
 const struct pcr_set *quote_pcrs(const struct verified_quote *q)
 {
     return &q->pcrs;

@@ -38,6 +38,10 @@ struct quote_input {
 const struct verified_quote *quote_verify(const struct quote_input *q, struct arena *a,
                                           struct attest_result *r, struct err_info *e);
 
+/* Of values that a quote proved when its report was kept. Only for attest_review (review.h), where the
+ * store is the witness; its signer is that of trust_of_record. */
+const struct verified_quote *quote_of_record(const struct pcr_set *pcrs, struct arena *a);
+
 const struct pcr_set *quote_pcrs(const struct verified_quote *q);
 /* The key whose signature was verified. */
 const struct ak_key *quote_signer(const struct verified_quote *q);

@@ -17,7 +17,7 @@ struct attest_claims {
     size_t n_events;
     struct log_claims log;
     struct attest_log *source; /* of `log`: the claims of these PCRs in this bank */
-    uint32_t proven;
+    uint32_t proven;           /* bit i: the log explains PCR i, and its events are understood */
 };
 
 void result_init(struct attest_result *r);

@@ -16,6 +16,11 @@ static const struct trusted_ak *trusted(const struct ak_key *key, struct arena *
     return t;
 }
 
+const struct trusted_ak *trust_of_record(struct arena *a)
+{
+    return ARENA_NEW(a, struct trusted_ak);
+}
+
 const struct ak_key *trusted_ak_key(const struct trusted_ak *t)
 {
     return &t->key;

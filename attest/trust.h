@@ -26,6 +26,9 @@ const struct trusted_ak *trust_by_pin(const struct attest_input *in, const struc
 /* Index of the pin that names this key; n_pins where none does. */
 size_t trust_find_pin(const struct attest_input *in, const struct ak_key *key, struct arena *a);
 
+/* The AK of a kept report that was proven then. Only for attest_review (review.h). */
+const struct trusted_ak *trust_of_record(struct arena *a);
+
 const struct ak_key *trusted_ak_key(const struct trusted_ak *t);
 
 #endif

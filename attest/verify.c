@@ -270,7 +270,7 @@ static void judge(struct verifying *v)
     check_log(v, claims);
     set_claims(v, claims);
     check_token(v);
-    policy_decide(v->in, &v->facts, v->r);
+    policy_decide(v->in, &v->facts, v->arena, v->r);
 }
 
 enum err verify_evidence(const struct attest_input *in, struct arena *a, struct attest_result *r,

@@ -96,10 +96,11 @@ bool scope_covers(const char *scope, const char *target)
     return !strncasecmp(scope, target, n) && (target[n] == 0 || target[n] == '/');
 }
 
-void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after)
+void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after, int64_t now)
 {
     bool ages = vm->status == VM_HEALTHY || vm->status == VM_UNHEALTHY;
-    if (!ages || vm->last_report_at >= fresh_after)
+    bool stale = vm->stale_at ? vm->stale_at <= now : vm->last_report_at < fresh_after;
+    if (!ages || !stale)
         return;
     vm->status = VM_UNKNOWN;
     vm->reasons = "[\"report_too_old\"]";

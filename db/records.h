@@ -305,13 +305,19 @@ struct vm {
     const char *certificates_log;
     struct vm_quarantine quarantine;
     const char *etag; /* changes with every write of the row */
+
+    const char *image;  /* publisher:offer:sku:version or a gallery version's id; NULL: not known */
+    const char *policy; /* "name@version" that judged the last report; NULL: none did */
+    const char *baseline; /* "id@revision" that it was compared with; NULL: none */
+    int64_t stale_at;     /* when the last report stops to count; 0: as the gateway is configured */
 };
 
 /*
- * The status as it is at a time: healthy and unhealthy whose last report is older than fresh_after
- * become unknown, with reasons ["report_too_old"] and an ETag of its own. Lists do this themselves.
+ * The status as it is at a time: healthy and unhealthy whose last report is older than fresh_after (or,
+ * where the row has a stale_at of its own, past that) become unknown, with reasons ["report_too_old"]
+ * and an ETag of its own. Lists do this themselves.
  */
-void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after);
+void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after, int64_t now);
 
 struct vm_list {
     struct vm *items;
@@ -324,7 +330,9 @@ struct vm_filter {
     const char *within;           /* only what is below this subscription or resource group */
     const enum vm_status *status; /* after ageing */
     const char *origin;
-    int64_t fresh_after;            /* 0: no ageing */
+    bool with_policy;    /* only those whose last report a policy judged */
+    int64_t fresh_after; /* 0: no ageing but that of rows with a stale_at */
+    int64_t now;
     struct page page;               /* by ARM id without case */
     const char *certificates_state; /* NULL: any */
 };
@@ -362,6 +370,7 @@ struct report {
     int64_t reset_count;
     int64_t restart_count;
     int64_t clock_ms;
+    const char *policy; /* "name@version" that judged it; NULL: none did */
 };
 
 /* True where (reset, restart, clock) of a report lies before the newest of the VM's pinned AK. */

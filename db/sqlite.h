@@ -188,7 +188,7 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
     " reset_count, restart_count, clock_ms, quarantined_at, quarantine_reason, quarantine_other,"  \
     " quarantine_report_id, candidate_ak_spki, candidate_ak_name, candidate_ak_profile,"           \
     " candidate_ek_spki, candidate_proof, certificates, certificates_state, certificates_log, "    \
-    "etag"
+    "etag, image, policy, baseline, stale_at"
 /* Columns of a quarantine, as in a row that never had one. */
 #define VM_NO_QUARANTINE                                                                           \
     " quarantined_at = 0, quarantine_reason = NULL, quarantine_other = NULL,"                      \

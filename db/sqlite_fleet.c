@@ -6,19 +6,25 @@ static bool status_ages(enum vm_status s)
     return s == VM_HEALTHY || s == VM_UNHEALTHY;
 }
 
-static void filter_status(struct filter *f, enum vm_status status, int64_t fresh_after)
+/* True in SQL where the last report does not count any more. */
+static void filter_stale(struct filter *f, const char *before, const struct vm_filter *in)
 {
-    if (status == VM_UNKNOWN && fresh_after) {
-        filter_int(f,
-                   " AND (status = 'unknown' OR (status IN ('healthy','unhealthy')"
-                   " AND last_report_at < ",
-                   fresh_after);
+    filter_add(f, before);
+    filter_int(f, " CASE WHEN stale_at > 0 THEN stale_at <= ", in->now);
+    filter_int(f, " ELSE last_report_at < ", in->fresh_after);
+    filter_add(f, " END");
+}
+
+static void filter_status(struct filter *f, enum vm_status status, const struct vm_filter *in)
+{
+    if (status == VM_UNKNOWN) {
+        filter_stale(f, " AND (status = 'unknown' OR (status IN ('healthy','unhealthy') AND", in);
         filter_add(f, "))");
         return;
     }
     filter_text(f, " AND status = ", vm_status_text(status));
-    if (status_ages(status) && fresh_after)
-        filter_int(f, " AND last_report_at >= ", fresh_after);
+    if (status_ages(status))
+        filter_stale(f, " AND NOT", in);
 }
 
 enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter *in,
@@ -30,7 +36,9 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
     filter_below(&f, a, "resource_key", in->scope);
     filter_below(&f, a, "resource_key", in->within);
     if (in->status)
-        filter_status(&f, *in->status, in->fresh_after);
+        filter_status(&f, *in->status, in);
+    if (in->with_policy)
+        filter_add(&f, " AND policy IS NOT NULL");
     filter_text(&f, " AND origin = ", in->origin);
     filter_text(&f, " AND certificates_state = ", in->certificates_state);
     filter_text(&f, " AND resource_key > ", db_key_of(a, in->page.after));
@@ -41,8 +49,8 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
         db_vm_read_row(&q, a, &out->items[out->n++]);
     out->more = out->n > limit;
     out->n -= out->more;
-    for (size_t i = 0; in->fresh_after && i < out->n; i++)
-        vm_apply_age(a, &out->items[i], in->fresh_after);
+    for (size_t i = 0; i < out->n; i++)
+        vm_apply_age(a, &out->items[i], in->fresh_after, in->now);
     return q_end(&q, e);
 }
 
@@ -50,8 +58,8 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
 static enum err count_status(struct conn *c, struct arena *a, const struct vm_filter *in,
                              enum vm_status status, struct vm_summary *out, struct err_info *e)
 {
-    struct filter f = filter_of("SELECT count(*), coalesce(sum(CASE WHEN last_report_at < ");
-    filter_int(&f, "", in->fresh_after);
+    struct filter f = filter_of("SELECT count(*), coalesce(sum(CASE WHEN");
+    filter_stale(&f, "", in);
     filter_text(&f, " THEN 1 ELSE 0 END), 0) FROM vm WHERE status = ", vm_status_text(status));
     filter_below(&f, a, "resource_key", in->scope);
     filter_below(&f, a, "resource_key", in->within);

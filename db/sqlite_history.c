@@ -38,8 +38,8 @@ static enum err find_former(struct write *w, const char *vm_key, struct former *
 static void name_content(const struct history_row *row, struct arena *a, uint8_t out[CONTENT_SIZE])
 {
     const struct report *r = row->report;
-    const char *const texts[] = {row->vm_id, row->resource_id, row->ak_spki,
-                                 r->checks,  r->claims,        r->log_digest};
+    const char *const texts[] = {row->vm_id, row->resource_id, row->ak_spki, r->checks,
+                                 r->claims,  r->log_digest,    r->policy};
     struct bytes parts[ARRAY_LEN(texts)];
     uint8_t digest[SHA256_SIZE];
     /* Each with its NUL, and 01 for none, so that no two lists come out the same. */
@@ -78,9 +78,9 @@ static enum err insert(struct write *w, const struct history_row *row, const str
     struct query q = conn_query(
         w->conn, "INSERT INTO report (id, vm_key, n, received_at, verdict, evidence_hash,"
                  " reset_count, restart_count, clock_ms, hour_verdicts, kept, audit_id, content,"
-                 " vm_id, resource_id, checks, claims, log_digest, ak_spki, proof)"
+                 " vm_id, resource_id, checks, claims, log_digest, ak_spki, proof, policy)"
                  " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,"
-                 "$20)");
+                 "$20,$21)");
     q_text(&q, r->id);
     q_text(&q, row->vm_key);
     q_int(&q, f->n + 1);
@@ -101,6 +101,7 @@ static enum err insert(struct write *w, const struct history_row *row, const str
     q_text(&q, same ? NULL : r->log_digest);
     q_text(&q, same ? NULL : row->ak_spki);
     q_text(&q, row->proof);
+    q_text(&q, same ? NULL : r->policy);
     return q_run(&q, e);
 }
 
@@ -139,10 +140,12 @@ static enum err hand_on(struct write *w, const struct doomed *d, struct err_info
 {
     AUTO(query)
     struct query q = conn_query(
-        w->conn, "UPDATE report SET (vm_id, resource_id, checks, claims, log_digest, ak_spki) ="
-                 " (SELECT vm_id, resource_id, checks, claims, log_digest, ak_spki FROM report"
-                 " WHERE seq = $1) WHERE checks IS NULL AND seq = (SELECT seq FROM report"
-                 " WHERE vm_key = $2 AND n > $3 ORDER BY n LIMIT 1)");
+        w->conn,
+        "UPDATE report SET (vm_id, resource_id, checks, claims, log_digest, ak_spki,"
+        " policy) = (SELECT vm_id, resource_id, checks, claims, log_digest, ak_spki, policy"
+        " FROM report"
+        " WHERE seq = $1) WHERE checks IS NULL AND seq = (SELECT seq FROM report"
+        " WHERE vm_key = $2 AND n > $3 ORDER BY n LIMIT 1)");
     q_int(&q, d->seq);
     q_text(&q, d->vm_key);
     q_int(&q, d->n);

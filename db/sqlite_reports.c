@@ -305,7 +305,8 @@ static enum err update_vm(struct putting *p)
                     " claims = $5, last_report_id = $6, last_verdict = $7, last_report_at = $1,"
                     " reset_count = CASE WHEN $8 = 1 THEN $9 ELSE reset_count END,"
                     " restart_count = CASE WHEN $10 = 1 THEN $11 ELSE restart_count END,"
-                    " clock_ms = CASE WHEN $12 = 1 THEN $13 ELSE clock_ms END WHERE vm_key = $14");
+                    " clock_ms = CASE WHEN $12 = 1 THEN $13 ELSE clock_ms END,"
+                    " policy = $14, baseline = $15, stale_at = $16 WHERE vm_key = $17");
     q_int(&q, r->received_at);
     q_text(&q, db_etag_new(p->w->arena));
     q_text(&q, vm_status_text(p->in->status));
@@ -316,6 +317,9 @@ static enum err update_vm(struct putting *p)
     q_set_int(&q, count, r->reset_count);
     q_set_int(&q, count, r->restart_count);
     q_set_int(&q, count, r->clock_ms);
+    q_text(&q, r->policy);
+    q_text(&q, p->in->baseline);
+    q_int(&q, p->in->stale_at);
     q_text(&q, p->vm_key);
     return q_run(&q, p->e);
 }

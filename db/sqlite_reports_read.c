@@ -3,7 +3,7 @@
 #define REPORT_COLUMNS                                                                             \
     "vm_key, n, id, received_at, verdict, evidence_hash, proof, reset_count,"                      \
     " restart_count, clock_ms"
-#define CONTENT_COLUMNS "vm_id, resource_id, checks, claims, log_digest, ak_spki"
+#define CONTENT_COLUMNS "vm_id, resource_id, checks, claims, log_digest, ak_spki, policy"
 
 struct place {
     const char *vm_key;
@@ -45,6 +45,7 @@ static enum err read_content(struct conn *c, struct arena *a, struct place at, s
     r->claims = q_get_text(&q, a);
     r->log_digest = q_get_text(&q, a);
     r->ak_spki = q_get_text(&q, a);
+    r->policy = q_get_text(&q, a);
     return q_end(&q, e);
 }
 

@@ -296,7 +296,75 @@ static const char migration_4[] =
     "UPDATE vm SET quarantined_at = updated_at, quarantine_reason = 'ak_of_another_vm'"
     " WHERE status = 'quarantined';";
 
-static const char *const migrations[] = {migration_1, migration_2, migration_3, migration_4};
+/*
+ * Policies and baselines. A policy's versions are rows that never change; `policy` holds which is the
+ * present one, and policy_scope that a scope has one policy at most. Of a VM: what it was made of, what
+ * judged its last report, and when that report stops to count (0: as the gateway is configured).
+ */
+static const char migration_5[] =
+    "CREATE TABLE policy ("
+    " name_key TEXT PRIMARY KEY,"
+    " name TEXT NOT NULL,"
+    " version INTEGER NOT NULL,"
+    " etag TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE policy_version ("
+    " name_key TEXT NOT NULL REFERENCES policy (name_key) ON DELETE CASCADE,"
+    " version INTEGER NOT NULL,"
+    " document TEXT NOT NULL,"
+    " created_at INTEGER NOT NULL,"
+    " created_by TEXT NOT NULL,"
+    " PRIMARY KEY (name_key, version)"
+    ") STRICT;"
+    "CREATE TABLE policy_scope ("
+    " scope_key TEXT PRIMARY KEY,"
+    " name_key TEXT NOT NULL REFERENCES policy (name_key) ON DELETE CASCADE"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX policy_scope_name ON policy_scope (name_key);"
+    /* Versions only ever rise, also of a policy that is made again under its former name. */
+    "INSERT INTO meta VALUES ('policy_version', '0');"
+
+    "CREATE TABLE baseline ("
+    " id TEXT PRIMARY KEY,"
+    " image TEXT NOT NULL,"
+    " image_key TEXT NOT NULL UNIQUE,"
+    " state TEXT NOT NULL,"
+    " revision INTEGER NOT NULL,"
+    " created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL"
+    ") STRICT;"
+    "CREATE TABLE baseline_set ("
+    " baseline_id TEXT NOT NULL REFERENCES baseline (id) ON DELETE CASCADE,"
+    " digest TEXT NOT NULL," /* of the values: names the set */
+    " bank TEXT NOT NULL,"
+    " pcrs TEXT NOT NULL,"   /* JSON */
+    " events TEXT NOT NULL," /* JSON */
+    " report_id TEXT NOT NULL,"
+    " added_at INTEGER NOT NULL,"
+    " added_by TEXT NOT NULL,"
+    " PRIMARY KEY (baseline_id, digest)"
+    ") STRICT;"
+    /* While a baseline is learned: which VM showed which set. */
+    "CREATE TABLE baseline_vm ("
+    " baseline_id TEXT NOT NULL REFERENCES baseline (id) ON DELETE CASCADE,"
+    " vm_key TEXT NOT NULL,"
+    " digest TEXT NOT NULL,"
+    " PRIMARY KEY (baseline_id, vm_key)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "ALTER TABLE vm ADD COLUMN image TEXT;"
+    "ALTER TABLE vm ADD COLUMN policy TEXT;"
+    "ALTER TABLE vm ADD COLUMN baseline TEXT;"
+    "ALTER TABLE vm ADD COLUMN stale_at INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE report ADD COLUMN policy TEXT;"
+    "DROP INDEX vm_status;"
+    "CREATE INDEX vm_status ON vm (status, resource_key, last_report_at, stale_at);"
+    "CREATE INDEX vm_policy ON vm (resource_key) WHERE policy IS NOT NULL;";
+
+static const char *const migrations[] = {migration_1, migration_2, migration_3, migration_4,
+                                         migration_5};
 
 int store_schema_newest(void)
 {

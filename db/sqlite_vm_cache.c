@@ -35,6 +35,9 @@ static const size_t texts[] = {
     offsetof(struct vm, quarantine.ak_profile),
     offsetof(struct vm, quarantine.ek_spki),
     offsetof(struct vm, quarantine.proof),
+    offsetof(struct vm, image),
+    offsetof(struct vm, policy),
+    offsetof(struct vm, baseline),
 };
 
 struct slot {

@@ -3,7 +3,7 @@
 /* Everything that belongs to one vmId, as in a row that never had one. */
 #define NO_ATTESTATION                                                                             \
     " claims = NULL, last_report_id = NULL, last_verdict = NULL, last_report_at = 0," VM_NO_PIN    \
-    "," VM_NO_QUARANTINE
+    ", policy = NULL, baseline = NULL, stale_at = 0," VM_NO_QUARANTINE
 
 /* ---- writing ---- */
 
@@ -130,8 +130,9 @@ static enum err update_row(struct write *w, const char *key, const struct vm_wri
                  " vtpm = CASE WHEN $22 = 1 THEN $23 ELSE vtpm END,"
                  " monitoring = CASE WHEN $24 = 1 THEN $25 ELSE monitoring END,"
                  " status = CASE WHEN $26 = 1 THEN $27 ELSE status END,"
-                 " reasons = CASE WHEN $28 = 1 THEN $29 ELSE reasons END"
-                 " WHERE resource_key = $30");
+                 " reasons = CASE WHEN $28 = 1 THEN $29 ELSE reasons END,"
+                 " image = CASE WHEN $30 = 1 THEN $31 ELSE image END"
+                 " WHERE resource_key = $32");
     q_int(&q, now);
     q_text(&q, db_etag_new(w->arena));
     q_text(&q, job_id);
@@ -148,6 +149,7 @@ static enum err update_row(struct write *w, const char *key, const struct vm_wri
     q_set_int(&q, v->set & VM_SET_EXPECT, v->monitoring);
     q_set_text(&q, v->set & VM_SET_STATUS, vm_status_text(v->status));
     q_set_text(&q, v->set & VM_SET_STATUS, v->reasons);
+    q_set_text(&q, v->set & VM_SET_IMAGE, v->image);
     q_text(&q, key);
     return q_run(&q, e);
 }
@@ -253,6 +255,10 @@ void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm)
     vm->certificates_state = q_get_text(q, a);
     vm->certificates_log = q_get_text(q, a);
     vm->etag = q_get_text(q, a);
+    vm->image = q_get_text(q, a);
+    vm->policy = q_get_text(q, a);
+    vm->baseline = q_get_text(q, a);
+    vm->stale_at = q_get_int(q);
 }
 
 static const char *const by_column[] = {

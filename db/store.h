@@ -149,6 +149,7 @@ enum vm_part {
     VM_SET_PLACE = 1 << 6,     /* name, location, origin */
     VM_DELETE = 1 << 7,        /* the row and its unused enrolments; all else is ignored */
     VM_ONLY_IF_THERE = 1 << 8, /* do nothing where there is no row (else it is made) */
+    VM_SET_IMAGE = 1 << 9,     /* image */
 };
 
 /* A change of the registry within another transaction. */
@@ -167,6 +168,7 @@ struct vm_write {
     bool monitoring;
     enum vm_status status;
     const char *reasons;
+    const char *image;
 };
 
 struct event_new {
@@ -445,6 +447,8 @@ struct report_new {
     bool history_only;
     enum vm_status status;
     const char *reasons;
+    const char *baseline;  /* "id@revision" that it was compared with; NULL: none */
+    int64_t stale_at;      /* see struct vm */
     const char *vm_claims; /* of the VM; report.claims is without what changes with each report */
     const char *wake_key;  /* NULL: none */
     /* vm.certificates, as this report's log has them; certificates_log NULL: they stay. */

@@ -15,6 +15,7 @@ struct store;
 struct jobs;
 struct keyring;
 struct attest_trust;
+struct policy_book;
 struct attest_logs;
 struct maa_keys;
 struct seen;
@@ -28,7 +29,8 @@ struct app {
     struct maa_keys *maa;     /* NULL: no provider is configured */
     const char *const *maa_policies;
     size_t n_maa_policies;
-    struct seen *tokens_seen;       /* jti of tokens that were used */
+    struct seen *tokens_seen; /* jti of tokens that were used */
+    struct policy_book *book;
     struct limiter *attest_by_peer; /* challenges and reports, per address */
     struct limiter *attest_by_vm;   /* reports of a VM, per vmId */
     struct metrics *metrics;

@@ -3,6 +3,7 @@
 
 #include "core/limiter.h"
 #include "handlers/challenge.h"
+#include "handlers/policy_book.h"
 #include "handlers/result.h"
 #include "handlers/routes.h"
 #include "handlers/target.h"
@@ -56,8 +57,10 @@ int create_challenge(struct call *c)
     jw_key_str(w, "pcrBank", pcr_banks[BANK_SHA256].name);
     jw_key(w, "pcrs");
     jw_open(w, '[');
-    for (int i = 0; i < ATTESTATION_PCR_COUNT; i++)
-        jw_int(w, i);
+    uint32_t more = policy_book_pcrs(c->app->book);
+    for (int i = 0; i < EVIDENCE_PCRS; i++)
+        if (i < ATTESTATION_PCR_COUNT || more >> i & 1)
+            jw_int(w, i);
     jw_close(w, ']');
     jw_key_time(w, "expiresAt", challenge.expires_at);
     jw_close(w, '}');
@@ -113,7 +116,8 @@ int get_report(struct call *c)
 
 /* ---- verdicts ---- */
 
-enum vm_status attestation_status(const struct vm *vm, const struct attest_result *r)
+enum vm_status attestation_status(const struct vm *vm, const struct attest_result *r,
+                                  enum tri quote_only)
 {
     if (r->verdict == VERDICT_QUARANTINED)
         return VM_QUARANTINED;
@@ -127,6 +131,7 @@ enum vm_status attestation_status(const struct vm *vm, const struct attest_resul
     case VERDICT_QUARANTINED:
         return VM_QUARANTINED;
     case VERDICT_TRUSTED_QUOTE_ONLY:
+        return quote_only == TRI_TRUE ? VM_HEALTHY : VM_UNKNOWN;
     case VERDICT_INDETERMINATE:
         return VM_UNKNOWN;
     }
@@ -155,7 +160,8 @@ static void add_failures(struct jw *w, const struct attest_result *r)
     }
 }
 
-const char *attestation_reasons(struct arena *a, const struct vm *vm, const struct attest_result *r)
+const char *attestation_reasons(struct arena *a, const struct vm *vm, const struct attest_result *r,
+                                enum tri quote_only)
 {
     struct buf out = {0};
     struct jw w = jw_over(&out);
@@ -164,7 +170,7 @@ const char *attestation_reasons(struct arena *a, const struct vm *vm, const stru
         jw_str(&w, "no_vtpm");
     else if (!vm->monitoring)
         jw_str(&w, "monitoring_off");
-    if (r->verdict == VERDICT_TRUSTED_QUOTE_ONLY)
+    if (r->verdict == VERDICT_TRUSTED_QUOTE_ONLY && quote_only != TRI_TRUE)
         jw_str(&w, "no_event_log");
     else if (r->verdict == VERDICT_INDETERMINATE)
         jw_str(&w, r->reason ? r->reason : "indeterminate");

@@ -11,9 +11,10 @@ int get_boot_integrity(struct call *c)
     struct vm vm;
     if (target_read_vm(c, &vm))
         return call_fail(c);
-    int status = call_etag(c, vm.etag);
+    bool pending = target_is_pending(c, &vm);
+    int status = call_etag(c, pending ? arena_printf(c->arena, "%s-pending", vm.etag) : vm.etag);
     if (status == 200)
-        view_integrity(call_json(c), &vm, call_scope(c));
+        view_integrity(call_json(c), &vm, call_scope(c), pending);
     return status;
 }
 
@@ -44,8 +45,10 @@ int list_boot_integrity(struct call *c)
                                  .filters = {{"status", query->status}, {"scope", query->scope}},
                                  .top = query->top,
                                  .cursor = query->cursor};
-    struct vm_filter filter = {
-        .scope = call_scope(c), .within = query->scope, .fresh_after = target_fresh_after(c)};
+    struct vm_filter filter = {.scope = call_scope(c),
+                               .within = query->scope,
+                               .fresh_after = target_fresh_after(c),
+                               .now = c->now};
     struct vm_list vms;
     enum vm_status status;
     if (query->status && vm_status_parse(query->status, &status))
@@ -55,15 +58,17 @@ int list_boot_integrity(struct call *c)
         return call_fail(c);
     struct jw *w = page_begin(c);
     for (size_t i = 0; i < vms.n; i++)
-        view_integrity(w, &vms.items[i], call_scope(c));
+        view_integrity(w, &vms.items[i], call_scope(c), target_is_pending(c, &vms.items[i]));
     return page_end(c, &list, vms.more ? vms.items[vms.n - 1].resource_id : NULL);
 }
 
 int get_boot_integrity_summary(struct call *c)
 {
     const struct get_boot_integrity_summary_query *query = c->query;
-    const struct vm_filter filter = {
-        .scope = call_scope(c), .within = query->scope, .fresh_after = target_fresh_after(c)};
+    const struct vm_filter filter = {.scope = call_scope(c),
+                                     .within = query->scope,
+                                     .fresh_after = target_fresh_after(c),
+                                     .now = c->now};
     struct vm_summary summary;
     if (store_count_vms(c->app->store, &filter, &summary, &c->err))
         return call_fail(c);

@@ -9,6 +9,7 @@
  */
 #include "attest/rollover.h"
 #include "core/sha256.h"
+#include "handlers/applied.h"
 #include "handlers/attestation.h"
 #include "handlers/challenge.h"
 #include "handlers/maa.h"
@@ -44,6 +45,7 @@ struct submission {
     struct attest_log *log;
 
     struct attest_result result;
+    struct applied_terms terms;
     char ak_spki[2 * AK_SPKI_SIZE + 1];
     char ak_name[2 * AK_NAME_MAX + 1];
     char log_digest[HEX_SHA256_SIZE];
@@ -116,6 +118,19 @@ static enum err look_up(struct call *c, struct submission *s)
 
 /* ---- the verdict ---- */
 
+/* By the policy that applies to the VM at this moment. */
+static enum err verify_by_book(struct call *c, struct submission *s, struct attest_input *in)
+{
+    const struct book_view *view = policy_book_take(c->app->book);
+    const struct book_match m =
+        s->known ? book_match_vm(view, s->vm.resource_id, s->vm.image) : (struct book_match){0};
+    applied_fill(&m, &s->vm, in);
+    enum err err = attest_verify(in, c->arena, &s->result, &c->err);
+    s->terms = applied_terms_of(&m, c->arena);
+    policy_book_drop(view);
+    return err;
+}
+
 static enum err verify(struct call *c, struct submission *s, bool pinned)
 {
     struct attest_pin pin = {0};
@@ -147,7 +162,7 @@ static enum err verify(struct call *c, struct submission *s, bool pinned)
     struct handlers_maa maa;
     handlers_maa_begin(c, &maa);
     in.maa = &maa.trust;
-    enum err err = attest_verify(&in, c->arena, &s->result, &c->err);
+    enum err err = verify_by_book(c, s, &in);
     handlers_maa_end(&maa);
     return err;
 }
@@ -274,6 +289,7 @@ static void fill_report(struct call *c, struct submission *s, struct report *rep
         .checks = text_of(c, attest_write_checks, r),
         .claims = text_of(c, attest_write_lasting_claims, r),
         .evidence_hash = s->evidence_hash,
+        .policy = s->terms.policy,
     };
     name_evidence(s);
     if (r->has_event_log && !s->stale) {
@@ -327,8 +343,10 @@ static void fill_write(struct call *c, struct submission *s)
     s->write.other_reasons = "[\"ak_on_another_vm\"]";
     s->write.clock_regressed =
         r->quote_authentic && same_ak(s) && vm_clock_regressed(&s->vm, &s->write.report);
-    s->write.status = attestation_status(&s->vm, r);
-    s->write.reasons = attestation_reasons(c->arena, &s->vm, r);
+    s->write.status = attestation_status(&s->vm, r, s->terms.quote_only);
+    s->write.reasons = attestation_reasons(c->arena, &s->vm, r, s->terms.quote_only);
+    s->write.baseline = s->terms.baseline;
+    s->write.stale_at = applied_stale_at(&s->terms, c->now);
     s->write.vm_claims = text_of(c, attest_write_claims, r);
     s->write.wake_key = s->stale ? NULL : jobs_wake_key(c->arena, s->vm.vm_id);
     s->write.audit = &s->audit;

@@ -59,7 +59,7 @@ static int requalified(struct call *c)
         return refused(c);
     if (target_read_vm(c, &vm))
         return call_fail(c);
-    view_integrity(call_json(c), &vm, call_scope(c));
+    view_integrity(call_json(c), &vm, call_scope(c), false);
     c->ops->reply_header(c, "Cache-Control", "no-store");
     return 200;
 }

@@ -119,7 +119,21 @@ static void view_enrollment(struct jw *w, const struct vm *vm)
     jw_close(w, '}');
 }
 
-void view_integrity(struct jw *w, const struct vm *vm, const char *scope)
+void view_ref(struct jw *w, const char *key, const char *id)
+{
+    const char *at = id ? strrchr(id, '@') : NULL;
+    bool baseline = strcmp(key, "baseline") == 0;
+    if (!at)
+        return;
+    jw_key(w, key);
+    jw_open(w, '{');
+    jw_key(w, baseline ? "id" : "name");
+    jw_strn(w, id, (size_t)(at - id));
+    jw_key_int(w, baseline ? "revision" : "version", strtoll(at + 1, NULL, 10));
+    jw_close(w, '}');
+}
+
+void view_integrity(struct jw *w, const struct vm *vm, const char *scope, bool pending)
 {
     jw_open(w, '{');
     jw_key_str(w, "resourceId", vm->resource_id);
@@ -133,6 +147,10 @@ void view_integrity(struct jw *w, const struct vm *vm, const char *scope)
     jw_key_raw_opt(w, "claims", vm->claims);
     view_enrollment(w, vm);
     view_quarantine(w, &vm->quarantine, scope);
+    view_ref(w, "policy", vm->policy);
+    view_ref(w, "baseline", vm->baseline);
+    if (pending)
+        jw_key_bool(w, "policyPending", true);
     jw_close(w, '}');
 }
 
@@ -159,6 +177,7 @@ static void report_members(struct jw *w, const struct report *r)
     jw_key(w, "checks");
     jw_raw(w, r->checks);
     write_claims(w, r);
+    view_ref(w, "policy", r->policy);
     jw_key_time(w, "receivedAt", r->received_at);
 }
 

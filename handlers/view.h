@@ -8,8 +8,11 @@
 
 void view_job(struct jw *w, const struct job *job); /* Job */
 void view_vm(struct jw *w, const struct vm *vm);    /* VirtualMachine */
-/* BootIntegrity, aged before. Another VM is named only where the caller's scope covers it. */
-void view_integrity(struct jw *w, const struct vm *vm, const char *scope);
+/* BootIntegrity, aged before. Another VM is named only where the caller's scope covers it. pending:
+ * something else applies by now than what judged the last report. */
+void view_integrity(struct jw *w, const struct vm *vm, const char *scope, bool pending);
+/* The member `key` (PolicyRef, or BaselineRef for "baseline") of "name@number"; nothing for NULL. */
+void view_ref(struct jw *w, const char *key, const char *id);
 /* Report; `result` is the signed one or NULL */
 void view_report(struct jw *w, const struct report *r, const char *result);
 /* Report with its explanation */

@@ -146,8 +146,10 @@ int get_virtual_machine(struct call *c)
 
 static int list_vms(struct call *c, const struct page_of *list, const char *within)
 {
-    struct vm_filter filter = {
-        .scope = call_scope(c), .within = within, .fresh_after = target_fresh_after(c)};
+    struct vm_filter filter = {.scope = call_scope(c),
+                               .within = within,
+                               .fresh_after = target_fresh_after(c),
+                               .now = c->now};
     struct vm_list vms;
     if (page_open(c, list, &filter.page) ||
         store_list_vms(c->app->store, c->arena, &filter, &vms, &c->err))

@@ -227,6 +227,24 @@ static const char *made_text(struct run *r)
     return text;
 }
 
+/* What the VM was made of, as policies and baselines name it: "publisher:offer:sku:version", or the id
+ * of a gallery version; with the version that Azure chose where "latest" was asked for. */
+static const char *image_text(struct run *r)
+{
+    const struct vm_plan *p = r->work.plan;
+    const char *version = r->work.image_version;
+    if (!version && p->version && strcasecmp(p->version, "latest") != 0)
+        version = p->version;
+    if (!p->gallery_version)
+        return version && p->publisher
+                   ? arena_printf(r->arena, "%s:%s:%s:%s", p->publisher, p->offer, p->sku, version)
+                   : NULL;
+    const char *last = strrchr(p->gallery_version, '/');
+    return version && last ? arena_printf(r->arena, "%.*s/%s", (int)(last - p->gallery_version),
+                                          p->gallery_version, version)
+                           : p->gallery_version;
+}
+
 void run_add_made(struct run *r)
 {
     if (strcmp(r->job.kind, KIND_VM_PUT) != 0)
@@ -240,4 +258,7 @@ void run_add_made(struct run *r)
         v->set |= VM_SET_VM_ID;
         v->vm_id = r->work.vm_id;
     }
+    v->image = image_text(r);
+    if (v->image)
+        v->set |= VM_SET_IMAGE;
 }

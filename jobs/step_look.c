@@ -23,6 +23,10 @@ void step_learn_vm_id(struct reading *r)
     const char *id = json_path_str(r->body, "properties/vmId");
     if (r->d->is_vm && id && !r->w->vm_id)
         r->w->vm_id = arena_strdup(r->w->arena, id);
+    const char *version =
+        json_path_str(r->body, "properties/storageProfile/imageReference/exactVersion");
+    if (r->d->is_vm && version)
+        r->w->image_version = arena_strdup(r->w->arena, version);
 }
 
 static const char *provisioning_state(const struct reading *r)

@@ -48,11 +48,12 @@ struct work {
     const struct vm_plan *plan;
     const struct vm_secrets *secrets;
     struct vm_vars vars;
-    const struct vm *vm;  /* registry row; NULL: none */
-    const char *vm_id;    /* Azure's, once it is known */
-    const char *endpoint; /* "https://host[:port]" of ARM */
-    int64_t now;          /* wall ms */
-    uint32_t random;      /* for jitter; new for each answer */
+    const struct vm *vm;       /* registry row; NULL: none */
+    const char *vm_id;         /* Azure's, once it is known */
+    const char *image_version; /* the exact one, once Azure told it */
+    const char *endpoint;      /* "https://host[:port]" of ARM */
+    int64_t now;               /* wall ms */
+    uint32_t random;           /* for jitter; new for each answer */
 };
 
 /* What one step must remember between answers, beside its row's own columns. */

@@ -321,7 +321,8 @@ def implied(method, operation, parameters):
         wanted |= {"413", "415"}
     if operation.get("x-idempotent"):
         wanted |= {"409", "422"}
-    if any(p["in"] == "header" and p["name"] == "If-None-Match" for p in parameters):
+    # With another method it only says that nothing may be there ("*").
+    if method == "get" and any(p["name"] == "If-None-Match" for p in parameters):
         wanted |= {"304"}
     return wanted
 

@@ -213,6 +213,43 @@ const char *match_arm_scope(const char *s)
     return "must be the ARM id of a subscription or a resource group";
 }
 
+/* The id of a gallery image version, or publisher:offer:sku:version; the version may be "*". */
+static bool image_scope(const char *s)
+{
+    char part[129];
+    int parts = 0;
+    if (*s == '/')
+        return take_group(&s) && take_literal(&s, "/providers/Microsoft.Compute") &&
+               take_pair(&s, "galleries") && take_pair(&s, "images") &&
+               take_literal(&s, "/versions/") && (strcmp(s, "*") == 0 || gallery_version(s));
+    for (;;) {
+        size_t n = strcspn(s, ":");
+        if (n == 0 || n >= sizeof part)
+            return false;
+        memcpy(part, s, n);
+        part[n] = 0;
+        parts++;
+        if (!s[n])
+            return parts == 4 && (strcmp(part, "*") == 0 || !match_image_part(part));
+        if (match_image_part(part))
+            return false;
+        s += n + 1;
+    }
+}
+
+const char *match_policy_scope(const char *s)
+{
+    const char *vm = s;
+    if (strcmp(s, "/") == 0 || !match_arm_scope(s) || image_scope(s))
+        return NULL;
+    if (take_group(&vm) && take_literal(&vm, "/providers/Microsoft.Compute") &&
+        (take_pair(&vm, "virtualMachines") ||
+         (take_pair(&vm, "virtualMachineScaleSets") && take_pair(&vm, "virtualMachines"))) &&
+        !*vm)
+        return NULL;
+    return "must be /, the ARM id of a subscription, a resource group or a VM, or an image";
+}
+
 /* ---- networks ---- */
 
 static bool take_number(const char **s, unsigned max, unsigned *out)

@@ -191,6 +191,143 @@ const struct schema get_report_query_schema = {
     .fields = get_report_query_fields, .n_fields = ARRAY_LEN(get_report_query_fields),
 };
 
+static const struct field list_attestation_policies_query_fields[] = {
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_attestation_policies_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_attestation_policies_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_attestation_policies_query_schema = {
+    .name = "list_attestation_policies_query", .size = sizeof(struct list_attestation_policies_query),
+    .fields = list_attestation_policies_query_fields, .n_fields = ARRAY_LEN(list_attestation_policies_query_fields),
+};
+
+static const struct field get_attestation_policy_query_fields[] = {
+    {.name = "version", .kind = FIELD_INT, .offset = offsetof(struct get_attestation_policy_query, version), .min = 1, .max = INT64_MAX},
+};
+const struct schema get_attestation_policy_query_schema = {
+    .name = "get_attestation_policy_query", .size = sizeof(struct get_attestation_policy_query),
+    .fields = get_attestation_policy_query_fields, .n_fields = ARRAY_LEN(get_attestation_policy_query_fields),
+};
+
+static const struct field attestation_signers_fields[] = {
+    {.name = "required", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_signers, required), .max = 32, .item_min = 1, .item_max = 256},
+    {.name = "forbidden", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_signers, forbidden), .max = 256, .item_min = 1, .item_max = 256},
+};
+const struct schema attestation_signers_schema = {
+    .name = "AttestationSigners", .size = sizeof(struct attestation_signers),
+    .fields = attestation_signers_fields, .n_fields = ARRAY_LEN(attestation_signers_fields),
+};
+
+static const struct field attestation_sbat_fields[] = {
+    {.name = "component", .kind = FIELD_STR, .required = true, .offset = offsetof(struct attestation_sbat, component), .min = 1, .max = 64},
+    {.name = "generation", .kind = FIELD_INT, .required = true, .offset = offsetof(struct attestation_sbat, generation), .min = 1, .max = 65535},
+};
+const struct schema attestation_sbat_schema = {
+    .name = "AttestationSbat", .size = sizeof(struct attestation_sbat),
+    .fields = attestation_sbat_fields, .n_fields = ARRAY_LEN(attestation_sbat_fields),
+};
+
+static const struct field attestation_revocation_fields[] = {
+    {.name = "name", .kind = FIELD_STR, .required = true, .offset = offsetof(struct attestation_revocation, name), .min = 1, .max = 64},
+    {.name = "hashes", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_revocation, hashes), .max = 2048, .item_min = 1, .item_max = 64},
+    {.name = "certificates", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_revocation, certificates), .max = 64, .item_min = 1, .item_max = 64},
+    {.name = "mustBeInDbx", .kind = FIELD_BOOL, .offset = offsetof(struct attestation_revocation, must_be_in_dbx), .has_dflt = true},
+    {.name = "mustNotBoot", .kind = FIELD_BOOL, .offset = offsetof(struct attestation_revocation, must_not_boot), .has_dflt = true, .dflt_int = 1},
+};
+const struct schema attestation_revocation_schema = {
+    .name = "AttestationRevocation", .size = sizeof(struct attestation_revocation),
+    .fields = attestation_revocation_fields, .n_fields = ARRAY_LEN(attestation_revocation_fields),
+};
+
+static const struct field attestation_golden_pcrs_fields[] = {
+    {.name = "name", .kind = FIELD_STR, .required = true, .offset = offsetof(struct attestation_golden_pcrs, name), .min = 1, .max = 64},
+    {.name = "image", .kind = FIELD_STR, .offset = offsetof(struct attestation_golden_pcrs, image), .min = 1, .max = 600},
+    {.name = "bank", .kind = FIELD_STR, .offset = offsetof(struct attestation_golden_pcrs, bank), .allowed = (const char *const[]){"sha256", "sha384", NULL}, .dflt_str = "sha256"},
+    {.name = "pcrs", .kind = FIELD_STR_MAP, .required = true, .offset = offsetof(struct attestation_golden_pcrs, pcrs), .max = 24, .item_max = 128},
+};
+const struct schema attestation_golden_pcrs_schema = {
+    .name = "AttestationGoldenPcrs", .size = sizeof(struct attestation_golden_pcrs),
+    .fields = attestation_golden_pcrs_fields, .n_fields = ARRAY_LEN(attestation_golden_pcrs_fields),
+};
+
+static const struct field attestation_allowed_events_fields[] = {
+    {.name = "image", .kind = FIELD_STR, .offset = offsetof(struct attestation_allowed_events, image), .min = 1, .max = 600},
+    {.name = "pcr", .kind = FIELD_INT, .required = true, .offset = offsetof(struct attestation_allowed_events, pcr), .max = 23},
+    {.name = "digests", .kind = FIELD_STR_LIST, .required = true, .offset = offsetof(struct attestation_allowed_events, digests), .min = 1, .max = 512, .item_min = 1, .item_max = 128},
+};
+const struct schema attestation_allowed_events_schema = {
+    .name = "AttestationAllowedEvents", .size = sizeof(struct attestation_allowed_events),
+    .fields = attestation_allowed_events_fields, .n_fields = ARRAY_LEN(attestation_allowed_events_fields),
+};
+
+static const struct field attestation_known_image_fields[] = {
+    {.name = "name", .kind = FIELD_STR, .required = true, .offset = offsetof(struct attestation_known_image, name), .min = 1, .max = 64},
+    {.name = "digest", .kind = FIELD_STR, .required = true, .offset = offsetof(struct attestation_known_image, digest), .min = 1, .max = 128},
+};
+const struct schema attestation_known_image_schema = {
+    .name = "AttestationKnownImage", .size = sizeof(struct attestation_known_image),
+    .fields = attestation_known_image_fields, .n_fields = ARRAY_LEN(attestation_known_image_fields),
+};
+
+static const struct field attestation_rules_fields[] = {
+    {.name = "requireSecureBoot", .kind = FIELD_TRI, .offset = offsetof(struct attestation_rules, require_secure_boot)},
+    {.name = "allowQuoteOnly", .kind = FIELD_TRI, .offset = offsetof(struct attestation_rules, allow_quote_only)},
+    {.name = "maxAge", .kind = FIELD_STR, .offset = offsetof(struct attestation_rules, max_age), .min = 1, .max = 32},
+    {.name = "profiles", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_rules, profiles), .max = 3, .unique = true, .allowed = (const char *const[]){"azureTrustedLaunch", "confidentialVm", "tpm", NULL}},
+    {.name = "forbiddenStates", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_rules, forbidden_states), .max = 16, .unique = true, .allowed = (const char *const[]){"uefiDebugMode", "dmaProtectionDisabled", "bootDebugging", "kernelDebugging", "hypervisorDebugging", "testSigning", "flightSigning", "safeMode", "winPE", "codeIntegrityDisabled", NULL}},
+    {.name = "signers", .kind = FIELD_OBJ, .offset = offsetof(struct attestation_rules, signers), .object = &attestation_signers_schema},
+    {.name = "sbat", .kind = FIELD_OBJ_LIST, .offset = offsetof(struct attestation_rules, sbat), .max = 64, .object = &attestation_sbat_schema},
+    {.name = "sbatLevel", .kind = FIELD_STR, .offset = offsetof(struct attestation_rules, sbat_level), .min = 1, .max = 16},
+    {.name = "revocations", .kind = FIELD_OBJ_LIST, .offset = offsetof(struct attestation_rules, revocations), .max = 8, .object = &attestation_revocation_schema},
+    {.name = "goldenPcrs", .kind = FIELD_OBJ_LIST, .offset = offsetof(struct attestation_rules, golden_pcrs), .max = 64, .object = &attestation_golden_pcrs_schema},
+    {.name = "allowedEvents", .kind = FIELD_OBJ_LIST, .offset = offsetof(struct attestation_rules, allowed_events), .max = 32, .object = &attestation_allowed_events_schema},
+    {.name = "kernelCommandLines", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_rules, kernel_command_lines), .max = 32, .item_min = 1, .item_max = 1024},
+    {.name = "firmware", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_rules, firmware), .max = 64, .item_min = 1, .item_max = 128},
+    {.name = "baseline", .kind = FIELD_STR, .offset = offsetof(struct attestation_rules, baseline), .allowed = (const char *const[]){"off", "warn", "enforce", NULL}, .dflt_str = "off"},
+    {.name = "knownImages", .kind = FIELD_OBJ_LIST, .offset = offsetof(struct attestation_rules, known_images), .max = 256, .object = &attestation_known_image_schema},
+};
+const struct schema attestation_rules_schema = {
+    .name = "AttestationRules", .size = sizeof(struct attestation_rules),
+    .fields = attestation_rules_fields, .n_fields = ARRAY_LEN(attestation_rules_fields),
+};
+
+static const struct field attestation_policy_spec_fields[] = {
+    {.name = "description", .kind = FIELD_STR, .offset = offsetof(struct attestation_policy_spec, description), .min = 1, .max = 512},
+    {.name = "scopes", .kind = FIELD_STR_LIST, .required = true, .offset = offsetof(struct attestation_policy_spec, scopes), .max = 256, .item_min = 1, .item_max = 600, .match = match_policy_scope},
+    {.name = "rules", .kind = FIELD_OBJ, .required = true, .offset = offsetof(struct attestation_policy_spec, rules), .object = &attestation_rules_schema},
+};
+const struct schema attestation_policy_spec_schema = {
+    .name = "AttestationPolicySpec", .size = sizeof(struct attestation_policy_spec),
+    .fields = attestation_policy_spec_fields, .n_fields = ARRAY_LEN(attestation_policy_spec_fields),
+};
+
+static const struct field put_attestation_policy_query_fields[] = {
+    {.name = "dryRun", .kind = FIELD_BOOL, .offset = offsetof(struct put_attestation_policy_query, dry_run), .has_dflt = true},
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct put_attestation_policy_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct put_attestation_policy_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema put_attestation_policy_query_schema = {
+    .name = "put_attestation_policy_query", .size = sizeof(struct put_attestation_policy_query),
+    .fields = put_attestation_policy_query_fields, .n_fields = ARRAY_LEN(put_attestation_policy_query_fields),
+};
+
+static const struct field list_attestation_policy_versions_query_fields[] = {
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_attestation_policy_versions_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_attestation_policy_versions_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_attestation_policy_versions_query_schema = {
+    .name = "list_attestation_policy_versions_query", .size = sizeof(struct list_attestation_policy_versions_query),
+    .fields = list_attestation_policy_versions_query_fields, .n_fields = ARRAY_LEN(list_attestation_policy_versions_query_fields),
+};
+
+static const struct field evaluate_attestation_policy_query_fields[] = {
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct evaluate_attestation_policy_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct evaluate_attestation_policy_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema evaluate_attestation_policy_query_schema = {
+    .name = "evaluate_attestation_policy_query", .size = sizeof(struct evaluate_attestation_policy_query),
+    .fields = evaluate_attestation_policy_query_fields, .n_fields = ARRAY_LEN(evaluate_attestation_policy_query_fields),
+};
+
 static const struct field list_jobs_query_fields[] = {
     {.name = "state", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, state), .allowed = (const char *const[]){"queued", "running", "waiting", "canceling", "succeeded", "failed", "canceled", NULL}},
     {.name = "kind", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, kind), .min = 1, .max = 64, .match = match_job_kind},

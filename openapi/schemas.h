@@ -125,6 +125,104 @@ struct get_report_query {
 };
 extern const struct schema get_report_query_schema;
 
+struct list_attestation_policies_query {
+    int64_t top;
+    const char *cursor;
+};
+extern const struct schema list_attestation_policies_query_schema;
+
+struct get_attestation_policy_query {
+    int64_t version;
+};
+extern const struct schema get_attestation_policy_query_schema;
+
+struct attestation_signers {
+    struct str_list required;
+    struct str_list forbidden;
+};
+extern const struct schema attestation_signers_schema;
+
+struct attestation_sbat {
+    const char *component;
+    int64_t generation;
+};
+extern const struct schema attestation_sbat_schema;
+
+struct attestation_revocation {
+    const char *name;
+    struct str_list hashes;
+    struct str_list certificates;
+    bool must_be_in_dbx;
+    bool must_not_boot;
+};
+extern const struct schema attestation_revocation_schema;
+
+struct attestation_golden_pcrs {
+    const char *name;
+    const char *image;
+    const char *bank;
+    struct str_map pcrs;
+};
+extern const struct schema attestation_golden_pcrs_schema;
+
+struct attestation_allowed_events {
+    const char *image;
+    int64_t pcr;
+    struct str_list digests;
+};
+extern const struct schema attestation_allowed_events_schema;
+
+struct attestation_known_image {
+    const char *name;
+    const char *digest;
+};
+extern const struct schema attestation_known_image_schema;
+
+struct attestation_rules {
+    enum tri require_secure_boot;
+    enum tri allow_quote_only;
+    const char *max_age;
+    struct str_list profiles;
+    struct str_list forbidden_states;
+    const struct attestation_signers *signers;
+    struct obj_list sbat; /* of struct attestation_sbat */
+    const char *sbat_level;
+    struct obj_list revocations; /* of struct attestation_revocation */
+    struct obj_list golden_pcrs; /* of struct attestation_golden_pcrs */
+    struct obj_list allowed_events; /* of struct attestation_allowed_events */
+    struct str_list kernel_command_lines;
+    struct str_list firmware;
+    const char *baseline;
+    struct obj_list known_images; /* of struct attestation_known_image */
+};
+extern const struct schema attestation_rules_schema;
+
+struct attestation_policy_spec {
+    const char *description;
+    struct str_list scopes;
+    const struct attestation_rules *rules;
+};
+extern const struct schema attestation_policy_spec_schema;
+
+struct put_attestation_policy_query {
+    bool dry_run;
+    int64_t top;
+    const char *cursor;
+};
+extern const struct schema put_attestation_policy_query_schema;
+
+struct list_attestation_policy_versions_query {
+    int64_t top;
+    const char *cursor;
+};
+extern const struct schema list_attestation_policy_versions_query_schema;
+
+struct evaluate_attestation_policy_query {
+    int64_t top;
+    const char *cursor;
+};
+extern const struct schema evaluate_attestation_policy_query_schema;
+
 struct list_jobs_query {
     const char *state;
     const char *kind;

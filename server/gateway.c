@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "core/seen.h"
 #include "handlers/app.h"
+#include "handlers/policy_book.h"
 #include "handlers/routes.h"
 #include "jobs/jobs.h"
 #include "jobs/maa_keys.h"
@@ -11,6 +12,7 @@
 #include "server/control.h"
 #include "server/dispatch.h"
 #include "server/gauges.h"
+#include "server/standing.h"
 #include "server/upkeep.h"
 
 #include <errno.h>
@@ -43,6 +45,8 @@ struct gateway {
     struct admin admin;
     struct control *control;
     struct upkeep *upkeep;
+    struct policy_book *book;
+    struct standing *standing;
     struct http *http;
 };
 
@@ -193,6 +197,7 @@ static void make_app(struct gateway *g)
         .maa_policies = s->attestation.maa_policies.items,
         .n_maa_policies = s->attestation.maa_policies.n,
         .tokens_seen = g->tokens_seen,
+        .book = g->book,
         .attest_by_peer = g->attest_by_peer,
         .attest_by_vm = g->attest_by_vm,
         .metrics = g->metrics,
@@ -209,6 +214,7 @@ static void make_app(struct gateway *g)
 /* Control first: whoever reads the URL may ask for a key at once. */
 static enum err start_serving(struct gateway *g, struct err_info *e)
 {
+    g->book = policy_book_new();
     make_app(g);
     g->gauges = (struct gauges){
         .store = g->store, .jobs = g->jobs, .arm = g->arm, .http = g->http, .trust = g->trust};
@@ -218,10 +224,12 @@ static enum err start_serving(struct gateway *g, struct err_info *e)
                               .auth = g->auth,
                               .clock = &clock_system,
                               .peer = "control.sock"};
-    enum err err = control_start(g->settings->data_dir, &g->admin, &g->control, e);
-    if (err)
+    enum err err;
+    if ((err = policy_book_load(g->book, g->store, e)) ||
+        (err = control_start(g->settings->data_dir, &g->admin, &g->control, e)))
         return err;
     g->upkeep = upkeep_start(g->store, g->auth, g->maa, g->settings);
+    g->standing = standing_start(&g->app);
     g->dispatch = (struct dispatch){.app = &g->app,
                                     .auth = g->auth,
                                     .by_principal = g->by_principal,
@@ -288,6 +296,7 @@ void gateway_stop(struct gateway *g)
     http_stop(g->http);
     control_stop(g->control);
     upkeep_stop(g->upkeep);
+    standing_stop(g->standing);
     jobs_stop(g->jobs, JOBS_DRAIN_MS);
     arm_stop(g->arm);
     maa_keys_free(g->maa);
@@ -299,6 +308,7 @@ void gateway_stop(struct gateway *g)
     limiter_free(g->attest_by_peer);
     limiter_free(g->attest_by_vm);
     attest_trust_free(g->trust);
+    policy_book_free(g->book);
     attest_logs_free(g->logs);
     keyring_free(g->keyring);
     routes_free(g->routes);

@@ -19,6 +19,8 @@ static const struct {
     {METRIC_COUNTER, "tlgate_attestation_reports_total", "Reports by verdict"},
     {METRIC_GAUGE, "tlgate_attestation_trust_expires_seconds",
      "When the first of the issuers of AKs expires (seconds since 1970)"},
+    {METRIC_COUNTER, "tlgate_attestation_rejudged_total",
+     "VMs whose last report was judged again after a change of policy or baseline"},
     {METRIC_COUNTER, "tlgate_store_writes_total", "Store operations executed"},
     {METRIC_COUNTER, "tlgate_store_commits_total", "Transactions; writes by commits is the batch"},
     {METRIC_COUNTER, "tlgate_store_commit_failures_total", "Transactions that failed"},

@@ -96,10 +96,10 @@ static void old_reports_make_a_status_unknown(void **state)
     make_fleet(f);
     struct vm vm = get_vm(f, GROUP("prod") "/providers/x/virtualMachines/vm02");
     const char *etag = vm.etag;
-    vm_apply_age(f->arena, &vm, T0 + 100);
+    vm_apply_age(f->arena, &vm, T0 + 100, 0);
     assert_int_equal(vm.status, VM_HEALTHY);
     assert_string_equal(vm.etag, etag);
-    vm_apply_age(f->arena, &vm, T0 + 101);
+    vm_apply_age(f->arena, &vm, T0 + 101, 0);
     assert_int_equal(vm.status, VM_UNKNOWN);
     assert_string_equal(vm.reasons, "[\"report_too_old\"]");
     assert_string_not_equal(vm.etag, etag);

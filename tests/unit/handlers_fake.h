@@ -5,6 +5,7 @@
 #include "core/json.h"
 #include "core/keyring.h"
 #include "handlers/call.h"
+#include "handlers/policy_book.h"
 
 #include <setjmp.h>
 #include <stdatomic.h>
@@ -71,7 +72,8 @@ static inline const char *fake_header(const struct fake *f, const char *name)
 static inline void fake_open(struct fake *f)
 {
     memset(f, 0, sizeof *f);
-    f->app = (struct app){.public_url = "https://gw", .clock = &clock_system};
+    f->app =
+        (struct app){.public_url = "https://gw", .clock = &clock_system, .book = policy_book_new()};
     f->call = (struct call){
         .app = &f->app,
         .ops = &fake_ops,
@@ -86,6 +88,7 @@ static inline void fake_close(struct fake *f)
 {
     buf_free(&f->call.out);
     arena_free(f->call.arena);
+    policy_book_free(f->app.book);
 }
 
 /* The status once a call that was left waiting has been resumed. */

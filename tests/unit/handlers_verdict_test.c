@@ -39,7 +39,7 @@ static void verdict_to_status(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct vm vm = {.vtpm = rows[i].vtpm, .monitoring = rows[i].monitoring};
         struct attest_result r = result(rows[i].verdict);
-        assert_int_equal(attestation_status(&vm, &r), rows[i].status);
+        assert_int_equal(attestation_status(&vm, &r, TRI_UNSET), rows[i].status);
     }
 }
 
@@ -52,19 +52,19 @@ static void reasons_are_told_once(void **state)
     add(&r, CHECK_LOG_REPLAY, STATUS_FAIL, "pcr_mismatch");
     add(&r, CHECK_SECURE_BOOT, STATUS_FAIL, "secure_boot_off");
     add(&r, CHECK_POLICY, STATUS_SKIP, "not_proven");
-    assert_string_equal(attestation_reasons(a, &watched, &r),
+    assert_string_equal(attestation_reasons(a, &watched, &r, TRI_UNSET),
                         "[\"pcr_mismatch\",\"secure_boot_off\"]");
     r = result(VERDICT_TRUSTED);
-    assert_string_equal(attestation_reasons(a, &watched, &r), "[]");
+    assert_string_equal(attestation_reasons(a, &watched, &r, TRI_UNSET), "[]");
     r = result(VERDICT_TRUSTED_QUOTE_ONLY);
-    assert_string_equal(attestation_reasons(a, &watched, &r), "[\"no_event_log\"]");
+    assert_string_equal(attestation_reasons(a, &watched, &r, TRI_UNSET), "[\"no_event_log\"]");
     r = result(VERDICT_INDETERMINATE);
     r.reason = "issuer_missing";
-    assert_string_equal(attestation_reasons(a, &watched, &r), "[\"issuer_missing\"]");
+    assert_string_equal(attestation_reasons(a, &watched, &r, TRI_UNSET), "[\"issuer_missing\"]");
     struct vm off = watched;
     off.monitoring = false;
     r = result(VERDICT_TRUSTED);
-    assert_string_equal(attestation_reasons(a, &off, &r), "[\"monitoring_off\"]");
+    assert_string_equal(attestation_reasons(a, &off, &r, TRI_UNSET), "[\"monitoring_off\"]");
     arena_free(a);
 }
 

@@ -1,0 +1,360 @@
+/* The rules of a policy, one function each: what is proven against what must hold. */
+#include "attest/policy.h"
+#include "attest/rules_compiled.h"
+
+#include <strings.h>
+
+struct judging {
+    const struct attest_policy *p;
+    const struct attest_input *in;
+    const struct policy_facts *f;
+    const struct attest_claims *claims;
+    struct arena *a;
+    struct attest_result *r;
+};
+
+static void violated(struct judging *j, const char *reason, int event, int pcr,
+                     const char *expected, const char *found)
+{
+    result_fail_values(j->r, CHECK_POLICY, reason, event, pcr, expected, found);
+}
+
+static void unproven(struct judging *j, const char *rule, int pcr, const char *what)
+{
+    violated(j, "rule_not_proven", ATTEST_NO_INDEX, pcr, rule, what);
+}
+
+static const char *hex_of(struct judging *j, struct bytes b)
+{
+    char *text = arena_alloc(j->a, 2 * b.len + 1);
+    hex_encode(b, text);
+    return text;
+}
+
+static struct bytes pcr_value(const struct attest_claims *c, unsigned pcr)
+{
+    return BYTES(c->pcrs[pcr], pcr_banks[c->bank].size);
+}
+
+static bool of_this_image(const struct judging *j, const char *image)
+{
+    return !image || (j->in->image && strcasecmp(image, j->in->image) == 0);
+}
+
+static const char *join(struct judging *j, const struct str_list *list)
+{
+    struct buf out = {0};
+    for (size_t i = 0; i < list->n && out.len < 400; i++)
+        buf_printf(&out, "%s%s", i ? ", " : "", list->items[i]);
+    const char *text = arena_strndup(j->a, out.len ? out.data : "", out.len);
+    buf_free(&out);
+    return text;
+}
+
+/* ---- the rules ---- */
+
+static void check_profile(struct judging *j)
+{
+    if (j->p->profiles && !(j->p->profiles >> j->claims->profile & 1))
+        violated(j, "profile_not_allowed", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
+                 join(j, &j->p->rules->profiles), attest_profile_name(j->claims->profile));
+}
+
+static void check_secure_boot_rule(struct judging *j)
+{
+    enum tri state = j->claims->log.secure_boot;
+    if (j->p->rules->require_secure_boot != TRI_TRUE)
+        return;
+    if (!j->claims->has_log || state == TRI_UNSET)
+        unproven(j, "requireSecureBoot", 7, "no log proves the state of Secure Boot");
+    else if (state == TRI_FALSE)
+        violated(j, "secure_boot_off", ATTEST_NO_INDEX, 7, "on", "off");
+}
+
+static bool is_proven(const struct judging *j, uint32_t pcrs)
+{
+    return j->claims->has_log && (j->claims->proven & pcrs) == pcrs;
+}
+
+/* Windows measures what makes it weaker; what it did not measure is off. Without its events in the two
+ * PCRs that hold them, it is not Windows that booted. */
+static enum tri windows_is(const struct judging *j, enum tri measured)
+{
+    if (!is_proven(j, 1u << 12 | 1u << 13))
+        return TRI_UNSET;
+    return j->claims->log.windows.present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
+}
+
+static enum tri opposite(enum tri t)
+{
+    return t == TRI_UNSET ? TRI_UNSET : t == TRI_TRUE ? TRI_FALSE : TRI_TRUE;
+}
+
+/* TRUE: the guest is in this state; UNSET: nothing proves that it is not. */
+static enum tri state_of(const struct judging *j, enum policy_state s)
+{
+    switch (s) {
+    case STATE_UEFI_DEBUG:
+        return j->claims->has_log ? j->claims->log.debug_mode : TRI_UNSET;
+    case STATE_DMA_PROTECTION_DISABLED: /* firmware logs it only where it is off (PFP 1.05, 3.3.4.8) */
+        if (!is_proven(j, 1u << 7))
+            return TRI_UNSET;
+        return j->claims->log.dma_protection == TRI_FALSE ? TRI_TRUE : TRI_FALSE;
+    case STATE_BOOT_DEBUGGING:
+        return windows_is(j, j->claims->log.windows.boot_debugging);
+    case STATE_KERNEL_DEBUGGING:
+        return windows_is(j, j->claims->log.windows.kernel_debugging);
+    case STATE_HYPERVISOR_DEBUGGING:
+        return windows_is(j, j->claims->log.windows.hypervisor_debugging);
+    case STATE_TEST_SIGNING:
+        return windows_is(j, j->claims->log.windows.test_signing);
+    case STATE_FLIGHT_SIGNING:
+        return windows_is(j, j->claims->log.windows.flight_signing);
+    case STATE_SAFE_MODE:
+        return windows_is(j, j->claims->log.windows.safe_mode);
+    case STATE_WIN_PE:
+        return windows_is(j, j->claims->log.windows.win_pe);
+    case STATE_CODE_INTEGRITY_DISABLED:
+        return windows_is(j, opposite(j->claims->log.windows.code_integrity));
+    case POLICY_STATES:
+        break;
+    }
+    return TRI_UNSET;
+}
+
+static void check_states(struct judging *j)
+{
+    for (int s = 0; s < POLICY_STATES; s++) {
+        if (!(j->p->states >> s & 1))
+            continue;
+        enum tri state = state_of(j, (enum policy_state)s);
+        const char *name = policy_state_name((enum policy_state)s);
+        if (state == TRI_TRUE)
+            violated(j, "state_forbidden", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
+                     arena_printf(j->a, "not %s", name), name);
+        else if (state == TRI_UNSET)
+            unproven(j, arena_printf(j->a, "forbiddenStates: %s", name), ATTEST_NO_INDEX,
+                     "no log proves that the guest is not in it");
+    }
+}
+
+static void check_firmware(struct judging *j)
+{
+    if (j->p->firmware.n == 0)
+        return;
+    if (!(j->claims->quoted & 1))
+        unproven(j, "firmware", 0, "PCR 0 is not quoted");
+    else if (!digest_set_has(&j->p->firmware, pcr_value(j->claims, 0)))
+        violated(j, "firmware_not_allowed", ATTEST_NO_INDEX, 0, join(j, &j->p->rules->firmware),
+                 hex_of(j, pcr_value(j->claims, 0)));
+}
+
+/* ---- golden values ---- */
+
+/* The PCRs of the set that the quote does not confirm. */
+static uint32_t golden_differs(const struct attest_golden *g, const struct attest_claims *c)
+{
+    if (g->bank != c->bank)
+        return g->mask;
+    uint32_t differs = 0;
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
+        if (g->mask >> i & 1 && (!(c->quoted >> i & 1) ||
+                                 memcmp(g->values[i], c->pcrs[i], pcr_banks[g->bank].size) != 0))
+            differs |= 1u << i;
+    return differs;
+}
+
+/* One line a PCR, against the set that comes nearest. */
+static void tell_difference(struct judging *j, const struct attest_golden *g, const char *reason,
+                            const char *rule)
+{
+    uint32_t differs = golden_differs(g, j->claims);
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
+        if (!(differs >> i & 1))
+            continue;
+        if (g->bank != j->claims->bank || !(j->claims->quoted >> i & 1))
+            unproven(
+                j, rule, (int)i,
+                arena_printf(j->a, "PCR %u of bank %s is not quoted", i, pcr_banks[g->bank].name));
+        else
+            violated(j, reason, ATTEST_NO_INDEX, (int)i,
+                     hex_of(j, BYTES(g->values[i], pcr_banks[g->bank].size)),
+                     hex_of(j, pcr_value(j->claims, i)));
+    }
+}
+
+static void check_golden(struct judging *j)
+{
+    const struct policy_golden *nearest = NULL;
+    int least = EVIDENCE_PCRS + 1;
+    for (size_t i = 0; i < j->p->rules->golden_pcrs.n; i++) {
+        const struct policy_golden *g = &j->p->golden[i];
+        if (!of_this_image(j, g->image))
+            continue;
+        int differs = __builtin_popcount(golden_differs(&g->golden, j->claims));
+        if (differs < least) {
+            least = differs;
+            nearest = g;
+        }
+    }
+    if (nearest && least > 0)
+        tell_difference(j, &nearest->golden, "golden_pcr_mismatch",
+                        arena_printf(j->a, "goldenPcrs: %s", nearest->name));
+    else if (!nearest && j->p->rules->golden_pcrs.n)
+        unproven(
+            j, "goldenPcrs", ATTEST_NO_INDEX,
+            arena_printf(j->a, "no set is of image %s", j->in->image ? j->in->image : "unknown"));
+}
+
+static void check_baseline(struct judging *j)
+{
+    const struct attest_baseline *b = j->in->baseline;
+    enum baseline_rule rule = j->p->baseline;
+    if (rule == BASELINE_OFF)
+        return;
+    if (!b || b->n == 0) {
+        struct attest_finding none = {CHECK_POLICY,
+                                      rule == BASELINE_ENFORCE ? STATUS_FAIL : STATUS_WARN,
+                                      "baseline_not_confirmed",
+                                      ATTEST_NO_INDEX,
+                                      ATTEST_NO_INDEX,
+                                      "a confirmed baseline of the image",
+                                      j->in->image ? j->in->image : "unknown image"};
+        result_put(j->r, &none);
+        return;
+    }
+    const struct attest_golden *nearest = &b->sets[0];
+    for (size_t i = 1; i < b->n; i++)
+        if (__builtin_popcount(golden_differs(&b->sets[i], j->claims)) <
+            __builtin_popcount(golden_differs(nearest, j->claims)))
+            nearest = &b->sets[i];
+    uint32_t differs = golden_differs(nearest, j->claims);
+    if (differs && rule == BASELINE_ENFORCE) {
+        tell_difference(j, nearest, "baseline_mismatch", "baseline");
+        return;
+    }
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
+        if (!(differs >> i & 1))
+            continue;
+        struct attest_finding remark = {
+            CHECK_POLICY,
+            STATUS_WARN,
+            "baseline_mismatch",
+            ATTEST_NO_INDEX,
+            (int)i,
+            hex_of(j, BYTES(nearest->values[i], pcr_banks[nearest->bank].size)),
+            j->claims->quoted >> i & 1 ? hex_of(j, pcr_value(j->claims, i)) : "not quoted"};
+        result_put(j->r, &remark);
+    }
+}
+
+/* ---- events ---- */
+
+#define EVENTS_TOLD_MAX 8 /* lines of one rule: more of the same say nothing new */
+
+static void check_events_of(struct judging *j, unsigned pcr)
+{
+    const struct event_log *log = replay_log(j->f->log);
+    unsigned told = 0;
+    for (size_t i = 0; i < log->n && told < EVENTS_TOLD_MAX; i++) {
+        const struct log_event *ev = &log->events[i];
+        struct bytes digest = ev->digest[replay_bank(j->f->log)];
+        bool allowed = ev->pcr != pcr || ev->type == EV_NO_ACTION;
+        for (size_t k = 0; k < j->p->rules->allowed_events.n && !allowed; k++)
+            allowed = j->p->events[k].pcr == pcr && of_this_image(j, j->p->events[k].image) &&
+                      digest_set_has(&j->p->events[k].digests, digest);
+        if (allowed)
+            continue;
+        told++;
+        violated(j, "event_not_allowed", (int)i, (int)pcr, "a digest that the policy lists",
+                 hex_of(j, digest));
+    }
+}
+
+/* Every event of the PCR must be listed; the lists of one PCR add up. */
+static void check_events(struct judging *j)
+{
+    uint32_t done = 0;
+    for (size_t i = 0; i < j->p->rules->allowed_events.n; i++) {
+        unsigned pcr = j->p->events[i].pcr;
+        if (done >> pcr & 1 || !of_this_image(j, j->p->events[i].image))
+            continue;
+        done |= 1u << pcr;
+        if (!j->f->log || !(replay_proven(j->f->log) >> pcr & 1))
+            unproven(j, "allowedEvents", (int)pcr, "no log explains this PCR");
+        else
+            check_events_of(j, pcr);
+    }
+    if (!done && j->p->rules->allowed_events.n)
+        unproven(
+            j, "allowedEvents", ATTEST_NO_INDEX,
+            arena_printf(j->a, "no list is of image %s", j->in->image ? j->in->image : "unknown"));
+}
+
+/* ---- command lines ---- */
+
+/* '*' is any text, '?' any character; the whole text must match. At most one way back is kept, so the
+ * work is bounded by the product of the lengths. */
+bool policy_glob_matches(const char *glob, const char *text)
+{
+    const char *star = NULL, *back = NULL;
+    while (*text) {
+        if (*glob == '*') {
+            star = ++glob;
+            back = text;
+        } else if (*glob && (*glob == '?' || *glob == *text)) {
+            glob++;
+            text++;
+        } else if (star) {
+            glob = star;
+            text = ++back;
+        } else {
+            return false;
+        }
+    }
+    while (*glob == '*')
+        glob++;
+    return !*glob;
+}
+
+static bool any_glob_matches(const struct str_list *globs, const char *text)
+{
+    for (size_t i = 0; i < globs->n; i++)
+        if (policy_glob_matches(globs->items[i], text))
+            return true;
+    return false;
+}
+
+/* Every line that a loader measured must be allowed, also one that was tried before the last. */
+static void check_command_lines(struct judging *j)
+{
+    const struct str_list *globs = &j->p->rules->kernel_command_lines;
+    if (globs->n == 0)
+        return;
+    const struct log_claims *log = &j->claims->log;
+    if (!j->claims->has_log || log->n_command_lines == 0 || log->truncated) {
+        unproven(j, "kernelCommandLines", 8, "no proven event holds a kernel command line");
+        return;
+    }
+    for (size_t i = 0; i < log->n_command_lines; i++) {
+        const struct claim_command_line *line = &log->command_lines[i];
+        if (!any_glob_matches(globs, line->text))
+            violated(j, "kernel_command_line_not_allowed", line->event,
+                     line->source == COMMAND_LINE_GRUB ? 8 : 12, join(j, globs), line->text);
+    }
+}
+
+void policy_check_rules(const struct attest_input *in, const struct policy_facts *f,
+                        struct arena *a, struct attest_result *r)
+{
+    struct judging j = {.p = in->policy, .in = in, .f = f, .claims = f->claims, .a = a, .r = r};
+    check_profile(&j);
+    check_secure_boot_rule(&j);
+    check_states(&j);
+    check_firmware(&j);
+    check_golden(&j);
+    check_events(&j);
+    check_command_lines(&j);
+    policy_check_signers(in, f, a, r);
+    check_baseline(&j);
+}

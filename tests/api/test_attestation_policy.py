@@ -1,0 +1,360 @@
+"""Attestation policies: versions, scopes, what they make of real evidence, dry runs and standing."""
+import time
+import uuid
+
+import pytest
+
+from stack import SUBSCRIPTION
+
+POLICIES = "/v1/attestation/policies/"
+GROUP = "policies"
+GROUP_ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
+
+
+def policy(rules, *scopes, **more):
+    return {"scopes": list(scopes), "rules": rules, **more}
+
+
+def path_of(link):
+    return link and "/v1" + link.split("/v1", 1)[1]
+
+
+def report(anonymous, vm, change=None):
+    """A report of the VM with what the challenge asks for; the answer."""
+    given = anonymous.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json
+    evidence = vm.guest.report(given, vm.token)
+    if change:
+        change(evidence)
+    answer = anonymous.post("/v1/attestation/reports", evidence)
+    assert answer.status == 200, answer
+    vm.token = None
+    return answer.json
+
+
+def findings(answer, check="policy"):
+    return [c for c in answer["checks"] if c["name"] == check and c["status"] in ("fail", "warn")]
+
+
+def settled(api, vm, seconds=30):
+    """Boot integrity once nothing is pending any more."""
+    end = time.monotonic() + seconds
+    while True:
+        now = api.get(vm.path + "/bootIntegrity").json
+        if not now.get("policyPending"):
+            return now
+        assert time.monotonic() < end, now
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def vm(make_vm):
+    return make_vm("policy1", group=GROUP)
+
+
+@pytest.fixture
+def named(api):
+    """Makes policies and removes them."""
+    made = []
+
+    def put(body, name=None, **more):
+        name = name or f"p-{uuid.uuid4().hex[:8]}"
+        made.append(name)
+        return api.put(POLICIES + name, body, **more)
+
+    yield put
+    for name in made:
+        assert api.delete(POLICIES + name).status in (200, 404)
+
+
+def test_versions_and_preconditions(api, named):
+    body = policy({"requireSecureBoot": True}, GROUP_ID, description="first")
+    made = named(body, "versions", headers={"If-None-Match": "*"})
+    assert made.status == 201 and made.json["name"] == "versions", made
+    first, etag = made.json["version"], made.header("ETag")
+    assert made.json["rules"]["requireSecureBoot"] is True
+    again = named(body, "versions", headers={"If-None-Match": "*"})
+    assert again.status == 412 and again.code == "precondition_failed", again
+    same = named(body, "versions", headers={"If-Match": etag})
+    assert same.status == 200 and same.json["version"] == first, same
+    changed = named({**body, "description": "second"}, "versions", headers={"If-Match": etag})
+    assert changed.status == 200 and changed.json["version"] > first, changed
+    # What is wanted is there already: a repeated request succeeds although its ETag is old.
+    assert named({**body, "description": "second"}, "versions",
+                 headers={"If-Match": etag}).status == 200
+    stale = named({**body, "description": "third"}, "versions", headers={"If-Match": etag})
+    assert stale.status == 412, stale
+    assert named(body, "versions", headers={"If-Match": "W/\"x\""}).status == 400
+    now = api.get(POLICIES + "versions")
+    assert now.json["description"] == "second" and now.header("ETag") == changed.header("ETag")
+    then = api.get(POLICIES + f"versions?version={first}")
+    assert then.json["description"] == "first" and then.json["version"] == first
+    assert api.get(POLICIES + "versions?version=999999").status == 404
+    page = api.get(POLICIES + "versions/versions?top=1")
+    assert [v["description"] for v in page.json["value"]] == ["second"]
+    rest = api.get(path_of(page.json["nextLink"]))
+    assert [v["description"] for v in rest.json["value"]] == ["first"] and "nextLink" not in rest.json
+    assert "versions" in [p["name"] for p in api.get("/v1/attestation/policies?top=200").json["value"]]
+    gone = api.delete(POLICIES + "versions", headers={"If-Match": etag})
+    assert gone.status == 412, gone
+    gone = api.delete(POLICIES + "versions", headers={"If-Match": changed.header("ETag")})
+    assert gone.status == 200 and gone.json["description"] == "second", gone
+    assert api.get(POLICIES + "versions").status == 404
+    # A version's number is never used again.
+    assert named(body, "versions").json["version"] > changed.json["version"]
+
+
+def test_a_scope_has_one_policy(api, named):
+    body = policy({}, GROUP_ID + "x")
+    assert named(body, "scope-a").status == 201
+    taken = named(policy({}, GROUP_ID.upper() + "X"), "scope-b")
+    assert taken.status == 409 and taken.code == "invalid_state" and "scope-a" in taken.json["detail"]
+    dry = api.put(POLICIES + "scope-b?dryRun=true", policy({}, GROUP_ID + "x"))
+    assert dry.status == 409, dry
+    assert named(policy({}), "scope-a").status == 200
+    assert named(body, "scope-b").status == 201
+
+
+BAD = [
+    ({"nonsense": 1}, "#/rules/nonsense"),
+    ({"requireSecureBoot": "yes"}, "#/rules/requireSecureBoot"),
+    ({"maxAge": "5 days"}, "#/rules/maxAge"),
+    ({"maxAge": "PT1S"}, "#/rules/maxAge"),
+    ({"profiles": ["best"]}, "#/rules/profiles/0"),
+    ({"forbiddenStates": ["tired"]}, "#/rules/forbiddenStates/0"),
+    ({"forbiddenStates": ["safeMode", "safeMode"]}, "#/rules/forbiddenStates/1"),
+    ({"goldenPcrs": [{"name": "a", "pcrs": {"24": "00" * 32}}]}, "#/rules/goldenPcrs/0/pcrs/24"),
+    ({"goldenPcrs": [{"name": "a", "pcrs": {"07": "00" * 32}}]}, "#/rules/goldenPcrs/0/pcrs/07"),
+    ({"goldenPcrs": [{"name": "a", "pcrs": {"7": "00" * 31}}]}, "#/rules/goldenPcrs/0/pcrs/7"),
+    ({"goldenPcrs": [{"name": "a", "pcrs": {}}]}, "#/rules/goldenPcrs/0/pcrs"),
+    ({"goldenPcrs": [{"name": "a", "pcrs": {}}] * 65}, "#/rules/goldenPcrs"),
+    ({"allowedEvents": [{"pcr": 4, "digests": ["zz" * 32]}]}, "#/rules/allowedEvents/0/digests/0"),
+    ({"allowedEvents": [{"pcr": 24, "digests": ["00" * 32]}]}, "#/rules/allowedEvents/0/pcr"),
+    ({"firmware": ["00"]}, "#/rules/firmware/0"),
+    ({"revocations": [{"name": "r", "hashes": ["00" * 20]}]}, "#/rules/revocations/0/hashes/0"),
+    ({"revocations": [{"name": "r"}]}, "#/rules/revocations/0"),
+    ({"revocations": [{"name": "r", "hashes": ["00" * 32], "mustNotBoot": False}]},
+     "#/rules/revocations/0"),
+    ({"sbat": [{"component": "shim", "generation": 0}]}, "#/rules/sbat/0/generation"),
+    ({"sbat": [{"component": "shim", "generation": 1}] * 2}, "#/rules/sbat/1/component"),
+    ({"sbatLevel": "2023"}, "#/rules/sbatLevel"),
+    ({"signers": {"required": ["CN=a"], "forbidden": ["cn=A"]}}, "#/rules/signers/required/0"),
+    ({"kernelCommandLines": ["*" * 9]}, "#/rules/kernelCommandLines/0"),
+    ({"kernelCommandLines": ["caf\u00e9"]}, "#/rules/kernelCommandLines/0"),
+    ({"allowQuoteOnly": True, "requireSecureBoot": True}, "#/rules/allowQuoteOnly"),
+    ({"allowQuoteOnly": True, "baseline": "enforce"}, "#/rules/allowQuoteOnly"),
+    ({"baseline": "maybe"}, "#/rules/baseline"),
+]
+
+
+@pytest.mark.parametrize("rules, pointer", BAD, ids=[f"{i}-{p}" for i, (_, p) in enumerate(BAD)])
+def test_bad_rules_are_named(api, rules, pointer):
+    answer = api.put(POLICIES + "bad", policy(rules))
+    assert answer.status == 400 and answer.code == "validation_failed", answer
+    assert pointer in [e["pointer"] for e in answer.json["errors"]], answer
+    assert api.get(POLICIES + "bad").status == 404
+
+
+@pytest.mark.parametrize("scope", [
+    "", "/subscriptions/x", "/subscriptions/" + SUBSCRIPTION + "/", "everything", "a:b:c",
+    "a:b:*:1", GROUP_ID + "/providers/Microsoft.Network/virtualNetworks/v"])
+def test_bad_scopes_are_named(api, scope):
+    answer = api.put(POLICIES + "bad", policy({}, scope))
+    assert answer.status == 400 and answer.json["errors"][0]["pointer"] == "#/scopes/0", answer
+
+
+def test_repeated_scopes_are_refused(api):
+    answer = api.put(POLICIES + "bad", policy({}, GROUP_ID, GROUP_ID.lower()))
+    assert answer.status == 400 and answer.json["errors"][0]["pointer"] == "#/scopes/1", answer
+
+
+def test_scopes_of_credentials(gateway, api, named):
+    """A policy is written by who covers all its scopes, and seen by who is under it or above it."""
+    inside = gateway.api(gateway.make_key("admin", GROUP_ID))
+    beside = gateway.api(gateway.make_key("admin", GROUP_ID + "-beside"))
+    assert named(policy({}, GROUP_ID), "scoped").status == 201
+    assert inside.get(POLICIES + "scoped").status == 200
+    assert beside.get(POLICIES + "scoped").status == 404
+    assert beside.delete(POLICIES + "scoped").status == 404
+    assert [p["name"] for p in beside.get("/v1/attestation/policies").json["value"]] == []
+    assert inside.put(POLICIES + "scoped", policy({"requireSecureBoot": True}, GROUP_ID)).status == 200
+    for scopes in (["/"], ["/subscriptions/" + SUBSCRIPTION], ["a:b:c:*"], []):
+        answer = inside.put(POLICIES + "scoped", policy({}, *scopes))
+        assert answer.status == 403 and answer.code == "forbidden", answer
+    # A name that is another's is not taken over.
+    assert beside.put(POLICIES + "scoped", policy({}, GROUP_ID + "-beside")).status == 403
+
+
+def test_the_most_specific_scope_decides_alone(api, named, vm):
+    image = api.get(vm.path + "/attestationPolicy").json["image"]
+    assert image.startswith("Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:"), image
+    assert not image.endswith("latest")
+    scopes = [("sub", "/subscriptions/" + SUBSCRIPTION), ("group", GROUP_ID),
+              ("any", image.rsplit(":", 1)[0] + ":*"), ("image", image), ("vm", vm.arm_id)]
+    before = api.get(vm.path + "/attestationPolicy")
+    assert "policy" not in before.json, before
+    for name, scope in scopes:
+        assert named(policy({"knownImages": []}, scope), "level-" + name).status == 201
+        now = api.get(vm.path + "/attestationPolicy")
+        assert now.json["policy"]["name"] == "level-" + name and now.json["scope"] == scope, now
+    for name, _ in reversed(scopes):
+        assert api.get(vm.path + "/attestationPolicy").json["policy"]["name"] == "level-" + name
+        assert api.delete(POLICIES + "level-" + name).status == 200
+
+
+def test_every_rule_is_judged_by_real_evidence(api, anonymous, named, vm):
+    """The same guest, each rule once kept and once violated; violated ones are findings of their own."""
+    first = report(anonymous, vm)
+    assert first["verdict"] == "trusted" and "policy" not in first, first
+    pcrs = first["claims"]["pcrs"]["sha256"]
+    other = "11" * 32
+    good = {
+        "requireSecureBoot": True, "maxAge": "PT2H", "profiles": ["azureTrustedLaunch"],
+        "forbiddenStates": ["uefiDebugMode", "dmaProtectionDisabled"],
+        "firmware": [other, pcrs["0"]],
+        "goldenPcrs": [{"name": "other", "pcrs": {"7": other}},
+                       {"name": "mine", "pcrs": {"4": pcrs["4"], "7": pcrs["7"]}}],
+        "signers": {"forbidden": ["CN=Nobody"]},
+        "revocations": [{"name": "old", "hashes": [other]}],
+    }
+    made = named(policy(good, vm.arm_id), "rules")
+    assert made.status == 201, made
+    answer = report(anonymous, vm)
+    assert answer["verdict"] == "trusted" and not findings(answer), answer
+    assert answer["policy"] == {"name": "rules", "version": made.json["version"]}
+    integrity = api.get(vm.path + "/bootIntegrity").json
+    assert integrity["status"] == "healthy" and integrity["policy"] == answer["policy"]
+
+    bad = {
+        "profiles": ["tpm"], "firmware": [other],
+        "goldenPcrs": [{"name": "other", "pcrs": {"4": other, "7": pcrs["7"]}}],
+        "signers": {"required": ["CN=Nobody"]},
+        "allowedEvents": [{"pcr": 4, "digests": [other]}],
+        "sbatLevel": "2099010100",
+        "kernelCommandLines": ["nothing like it"],
+        "revocations": [{"name": "new", "hashes": [other], "mustBeInDbx": True}],
+    }
+    assert named(policy(bad, vm.arm_id), "rules").status == 200
+    answer = report(anonymous, vm)
+    assert answer["verdict"] == "untrusted", answer
+    found = {(f["reason"], f.get("pcr")) for f in findings(answer)}
+    assert {("profile_not_allowed", None), ("firmware_not_allowed", 0), ("golden_pcr_mismatch", 4),
+            ("signer_missing", 7), ("event_not_allowed", 4)} <= found, found
+    # What the emulated guest measures nothing about is not proven, and fails closed.
+    assert {f["expected"] for f in findings(answer) if f["reason"] == "rule_not_proven"} <= {
+        "kernelCommandLines", "sbat"}, findings(answer)
+    assert {r for r, _ in found} & {"rule_not_proven", "kernel_command_line_not_allowed"}, found
+    assert {r for r, _ in found} & {"dbx_incomplete"}, found
+    golden = next(f for f in findings(answer) if f["reason"] == "golden_pcr_mismatch")
+    assert golden["expected"] == other and golden["found"] == pcrs["4"], golden
+    integrity = api.get(vm.path + "/bootIntegrity").json
+    assert integrity["status"] == "unhealthy" and "firmware_not_allowed" in integrity["reasons"]
+
+
+def test_the_challenge_asks_for_what_policies_look_at(api, anonymous, named, vm):
+    asked = anonymous.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json["pcrs"]
+    assert asked == list(range(8))
+    named(policy({"forbiddenStates": ["testSigning"]}, vm.arm_id), "windows")
+    for vm_id in (vm.vm_id, str(uuid.uuid4())):  # it looks the same for known and unknown VMs
+        asked = anonymous.post("/v1/attestation/challenges", {"vmId": vm_id}).json["pcrs"]
+        assert asked == [*range(8), 12, 13], asked
+    answer = report(anonymous, vm)
+    assert answer["verdict"] == "trusted" and not findings(answer), answer
+    given = anonymous.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json
+    old = vm.guest.report({**given, "pcrs": list(range(8))})  # an agent that quotes what it always did
+    answer = anonymous.post("/v1/attestation/reports", old).json
+    assert answer["verdict"] == "untrusted", answer
+    assert [f["reason"] for f in findings(answer)] == ["rule_not_proven"], answer
+
+
+def test_quote_only(api, anonymous, named, make_vm):
+    """Without an event log: unknown as long as no policy speaks, healthy or untrusted where one does."""
+    vm = make_vm("policy2", group=GROUP)
+
+    def no_log(evidence):
+        del evidence["eventLog"]
+
+    for allow, verdict, status in ((None, "trustedQuoteOnly", "unknown"),
+                                   (True, "trustedQuoteOnly", "healthy"),
+                                   (False, "untrusted", "unhealthy")):
+        rules = {} if allow is None else {"allowQuoteOnly": allow}
+        assert named(policy(rules, vm.arm_id), "quote-only").status in (200, 201)
+        answer = report(anonymous, vm, no_log)
+        assert answer["verdict"] == verdict, (allow, answer)
+        assert api.get(vm.path + "/bootIntegrity").json["status"] == status, allow
+    named(policy({"forbiddenStates": ["uefiDebugMode"]}, vm.arm_id), "quote-only")
+    answer = report(anonymous, vm, no_log)
+    assert answer["verdict"] == "untrusted", answer
+    assert [f["reason"] for f in findings(answer)] == ["rule_not_proven"], answer
+
+
+def test_a_dry_run_says_who_would_change_and_writes_nothing(api, anonymous, named, vm, make_vm):
+    other = make_vm("policy3", group=GROUP)
+    trusted = report(anonymous, vm), report(anonymous, other)
+    assert [r["verdict"] for r in trusted] == ["trusted", "trusted"]
+    pcr0 = trusted[0]["claims"]["pcrs"]["sha256"]["0"]
+    before = [api.get(v.path + "/bootIntegrity").json for v in (vm, other)]
+    strict = policy({"firmware": ["22" * 32]}, GROUP_ID)
+    dry = api.put(POLICIES + "dry?dryRun=true&top=200", strict)
+    assert dry.status == 200, dry
+    mine = {c["resourceId"].lower(): c for c in dry.json["value"]}
+    for v in (vm, other):
+        change = mine[v.arm_id.lower()]
+        assert (change["status"], change["newStatus"]) == ("healthy", "unhealthy"), change
+        assert change["newVerdict"] == "untrusted" and change["newReasons"] == ["firmware_not_allowed"]
+        [finding] = [c for c in change["checks"] if c["status"] == "fail"]
+        assert finding["expected"] == "22" * 32 and finding["found"] == pcr0, finding
+    assert api.get(POLICIES + "dry").status == 404
+    assert [api.get(v.path + "/bootIntegrity").json for v in (vm, other)] == before
+    lenient = api.put(POLICIES + "dry?dryRun=true&top=200", policy({"firmware": [pcr0]}, GROUP_ID))
+    assert not {c["resourceId"].lower() for c in lenient.json["value"]} & {
+        v.arm_id.lower() for v in (vm, other)}, lenient
+    # Pages: together they look at every VM once.
+    seen, path = [], POLICIES + "dry?dryRun=true&top=2"
+    while path:
+        page = api.put(path, strict)
+        assert page.json["examined"] <= 2
+        seen += [c["resourceId"] for c in page.json["value"]]
+        path = path_of(page.json.get("nextLink"))
+    assert len(seen) == len(set(seen)) == len(mine)
+
+
+def test_a_change_of_policy_judges_the_standing_again(gateway, api, anonymous, named, vm):
+    """The last report is judged by the new policy without waiting for the next one."""
+    first = report(anonymous, vm)
+    assert settled(api, vm)["status"] == "healthy"
+    made = named(policy({"firmware": ["33" * 32]}, vm.arm_id), "standing")
+    now = settled(api, vm)
+    assert now["status"] == "unhealthy" and now["reasons"] == ["firmware_not_allowed"], now
+    assert now["policy"] == {"name": "standing", "version": made.json["version"]}
+    assert now["lastReportId"] == first["reportId"] and now["verdict"] == "untrusted"
+    # The report itself stays what it was.
+    assert api.get("/v1/attestation/reports/" + first["reportId"]).json["verdict"] == "trusted"
+    evaluated = api.post(POLICIES + "standing/evaluate?top=200")
+    assert evaluated.status == 200 and not evaluated.json["value"], evaluated
+    pcr0 = first["claims"]["pcrs"]["sha256"]["0"]
+    named(policy({"firmware": [pcr0]}, vm.arm_id), "standing")
+    assert settled(api, vm)["status"] == "healthy"
+    assert api.delete(POLICIES + "standing").status == 200
+    assert "policy" not in settled(api, vm)
+    # After a restart the book is read from the store.
+    named(policy({"firmware": ["33" * 32]}, vm.arm_id), "standing")
+    assert settled(api, vm)["status"] == "unhealthy"
+
+
+def test_max_age_is_the_policys(api, anonymous, named, vm):
+    """A report of a VM stops to count when its policy says so, in single reads, lists and counts."""
+    report(anonymous, vm)
+    named(policy({"maxAge": "PT1M"}, vm.arm_id), "age")
+    now = settled(api, vm)
+    assert now["status"] == "healthy" and now["policy"]["name"] == "age", now
+
+
+def test_audit_and_metrics(gateway, api, named):
+    import sqlite3
+    named(policy({}), "audited")
+    assert api.delete(POLICIES + "audited").status == 200
+    with sqlite3.connect(f"file:{gateway.data_dir}/tlgate.db?mode=ro", uri=True) as db:
+        rows = db.execute("SELECT action FROM audit WHERE resource_id = ? ORDER BY id",
+                          ("/attestation/policies/audited",)).fetchall()
+    assert [r[0] for r in rows] == ["attestation.policy.put", "attestation.policy.delete"], rows
+    assert "tlgate_attestation_rejudged_total" in api.get("/metrics").body.decode()
