@@ -38,6 +38,7 @@ struct app {
     const struct clock *clock;
     const char *public_url;   /* without a trailing slash: nextLink, Operation-Location, userData */
     int64_t challenge_ttl_ms; /* attestation.challenge_ttl */
+    int64_t baseline_vms;     /* attestation.baseline_vms; 0: none is learned */
     int64_t max_age_ms;       /* attestation.max_age */
     int64_t result_ttl_ms;    /* attestation.result_ttl */
     bool sign_at_once;        /* attestation.result_signing: in the reply to a report, too */

@@ -11,6 +11,7 @@
 #include "core/sha256.h"
 #include "handlers/applied.h"
 #include "handlers/attestation.h"
+#include "handlers/baselines.h"
 #include "handlers/challenge.h"
 #include "handlers/maa.h"
 #include "handlers/proof.h"
@@ -360,6 +361,18 @@ static void count(struct call *c, const char *verdict)
     buf_free(&labels);
 }
 
+static int answer(struct call *c)
+{
+    struct submission *s = c->state;
+    const char *result = NULL;
+    if (c->app->sign_at_once)
+        result = result_sign(c, &s->write.report, s->result.findings, s->result.n_findings,
+                             (struct bytes){s->challenge.nonce, sizeof s->challenge.nonce});
+    view_report(call_json(c), &s->write.report, result);
+    c->ops->reply_header(c, "Cache-Control", "no-store");
+    return 200;
+}
+
 static int stored(struct call *c)
 {
     struct submission *s = c->state;
@@ -371,13 +384,9 @@ static int stored(struct call *c)
         return call_fail(c);
     count(c, s->write.report.verdict);
     handlers_maa_used(c, &s->result);
-    const char *result = NULL;
-    if (c->app->sign_at_once)
-        result = result_sign(c, &s->write.report, s->result.findings, s->result.n_findings,
-                             (struct bytes){s->challenge.nonce, sizeof s->challenge.nonce});
-    view_report(call_json(c), &s->write.report, result);
-    c->ops->reply_header(c, "Cache-Control", "no-store");
-    return 200;
+    if (!s->stale && baselines_learn(c, &s->vm, &s->result, s->report_id, answer))
+        return CALL_PENDING;
+    return answer(c);
 }
 
 static int judge(struct call *c, struct submission *s)

@@ -237,6 +237,11 @@ static bool image_scope(const char *s)
     }
 }
 
+const char *match_image_name(const char *s)
+{
+    return image_scope(s) ? NULL : "must be publisher:offer:sku:version or a gallery version's id";
+}
+
 const char *match_policy_scope(const char *s)
 {
     const char *vm = s;

@@ -18,6 +18,7 @@ const char *match_subnet_id(const char *s);
 const char *match_resource_id(const char *s);
 const char *match_arm_scope(const char *s);
 const char *match_policy_scope(const char *s);
+const char *match_image_name(const char *s);
 const char *match_cidr(const char *s);
 const char *match_network_source(const char *s);
 const char *match_admin_username(const char *s);

@@ -328,6 +328,33 @@ const struct schema evaluate_attestation_policy_query_schema = {
     .fields = evaluate_attestation_policy_query_fields, .n_fields = ARRAY_LEN(evaluate_attestation_policy_query_fields),
 };
 
+static const struct field list_baselines_query_fields[] = {
+    {.name = "image", .kind = FIELD_STR, .offset = offsetof(struct list_baselines_query, image), .min = 1, .max = 600, .match = match_image_name},
+    {.name = "state", .kind = FIELD_STR, .offset = offsetof(struct list_baselines_query, state), .allowed = (const char *const[]){"learning", "proposed", "confirmed", NULL}},
+    {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_baselines_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
+    {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_baselines_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
+};
+const struct schema list_baselines_query_schema = {
+    .name = "list_baselines_query", .size = sizeof(struct list_baselines_query),
+    .fields = list_baselines_query_fields, .n_fields = ARRAY_LEN(list_baselines_query_fields),
+};
+
+static const struct field baseline_confirmation_fields[] = {
+    {.name = "sets", .kind = FIELD_STR_LIST, .offset = offsetof(struct baseline_confirmation, sets), .max = 16, .unique = true, .item_min = 64, .item_max = 64, .match = match_sha256_hex},
+};
+const struct schema baseline_confirmation_schema = {
+    .name = "BaselineConfirmation", .size = sizeof(struct baseline_confirmation),
+    .fields = baseline_confirmation_fields, .n_fields = ARRAY_LEN(baseline_confirmation_fields),
+};
+
+static const struct field baseline_acceptance_fields[] = {
+    {.name = "reportId", .kind = FIELD_STR, .required = true, .offset = offsetof(struct baseline_acceptance, report_id), .max = 64, .match = match_id},
+};
+const struct schema baseline_acceptance_schema = {
+    .name = "BaselineAcceptance", .size = sizeof(struct baseline_acceptance),
+    .fields = baseline_acceptance_fields, .n_fields = ARRAY_LEN(baseline_acceptance_fields),
+};
+
 static const struct field list_jobs_query_fields[] = {
     {.name = "state", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, state), .allowed = (const char *const[]){"queued", "running", "waiting", "canceling", "succeeded", "failed", "canceled", NULL}},
     {.name = "kind", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, kind), .min = 1, .max = 64, .match = match_job_kind},

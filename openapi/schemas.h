@@ -223,6 +223,24 @@ struct evaluate_attestation_policy_query {
 };
 extern const struct schema evaluate_attestation_policy_query_schema;
 
+struct list_baselines_query {
+    const char *image;
+    const char *state;
+    int64_t top;
+    const char *cursor;
+};
+extern const struct schema list_baselines_query_schema;
+
+struct baseline_confirmation {
+    struct str_list sets;
+};
+extern const struct schema baseline_confirmation_schema;
+
+struct baseline_acceptance {
+    const char *report_id;
+};
+extern const struct schema baseline_acceptance_schema;
+
 struct list_jobs_query {
     const char *state;
     const char *kind;

@@ -206,6 +206,7 @@ static void make_app(struct gateway *g)
         .public_url = public_url(g),
         .challenge_ttl_ms = s->attestation.challenge_ttl_ms,
         .max_age_ms = s->attestation.max_age_ms,
+        .baseline_vms = s->attestation.baseline_vms,
         .result_ttl_ms = s->attestation.result_ttl_ms,
         .sign_at_once = strcmp(s->attestation.result_signing, "always") == 0,
     };

@@ -155,6 +155,9 @@ static const struct config_option options[] = {
          "How long a challenge can be answered"),
     TIME("attestation", "max_age", AT(attestation.max_age_ms), "24h", 0, YEAR,
          "Age of the last report from which a VM's status is unknown; 0: never"),
+    COUNT(
+        "attestation", "baseline_vms", AT(attestation.baseline_vms), "3", 0, 1000,
+        "VMs of an image whose first trusted boots make its baseline proposed; 0: none is learned"),
     TIME("attestation", "result_ttl", AT(attestation.result_ttl_ms), "24h", MINUTE, YEAR,
          "How long a signed result (EAR) is good from the report on"),
     LIST("attestation", "maa_issuer", AT(attestation.maa_issuers),

@@ -79,6 +79,7 @@ struct settings {
         bool legacy_root;
         int64_t challenge_ttl_ms;
         int64_t max_age_ms;
+        int64_t baseline_vms;
         int64_t result_ttl_ms;
         const char *result_signing;
         struct str_list maa_issuers;

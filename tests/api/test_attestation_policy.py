@@ -1,4 +1,6 @@
 """Attestation policies: versions, scopes, what they make of real evidence, dry runs and standing."""
+import hashlib
+import struct
 import time
 import uuid
 
@@ -358,3 +360,116 @@ def test_audit_and_metrics(gateway, api, named):
                           ("/attestation/policies/audited",)).fetchall()
     assert [r[0] for r in rows] == ["attestation.policy.put", "attestation.policy.delete"], rows
     assert "tlgate_attestation_rejudged_total" in api.get("/metrics").body.decode()
+
+
+# --- baselines -----------------------------------------------------------------------------------
+
+BASELINES = "/v1/attestation/baselines"
+IMAGE = {"publisher": "Canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts-gen2"}
+
+
+def update(vm, path="\\EFI\\new\\loader.efi"):
+    """What an update does: the next boot measures one more image. Extended into the real TPM, and logged
+    behind the log of the boot."""
+    log = vm.guest.event_log()
+    count = struct.unpack_from("<I", log, 32 + 24)[0]
+    algorithms = [struct.unpack_from("<H", log, 32 + 28 + 4 * i)[0] for i in range(count)]
+    names = {0x04: "sha1", 0x0B: "sha256", 0x0C: "sha384", 0x0D: "sha512"}
+    digests = {a: hashlib.new(names[a], path.encode()).digest() for a in algorithms}
+    vm.guest.tool("tpm2_pcrextend", "4:" + ",".join(
+        f"{names[a]}={d.hex()}" for a, d in digests.items()))
+    name = (path + "\0").encode("utf-16-le")
+    node = struct.pack("<BBH", 4, 4, 4 + len(name)) + name + bytes.fromhex("7fff0400")
+    data = struct.pack("<QQQQ", 0x1000, 0x2000, 0, len(node)) + node
+    event = struct.pack("<III", 4, 0x80000003, len(digests))
+    event += b"".join(struct.pack("<H", a) + d for a, d in digests.items())
+    longer = log + event + struct.pack("<I", len(data)) + data
+    vm.guest.event_log = lambda: longer
+
+
+@pytest.fixture
+def own(private_gateway, make_vm_on):
+    """A gateway of its own, where no image has a baseline, and its VMs."""
+    api = private_gateway.api(private_gateway.admin_key)
+    anonymous = private_gateway.api(None)
+    prefix = "b" + uuid.uuid4().hex[:6]
+    return api, anonymous, lambda name: make_vm_on(private_gateway, prefix + name)
+
+
+def test_a_baseline_is_learned_confirmed_and_changed(own):
+    """From the first trusted boots of three VMs, by an operator's word, and after an update by one call."""
+    api, anonymous, make = own
+    vms = [make(str(i)) for i in range(3)]
+    assert api.get(BASELINES).json["value"] == []
+    for n, vm in enumerate(vms):
+        assert api.get(vm.path + "/bootIntegrity/diff").status == 404
+        assert report(anonymous, vm)["verdict"] == "trusted"
+        report(anonymous, vm)  # a VM counts once
+        [baseline] = api.get(BASELINES).json["value"]
+        assert baseline["state"] == ("proposed" if n == 2 else "learning"), baseline
+        assert sum(s["vms"] for s in baseline["sets"]) == n + 1, baseline
+    assert api.get(BASELINES + "?state=confirmed").json["value"] == []
+    image = api.get(vms[0].path + "/attestationPolicy").json["image"]
+    assert [b["id"] for b in api.get(BASELINES + "?image=" + image).json["value"]] == [baseline["id"]]
+    # PCRs that differ by VM are no part of it, and so all VMs of the image show one set.
+    assert len(baseline["sets"]) == 1 and set(baseline["sets"][0]["pcrs"]) == {"0", "2", "4", "7"}
+    one = f"{BASELINES}/{baseline['id']}"
+
+    rule = policy({"baseline": "enforce"}, "/")
+    assert api.put(POLICIES + "base", rule).status == 201
+    now = settled(api, vms[0])
+    assert now["status"] == "unhealthy" and now["reasons"] == ["baseline_not_confirmed"], now
+    unknown = api.post(one + "/confirm", {"sets": ["00" * 32]})
+    assert unknown.status == 400 and unknown.json["errors"][0]["pointer"] == "#/sets/0", unknown
+    confirmed = api.post(one + "/confirm", {"sets": [baseline["sets"][0]["digest"]]})
+    assert confirmed.status == 200 and confirmed.json["state"] == "confirmed", confirmed
+    assert api.post(one + "/confirm", {}).status == 409
+    now = settled(api, vms[0])
+    assert now["status"] == "healthy", now
+    assert now["baseline"] == {"id": baseline["id"], "revision": confirmed.json["revision"]}, now
+    answer = report(anonymous, vms[1])
+    assert answer["verdict"] == "trusted" and not findings(answer), answer
+    same = api.get(vms[1].path + "/bootIntegrity/diff").json
+    assert same["matches"] and same["differences"] == [], same
+
+    update(vms[2])
+    answer = report(anonymous, vms[2])
+    assert answer["verdict"] == "untrusted", answer
+    assert {f["reason"] for f in findings(answer)} == {"baseline_mismatch"}, answer
+    diff = api.get(vms[2].path + "/bootIntegrity/diff").json
+    assert not diff["matches"] and diff["state"] == "confirmed", diff
+    assert [(d["kind"], d["pcr"], d["text"]) for d in diff["differences"]] == [
+        ("added", 4, "\\EFI\\new\\loader.efi is new")], diff
+    accepted = api.post(one + "/accept", {"reportId": answer["reportId"]})
+    assert accepted.status == 200 and len(accepted.json["sets"]) == 2, accepted
+    assert accepted.json["sets"][1]["boot"]["events"], accepted
+    for vm in (vms[0], vms[2]):  # both boots are good now
+        assert settled(api, vm)["status"] == "healthy", vm.name
+        assert api.get(vm.path + "/bootIntegrity/diff").json["matches"], vm.name
+    assert api.delete(one).status == 200
+    assert api.get(one).status == 404
+
+
+def test_what_cannot_be_accepted(own):
+    api, anonymous, make = own
+    vm, off = make("good"), make("off")
+    good = report(anonymous, vm)
+
+    def no_log(evidence):
+        del evidence["eventLog"]
+
+    bare = report(anonymous, off, no_log)
+    assert bare["verdict"] == "trustedQuoteOnly", bare
+    [baseline] = api.get(BASELINES).json["value"]
+    one = f"{BASELINES}/{baseline['id']}"
+    answer = api.post(one + "/accept", {"reportId": bare["reportId"]})
+    assert answer.status == 409 and answer.code == "invalid_state", answer
+    assert api.post(one + "/accept", {"reportId": str(uuid.uuid4())}).status == 404
+    assert api.post(one + "/accept", {}).status == 400
+    assert api.post(f"{BASELINES}/{uuid.uuid4()}/accept", {"reportId": good["reportId"]}).status == 404
+    early = api.post(one + "/confirm", {})
+    assert early.status == 409 and early.code == "invalid_state", early
+    # An operator's word is enough, also before enough VMs were seen.
+    accepted = api.post(one + "/accept", {"reportId": good["reportId"]})
+    assert accepted.status == 200 and accepted.json["state"] == "confirmed", accepted
+    assert api.get(off.path + "/bootIntegrity/diff").status == 409

@@ -107,10 +107,13 @@ def vm(gateway, make_vm, api, anonymous):
     made.report_id = report.json["reportId"]
     policy = api.put("/v1/attestation/policies/contract1", {"scopes": [], "rules": {}})
     assert policy.status in (200, 201), policy
+    made.baseline_id = api.get("/v1/attestation/baselines").json["value"][0]["id"]
     return made
 
 
 def id_for(name, vm):
+    if "baseline" in name:
+        return vm.baseline_id
     return vm.report_id if "report" in name else vm.job_id
 
 
