@@ -197,8 +197,11 @@ static bool goes_in_circles(X509_STORE_CTX *ctx, STACK_OF(X509) * untrusted)
 
 /* ---- paths ---- */
 
-/* A CRL that is not there or out of date stops nobody (RFC 5280, 6.3.3 leaves it to the caller): the
- * leaves name none, and who holds the AK's issuer is asked again at each `tlgate trust fetch`. */
+/*
+ * A CRL that is not there or out of date stops nobody (RFC 5280, 6.3.3 leaves it to the caller): the
+ * leaves name none. One that the issuer signed counts, whether or not its certificate says that it signs
+ * CRLs; one that somebody else signed is refused.
+ */
 static int tolerate_missing_crls(int ok, X509_STORE_CTX *ctx)
 {
     switch (X509_STORE_CTX_get_error(ctx)) {
@@ -206,6 +209,7 @@ static int tolerate_missing_crls(int ok, X509_STORE_CTX *ctx)
     case X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER:
     case X509_V_ERR_CRL_HAS_EXPIRED:
     case X509_V_ERR_CRL_NOT_YET_VALID:
+    case X509_V_ERR_KEYUSAGE_NO_CRL_SIGN:
         return 1;
     default:
         return ok;

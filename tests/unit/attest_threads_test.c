@@ -1,6 +1,7 @@
 /*
  * One trust, many threads: verifying at once gives each its own verdict, whether a certificate is in
- * the cache or not. Worth most under ThreadSanitizer.
+ * the cache or not, and while the trust's files change and are read again. Worth most under
+ * ThreadSanitizer.
  */
 #include "tests/unit/attest_judge.h"
 
@@ -51,10 +52,56 @@ static void threads_share_a_trust(void **state)
     }
 }
 
+/* The issuer comes and goes; the evidence brings its own, so the verdict never changes. */
+struct changer {
+    struct attest_trust *trust;
+    char folder[64];
+};
+
+static void *change_trust(void *arg)
+{
+    const struct changer *c = arg;
+    char file[128];
+    snprintf(file, sizeof file, "%s/ca.pem", c->folder);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct err_info e;
+        bool changed = false;
+        if (i % 2)
+            unlink(file);
+        else
+            make_write_pem(file, m->ca);
+        if (attest_trust_reload(c->trust, &changed, &e) || !changed)
+            abort();
+        (void)attest_trust_expires(c->trust);
+    }
+    return NULL;
+}
+
+static void the_trust_changes_under_them(void **state)
+{
+    struct err_info e;
+    struct changer changer = {.folder = "/tmp/tlgate-threads-XXXXXX"};
+    assert_non_null(mkdtemp(changer.folder));
+    const char *anchors[] = {m->anchor_file};
+    const struct attest_trust_options o = {
+        .anchors = anchors, .n_anchors = 1, .trust_dir = changer.folder};
+    struct attest_trust *kept = m->in.trust;
+    assert_int_equal(attest_trust_open(&o, &changer.trust, &e), OK);
+    m->in.trust = changer.trust;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, change_trust, &changer), 0);
+    threads_share_a_trust(state);
+    pthread_join(thread, NULL);
+    m->in.trust = kept;
+    attest_trust_free(changer.trust);
+    rmdir(changer.folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_share_a_trust),
+        cmocka_unit_test(the_trust_changes_under_them),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,188 @@
+/*
+ * The trust as a set of files: read again, it takes the old one's place and forgets what was verified
+ * with it; what cannot be read changes nothing. CRLs are heeded.
+ */
+#include "tests/unit/attest_judge.h"
+
+#include <sys/stat.h>
+
+static char folder[64], ca_file[96], crl_file[96];
+
+static struct attest_trust *open_trust(void)
+{
+    struct err_info e;
+    struct attest_trust *t = NULL;
+    const char *anchors[] = {m->anchor_file};
+    const struct attest_trust_options o = {.anchors = anchors, .n_anchors = 1, .trust_dir = folder};
+    assert_int_equal(attest_trust_open(&o, &t, &e), OK);
+    return t;
+}
+
+static int set_up(void **state)
+{
+    setup(state);
+    snprintf(folder, sizeof folder, "/tmp/tlgate-trust-XXXXXX");
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(ca_file, sizeof ca_file, "%s/ca.pem", folder);
+    snprintf(crl_file, sizeof crl_file, "%s/ca.crl", folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    unlink(ca_file);
+    unlink(crl_file);
+    rmdir(folder);
+    return teardown(state);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static bool reload(struct attest_trust *t)
+{
+    bool changed = false;
+    struct err_info e;
+    assert_int_equal(attest_trust_reload(t, &changed, &e), OK);
+    return changed;
+}
+
+/* Evidence without a chain, so that the issuer must come from the folder. */
+static enum attest_verdict verdict_with(struct attest_trust *t)
+{
+    m->in.trust = t;
+    assert_int_equal(judge(), OK);
+    return result.verdict;
+}
+
+static void build_leaf(void)
+{
+    make_reset(m);
+    m->send_chain = false;
+    make_build(m);
+}
+
+static void issuers_come_and_go(void **state)
+{
+    struct attest_trust *kept = m->in.trust, *t = open_trust();
+    int64_t root_only = attest_trust_expires(t);
+    build_leaf();
+    assert_int_equal(verdict_with(t), VERDICT_INDETERMINATE);
+    assert_false(reload(t));
+    make_write_pem(ca_file, m->ca);
+    assert_true(reload(t));
+    assert_false(reload(t));
+    assert_int_equal(verdict_with(t), VERDICT_TRUSTED);
+    assert_true(attest_trust_expires(t) <= root_only);
+    unlink(ca_file);
+    assert_true(reload(t)); /* and what was verified with it is forgotten */
+    assert_int_equal(verdict_with(t), VERDICT_INDETERMINATE);
+    m->in.trust = kept;
+    attest_trust_free(t);
+}
+
+static void what_cannot_be_read_changes_nothing(void **state)
+{
+    bool changed = true;
+    struct err_info e;
+    make_write_pem(ca_file, m->ca);
+    struct attest_trust *kept = m->in.trust, *t = open_trust();
+    build_leaf();
+    write_text(ca_file, "no certificate");
+    assert_int_equal(attest_trust_reload(t, &changed, &e), ERR_CONFIG);
+    assert_false(changed);
+    assert_int_equal(verdict_with(t), VERDICT_TRUSTED);
+    make_write_pem(ca_file, m->ca);
+    write_text(crl_file, "no CRL");
+    assert_int_equal(attest_trust_reload(t, &changed, &e), ERR_CONFIG);
+    assert_int_equal(verdict_with(t), VERDICT_TRUSTED);
+    unlink(crl_file);
+    unlink(ca_file);
+    m->in.trust = kept;
+    attest_trust_free(t);
+}
+
+/* A CRL of the issuing CA that lists the serial number, in force from `from` to `to` (seconds). */
+static void write_crl(const ASN1_INTEGER *serial, long from, long to, EVP_PKEY *key)
+{
+    X509_CRL *crl = X509_CRL_new();
+    ASN1_TIME *at = ASN1_TIME_new();
+    time_t now = (time_t)(MAKE_NOW / 1000);
+    X509_CRL_set_version(crl, X509_CRL_VERSION_2);
+    X509_CRL_set_issuer_name(crl, X509_get_subject_name(m->ca));
+    X509_CRL_set1_lastUpdate(crl, X509_time_adj(at, from, &now));
+    X509_CRL_set1_nextUpdate(crl, X509_time_adj(at, to, &now));
+    X509_REVOKED *revoked = X509_REVOKED_new();
+    X509_REVOKED_set_serialNumber(revoked, (ASN1_INTEGER *)(uintptr_t)serial);
+    X509_REVOKED_set_revocationDate(revoked, X509_time_adj(at, from, &now));
+    X509_CRL_add0_revoked(crl, revoked);
+    assert_true(X509_CRL_sign(crl, key, EVP_sha256()) > 0);
+    BIO *out = BIO_new_file(crl_file, "wb");
+    assert_int_equal(i2d_X509_CRL_bio(out, crl), 1);
+    BIO_free(out);
+    ASN1_TIME_free(at);
+    X509_CRL_free(crl);
+}
+
+static void crls_are_heeded(void **state)
+{
+    struct attest_trust *kept = m->in.trust, *t = open_trust();
+    build_leaf();
+    make_write_pem(ca_file, m->ca);
+    assert_true(reload(t));
+    assert_int_equal(verdict_with(t), VERDICT_TRUSTED);
+    const unsigned char *der = m->ev.ak_certificate.data;
+    X509 *leaf = d2i_X509(NULL, &der, (long)m->ev.ak_certificate.len);
+    write_crl(X509_get0_serialNumber(leaf), -MAKE_DAY, MAKE_DAY, m->ca_key);
+    assert_true(reload(t));
+    assert_int_equal(verdict_with(t), VERDICT_UNTRUSTED);
+    assert_true(has(CHECK_AK_CHAIN, STATUS_FAIL, "revoked"));
+    /* another leaf of the same CA is not concerned */
+    make_build(m);
+    assert_int_equal(verdict_with(t), VERDICT_TRUSTED);
+    /* a CRL that somebody else signed is no good, and nothing passes beside it */
+    write_crl(X509_get0_serialNumber(leaf), -MAKE_DAY, MAKE_DAY, m->other_key);
+    assert_true(reload(t));
+    assert_int_equal(verdict_with(t), VERDICT_UNTRUSTED);
+    X509_free(leaf);
+    unlink(crl_file);
+    unlink(ca_file);
+    m->in.trust = kept;
+    attest_trust_free(t);
+}
+
+static void a_stale_crl_still_lists_who_was_revoked(void **state)
+{
+    build_leaf();
+    make_write_pem(ca_file, m->ca);
+    const unsigned char *der = m->ev.ak_certificate.data;
+    X509 *leaf = d2i_X509(NULL, &der, (long)m->ev.ak_certificate.len);
+    write_crl(X509_get0_serialNumber(leaf), -9 * MAKE_DAY, -MAKE_DAY, m->ca_key);
+    struct attest_trust *kept = m->in.trust, *t = open_trust();
+    assert_int_equal(verdict_with(t), VERDICT_UNTRUSTED);
+    assert_true(has(CHECK_AK_CHAIN, STATUS_FAIL, "revoked"));
+    make_build(m);
+    assert_int_equal(verdict_with(t), VERDICT_TRUSTED);
+    X509_free(leaf);
+    unlink(crl_file);
+    unlink(ca_file);
+    m->in.trust = kept;
+    attest_trust_free(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(issuers_come_and_go),
+        cmocka_unit_test(what_cannot_be_read_changes_nothing),
+        cmocka_unit_test(crls_are_heeded),
+        cmocka_unit_test(a_stale_crl_still_lists_who_was_revoked),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
