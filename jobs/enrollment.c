@@ -12,6 +12,7 @@
 #define TOKEN_BYTES   (1 + 4 + ID_SIZE + KEYRING_MAC_SIZE)
 #define MAC_AT        (1 + 4 + ID_SIZE)
 #define RESOURCE_MAX  512
+#define TIME_SIZE     6
 
 /* ARM ids are compared without case, so the MAC is over the lower-case form. */
 static bool mac_of(const struct keyring *k, uint32_t key_id, struct bytes id,
@@ -75,11 +76,24 @@ void enrollment_hash(const char *token, uint8_t out[ENROLLMENT_HASH_SIZE])
     SHA256((const unsigned char *)token, strlen(token), out);
 }
 
+/* The first six bytes of a job's id are its time (RFC 9562, 5.7). */
+static void time_of(const char *token, uint8_t out[TIME_SIZE])
+{
+    uint8_t raw[TOKEN_BYTES + 1];
+    size_t n = 0;
+    memset(out, 0, TIME_SIZE);
+    if (strlen(token) < ENROLLMENT_TOKEN_SIZE &&
+        base64url_decode(token, strlen(token), raw, sizeof raw, &n) && n == TOKEN_BYTES)
+        memcpy(out, raw + 5, TIME_SIZE);
+}
+
 const char *enrollment_text(struct arena *a, const char *token)
 {
-    uint8_t hash[ENROLLMENT_HASH_SIZE];
-    char *text = arena_alloc(a, 2 * sizeof hash + 1);
+    uint8_t hash[ENROLLMENT_HASH_SIZE], time[TIME_SIZE];
+    char *text = arena_alloc(a, 2 * sizeof time + BASE64URL_SIZE(sizeof hash));
+    time_of(token, time);
     enrollment_hash(token, hash);
-    hex_encode(BYTES_OF(hash), text);
+    hex_encode(BYTES_OF(time), text);
+    base64url_encode(BYTES_OF(hash), text + 2 * sizeof time);
     return text;
 }

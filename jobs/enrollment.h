@@ -26,7 +26,8 @@ enum err enrollment_token(const struct keyring *k, uint32_t key_id, const char *
 enum err enrollment_check(const struct keyring *k, const char *token, const char *resource_id,
                           struct err_info *e) MUST_CHECK;
 void enrollment_hash(const char *token, uint8_t out[ENROLLMENT_HASH_SIZE]);
-/* The hash in hex, as the store keeps it. */
+/* The hash as the store keeps it: behind the time of the token's id, so that those of one time lie
+ * side by side and a new one does not touch a page of its own. */
 const char *enrollment_text(struct arena *a, const char *token);
 
 #endif

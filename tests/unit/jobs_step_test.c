@@ -559,6 +559,22 @@ static void tokens_are_repeatable_and_bound(void **state)
     }
     assert_int_equal(enrollment_check(k, "", "/subscriptions/x/vm", &e), ERR_NOT_ENROLLED);
     assert_int_equal(enrollment_token(k, id, "no uuid", "/x", two, &e), ERR_INTERNAL);
+
+    /* As the store keeps it: in the order in which the jobs were made, whatever the text. */
+    struct arena *a = arena_new();
+    const char *last = enrollment_text(a, "no token");
+    assert_string_equal(last, enrollment_text(a, "no token"));
+    assert_string_not_equal(last, enrollment_text(a, "another"));
+    for (int64_t at = 1; at < INT64_C(1) << 44; at *= 3) {
+        char uuid[UUID_SIZE];
+        uuid_v7(at, uuid);
+        assert_int_equal(enrollment_token(k, id, uuid, "/x", two, &e), OK);
+        const char *text = enrollment_text(a, two);
+        assert_true(strcmp(last, text) < 0 || at == 1);
+        assert_string_not_equal(last, text);
+        last = text;
+    }
+    arena_free(a);
     keyring_free(k);
     nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
