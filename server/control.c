@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 65536
+#define NO_ROOM_MS     200
 #define TIMEOUT_S      5
 #define REPLY_S        300 /* a backup takes its time */
 
@@ -123,6 +124,8 @@ static void *listen_loop(void *arg)
         if (fds[0].revents)
             return NULL;
         int fd = fds[1].revents ? accept4(c->fd, NULL, NULL, SOCK_CLOEXEC) : -1;
+        if (fd < 0 && fds[1].revents && errno != EAGAIN && errno != EINTR)
+            poll(fds, 1, NO_ROOM_MS); /* no descriptor is free: the peer waits, and would wake us */
         if (fd < 0)
             continue;
         serve_peer(c->admin, fd);
