@@ -101,14 +101,16 @@ static void check_separator(struct checker *c)
                      arena_printf(c->arena, "%u", c->n_separators[pcr]));
 }
 
-/* Some firmware measures the value of a boot variable, some the whole UEFI_VARIABLE_DATA. */
+/* EV_EFI_VARIABLE_BOOT is of the variable's value (TCG EFI Platform 1.22, 7.8), the others are of the
+ * whole UEFI_VARIABLE_DATA (PFP 1.05, 10.4.1), which some firmware does not keep to. */
 static void check_variable(struct checker *c)
 {
     struct uefi_variable v;
     if (checker_is_digest_of(c, c->ev->data))
         return;
     if (!uefi_variable_parse(c->ev->data, &v) && checker_is_digest_of(c, v.value) &&
-        quirk_tolerate(QUIRK_BOOT_VARIABLE_VALUE, c->index, c->ev->pcr, c->r))
+        (c->ev->type == EV_EFI_VARIABLE_BOOT ||
+         quirk_tolerate(QUIRK_BOOT_VARIABLE_VALUE, c->index, c->ev->pcr, c->r)))
         return;
     checker_mismatch(c, c->ev->data);
 }

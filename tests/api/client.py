@@ -62,7 +62,7 @@ class Api:
                 self.connection = None
                 # A kept connection may have been closed meanwhile; anything else is news.
                 gone = isinstance(e, (http.client.RemoteDisconnected, ConnectionResetError,
-                                      BrokenPipeError))
+                                      BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError))
                 if last or not gone:
                     raise
 
