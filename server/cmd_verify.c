@@ -1,4 +1,5 @@
 #include "attest/explain.h"
+#include "attest/rules.h"
 #include "attest/jwks.h"
 #include "core/cleanup.h"
 #include "core/clock.h"
@@ -13,12 +14,14 @@
 enum { EXIT_TRUSTED, EXIT_UNTRUSTED, EXIT_USAGE };
 
 AUTO_DEFINE(trust, struct attest_trust *, attest_trust_free)
+AUTO_DEFINE(policy, struct attest_policy *, attest_policy_unref)
 
 static const char usage[] =
     "usage: tlgate verify EVIDENCE.json --nonce HEX\n"
     "         [--profile azureTrustedLaunch|confidentialVm|tpm] [--trusted-ak FILE]...\n"
     "         [--trust-anchor PEM]... [--trust-dir DIR] [--legacy-root] [--at RFC3339]\n"
-    "         [--require-secure-boot] [--explain] [--maa-jwks FILE --maa-issuer URL...]\n"
+    "         [--require-secure-boot] [--policy FILE [--image NAME]] [--explain]\n"
+    "         [--maa-jwks FILE --maa-issuer URL...]\n"
     "       tlgate verify TOKEN.jwt --maa-only --nonce HEX --maa-jwks FILE --maa-issuer URL...\n"
     "         [--vm-id GUID] [--profile P] [--at RFC3339] [--require-secure-boot] [--explain]\n";
 
@@ -42,6 +45,9 @@ struct request {
     size_t n_issuers;
     bool maa_only;
     const char *vm_id;
+    const char *policy_file;
+    struct attest_policy *policy;
+    const char *image;
 };
 
 static const struct option options[] = {
@@ -51,7 +57,8 @@ static const struct option options[] = {
     {"at", required_argument, NULL, 't'},         {"require-secure-boot", no_argument, NULL, 's'},
     {"explain", no_argument, NULL, 'e'},          {"maa-jwks", required_argument, NULL, 'j'},
     {"maa-issuer", required_argument, NULL, 'i'}, {"maa-only", no_argument, NULL, 'm'},
-    {"vm-id", required_argument, NULL, 'v'},      {0},
+    {"vm-id", required_argument, NULL, 'v'},      {"policy", required_argument, NULL, 'o'},
+    {"image", required_argument, NULL, 'g'},      {0},
 };
 
 static bool add(const char **list, size_t *n, const char *item)
@@ -121,6 +128,12 @@ static bool set_option(struct request *q, int o, const char *value)
         return true;
     case 'e':
         q->explain = true;
+        return true;
+    case 'o':
+        q->policy_file = value;
+        return true;
+    case 'g':
+        q->image = value;
         return true;
     default:
         return set_token_option(q, o, value);
@@ -252,6 +265,8 @@ static int judge(const struct request *q, struct attest_trust *trust, const stru
         .now = q->at,
         .profile = q->profile,
         .require_secure_boot = q->require_secure_boot,
+        .policy = q->policy,
+        .image = q->image,
         /* Without a log Secure Boot cannot be shown, so who requires it gets no trust. */
         .allow_quote_only = !q->require_secure_boot,
         .pins = pins,
@@ -275,6 +290,22 @@ static int judge(const struct request *q, struct attest_trust *trust, const stru
     return trusted ? EXIT_TRUSTED : EXIT_UNTRUSTED;
 }
 
+/* The document that PUT /v1/attestation/policies/{name} takes. */
+static bool read_policy(struct request *q, struct attest_policy **out)
+{
+    struct err_info e = {0};
+    struct buf file = {0};
+    if (!q->policy_file)
+        return true;
+    bool ok = command_read(q->policy_file, EVIDENCE_BODY_MAX, &file);
+    if (ok && attest_policy_compile(buf_bytes(&file), out, &e))
+        ok = command_complain("%s: %s %s", q->policy_file, e.n_fields ? e.fields[0].pointer : "",
+                              e.n_fields ? e.fields[0].detail : e.detail);
+    buf_free(&file);
+    q->policy = *out;
+    return ok;
+}
+
 static int verify(struct request *q, struct arena *a)
 {
     struct err_info e = {0};
@@ -282,7 +313,8 @@ static int verify(struct request *q, struct arena *a)
     const struct attest_trust_options o = {q->anchors, q->n_anchors, q->trust_dir, q->legacy_root};
     AUTO(trust) struct attest_trust *trust = NULL;
     AUTO(jwks) struct jwks *keys = NULL;
-    if (!read_pins(q, a, pins) || !read_jwks(q, &keys))
+    AUTO(policy) struct attest_policy *policy = NULL;
+    if (!read_pins(q, a, pins) || !read_jwks(q, &keys) || !read_policy(q, &policy))
         return EXIT_USAGE;
     if (attest_trust_open(&o, &trust, &e)) {
         command_complain("%s", e.detail);

@@ -1,12 +1,15 @@
 """Attestation policies: versions, scopes, what they make of real evidence, dry runs and standing."""
+import base64
 import hashlib
+import json
 import struct
+import subprocess
 import time
 import uuid
 
 import pytest
 
-from stack import SUBSCRIPTION
+from stack import BIN, SUBSCRIPTION
 
 POLICIES = "/v1/attestation/policies/"
 GROUP = "policies"
@@ -473,3 +476,24 @@ def test_what_cannot_be_accepted(own):
     accepted = api.post(one + "/accept", {"reportId": good["reportId"]})
     assert accepted.status == 200 and accepted.json["state"] == "confirmed", accepted
     assert api.get(off.path + "/bootIntegrity/diff").status == 409
+
+
+def test_the_same_document_offline(anonymous, emulator, vm, tmp_path):
+    """tlgate verify --policy reads what PUT takes, and says the same of the same evidence."""
+    given = anonymous.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json
+    evidence = vm.guest.report(given)
+    del evidence["challengeId"]
+    (tmp_path / "evidence.json").write_text(json.dumps(evidence))
+    pcr0 = evidence["pcrs"]["sha256"]["0"]
+    for firmware, status, verdict in ((pcr0, 0, "trusted"), ("44" * 32, 1, "untrusted")):
+        (tmp_path / "policy.json").write_text(json.dumps(policy({"firmware": [firmware]})))
+        run = subprocess.run(
+            [BIN / "tlgate", "verify", tmp_path / "evidence.json", "--nonce",
+             base64.b64decode(given["nonce"]).hex(), "--trust-anchor",
+             emulator.state / "trust/vtpm-root.pem", "--trust-dir", emulator.state / "trust",
+             "--policy", tmp_path / "policy.json"], capture_output=True, text=True, timeout=60)
+        assert run.returncode == status, run
+        answer = json.loads(run.stdout)
+        assert answer["verdict"] == verdict, answer
+        assert [f["reason"] for f in findings(answer)] == (
+            [] if status == 0 else ["firmware_not_allowed"]), answer

@@ -19,7 +19,8 @@ GROUP = "contract"
 VM = f"/v1/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/virtualMachines/"
 JSON = {"Content-Type": "application/json"}
 # Of operations that look at the body before they look for the resource.
-BODIES = {"requalify_virtual_machine": b'{"decision":"dismiss"}'}
+BODIES = {"accept_baseline": json.dumps({"reportId": str(uuid.uuid4())}).encode(),
+          "requalify_virtual_machine": b'{"decision":"dismiss"}'}
 
 
 def with_status(status):

@@ -31,6 +31,17 @@ def test_trust_that_cannot_be_read(option, tmp_path):
     assert status == 2 and isinstance(text, str)
 
 
+@pytest.mark.parametrize("text", [
+    "", "[]", "{}", '{"scopes":[],"rules":{"nonsense":1}}',
+    '{"scopes":[],"rules":{"allowQuoteOnly":true,"requireSecureBoot":true}}'])
+def test_policy_that_cannot_be_used(text, tmp_path):
+    (tmp_path / "e.json").write_text("{}")
+    (tmp_path / "policy").write_text(text)
+    for name in ("policy", "missing"):
+        status, said = tlgate("verify", tmp_path / "e.json", *NONCE, "--policy", tmp_path / name)
+        assert status == 2 and isinstance(said, str) and name in said, said
+
+
 @pytest.mark.parametrize("text", ["", "x", '{"keys":[]}', "<html>",
                                   pytest.param(" " * (256 * 1024 + 1), id="large")])
 def test_key_set_that_cannot_be_used(text, tmp_path):
