@@ -231,11 +231,13 @@ bool baselines_learn(struct call *c, const struct vm *vm, const struct attest_re
                      const char *report_id, call_fn *then)
 {
     struct boot_set boot;
-    if (c->app->baseline_vms <= 0 || r->verdict != VERDICT_TRUSTED || !vm->image)
+    /* A boot without Secure Boot may be what was asked for; nobody's model it is. */
+    if (c->app->baseline_vms <= 0 || r->verdict != VERDICT_TRUSTED || !vm->image ||
+        attest_secure_boot(r) != 1)
         return false;
     const struct book_view *view = policy_book_take(c->app->book);
     const struct book_baseline *known = book_find_baseline(view, vm->image);
-    bool open = !known || known->state == BASELINE_IS_LEARNING;
+    bool open = known ? known->state == BASELINE_IS_LEARNING : view->n_baselines < BASELINES_MAX;
     policy_book_drop(view);
     if (!open || !policy_book_may_learn(c->app->book, vm->vm_id) ||
         !boot_set_of(r, c->arena, &boot))
