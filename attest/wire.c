@@ -2,6 +2,7 @@
 
 #include "attest/wireform.h"
 #include "core/clock.h"
+#include "core/sha256.h"
 
 #define AT(member) offsetof(struct evidence, member)
 
@@ -10,6 +11,10 @@ const struct wire_member wire_members[WIRE_MEMBERS] = {
     {LEVEL_ROOT, KIND_TEXT, "vmId", AT(vm_id), 0},
     {LEVEL_ROOT, KIND_OBJECT, "enrollment", 0, LEVEL_ENROLLMENT},
     {LEVEL_ENROLLMENT, KIND_SECRET, "token", AT(enrollment_token), 0},
+    {LEVEL_ENROLLMENT, KIND_BYTES, "attestedDocument", AT(attested_document), 0},
+    {LEVEL_ENROLLMENT, KIND_OBJECT, "activation", 0, LEVEL_ACTIVATION},
+    {LEVEL_ACTIVATION, KIND_TEXT, "id", AT(activation_id), 0},
+    {LEVEL_ACTIVATION, KIND_BYTES, "secret", AT(activation_secret), 0},
     {LEVEL_ROOT, KIND_OBJECT, "quote", 0, LEVEL_QUOTE},
     {LEVEL_QUOTE, KIND_BYTES, "message", AT(quote_message), 0},
     {LEVEL_QUOTE, KIND_BYTES, "signature", AT(quote_signature), 0},
@@ -29,6 +34,8 @@ static const struct {
     size_t offset;
     size_t max;
 } limits[] = {
+    {"#/enrollment/attestedDocument", AT(attested_document), EVIDENCE_DOCUMENT_MAX},
+    {"#/enrollment/activation/secret", AT(activation_secret), EVIDENCE_SECRET_MAX},
     {"#/quote/message", AT(quote_message), 4096},
     {"#/quote/signature", AT(quote_signature), 2048},
     {"#/ak/public", AT(ak_public), 4096},
@@ -183,6 +190,11 @@ static void check_ids(const struct wire_state *s, enum wire_need need)
     size_t token = ev->enrollment_token.len;
     if (ev->enrollment_token.text && (token == 0 || token > 512))
         wire_malformed(s->e, "#/enrollment/token", "must have 1 to 512 characters");
+    size_t id = ev->activation_id ? strlen(ev->activation_id) : 0;
+    if (ev->activation_id && (id == 0 || id > EVIDENCE_ACTIVATION_MAX))
+        wire_malformed(s->e, "#/enrollment/activation/id", "must have 1 to 1024 characters");
+    if ((ev->activation_id != NULL) != (ev->activation_secret.len > 0))
+        wire_malformed(s->e, "#/enrollment/activation", "needs both id and secret");
 }
 
 enum err wire_finish(struct wire_state *s, enum wire_need need)
@@ -202,4 +214,14 @@ enum err wire_finish(struct wire_state *s, enum wire_need need)
         wire_malformed(s->e, "#/eventLogDigest", "excludes eventLog");
     check_sizes(s);
     return s->e->code;
+}
+
+void wire_document_nonce(struct bytes challenge_nonce, char out[WIRE_DOCUMENT_NONCE_SIZE])
+{
+    const struct bytes parts[] = {BYTES_STR("tlgate attested document"), challenge_nonce};
+    uint8_t digest[SHA256_SIZE];
+    sha256_parts(parts, ARRAY_LEN(parts), digest);
+    struct cursor c = cursor_of(BYTES_OF(digest));
+    snprintf(out, WIRE_DOCUMENT_NONCE_SIZE, "%010llu",
+             (unsigned long long)(cursor_u64be(&c) % 10000000000u));
 }

@@ -17,12 +17,15 @@
 #include "core/err.h"
 #include "core/secret.h"
 
-#define EVIDENCE_BODY_MAX  ((size_t)256 * 1024)
-#define EVIDENCE_LOG_MAX   ((size_t)128 * 1024)
-#define EVIDENCE_CHAIN_MAX 6
-#define EVIDENCE_CERT_MAX  ((size_t)8 * 1024)
-#define EVIDENCE_TOKEN_MAX ((size_t)16 * 1024)
-#define EVIDENCE_PCRS      24
+#define EVIDENCE_BODY_MAX       ((size_t)256 * 1024)
+#define EVIDENCE_LOG_MAX        ((size_t)128 * 1024)
+#define EVIDENCE_CHAIN_MAX      6
+#define EVIDENCE_CERT_MAX       ((size_t)8 * 1024)
+#define EVIDENCE_TOKEN_MAX      ((size_t)16 * 1024)
+#define EVIDENCE_DOCUMENT_MAX   ((size_t)16 * 1024)
+#define EVIDENCE_ACTIVATION_MAX 1024 /* characters of its id */
+#define EVIDENCE_SECRET_MAX     64
+#define EVIDENCE_PCRS           24
 
 /* A PCR bank. The order is that of evidence_banks[]. */
 enum pcr_bank { BANK_SHA1, BANK_SHA256, BANK_SHA384, BANK_SHA512, BANK_COUNT };
@@ -46,6 +49,9 @@ struct evidence {
     const char *challenge_id;
     const char *vm_id; /* GUID of either case */
     struct secret enrollment_token;
+    struct bytes attested_document; /* DER: PKCS#7 from IMDS */
+    const char *activation_id;      /* with activation_secret, or neither */
+    struct bytes activation_secret;
     struct bytes quote_message;   /* TPMS_ATTEST or TPM2B_ATTEST */
     struct bytes quote_signature; /* TPMT_SIGNATURE */
     struct evidence_bank banks[BANK_COUNT];
@@ -73,11 +79,19 @@ enum err wire_decode_cbor(struct bytes body, enum wire_need need, struct arena *
 /* Adds one bad member to *e (may be NULL) and makes it ERR_EVIDENCE_MALFORMED, which it returns. */
 enum err wire_malformed(struct err_info *e, const char *pointer, const char *why);
 
+/*
+ * The nonce that IMDS is to put into an attested document for a challenge: it takes ten digits, so the
+ * first 8 bytes of SHA-256 over "tlgate attested document" and the challenge's nonce, big-endian,
+ * modulo 10^10, with leading zeros.
+ */
+#define WIRE_DOCUMENT_NONCE_SIZE 11
+void wire_document_nonce(struct bytes challenge_nonce, char out[WIRE_DOCUMENT_NONCE_SIZE]);
+
 /* Appends the CBOR form of `in`, which must hold to the limits above. */
 void wire_encode_cbor(const struct evidence *in, struct buf *out);
 /*
  * What names a piece of evidence, however it came: SHA-256 of its CBOR form as wire_encode_cbor writes
- * it, without the enrolment token (a secret) and with eventLogDigest in the place of eventLog, whose
+ * it, without the enrolment token and the activation (secrets), and with eventLogDigest in the place of eventLog, whose
  * SHA-256 is given (ignored where there is no log), so that the log is not hashed again.
  */
 void wire_evidence_digest(const struct evidence *in, struct bytes log_sha256, uint8_t out[32]);

@@ -93,21 +93,42 @@ static void put_ak(struct buf *out, const struct evidence *in)
         put_bytes(out, in->chain[i]);
 }
 
+static size_t enrollment_members(const struct evidence *in)
+{
+    return 0u + (in->enrollment_token.text != NULL) + (in->attested_document.len > 0) +
+           (in->activation_id != NULL);
+}
+
+static void put_enrollment(struct buf *out, const struct evidence *in)
+{
+    if (!enrollment_members(in))
+        return;
+    put_key(out, "enrollment");
+    put_map(out, enrollment_members(in));
+    if (in->enrollment_token.text) {
+        put_key(out, "token");
+        put_text(out, in->enrollment_token.text, in->enrollment_token.len);
+    }
+    put_key_bytes(out, "attestedDocument", in->attested_document);
+    if (!in->activation_id)
+        return;
+    put_key(out, "activation");
+    put_map(out, 2);
+    put_key_text(out, "id", in->activation_id);
+    put_key(out, "secret");
+    put_bytes(out, in->activation_secret);
+}
+
 void wire_encode_cbor(const struct evidence *in, struct buf *out)
 {
     bool ak = in->ak_public.len || in->ak_certificate.len || in->n_chain;
     size_t n = 2u + (in->challenge_id != NULL) + (in->vm_id != NULL) +
-               (in->enrollment_token.text != NULL) + ak + (in->event_log.len > 0) +
+               (enrollment_members(in) > 0) + ak + (in->event_log.len > 0) +
                (in->event_log_digest.len > 0) + (in->maa_token.len > 0);
     put_map(out, n);
     put_key_text(out, "challengeId", in->challenge_id);
     put_key_text(out, "vmId", in->vm_id);
-    if (in->enrollment_token.text) {
-        put_key(out, "enrollment");
-        put_map(out, 1);
-        put_key(out, "token");
-        put_text(out, in->enrollment_token.text, in->enrollment_token.len);
-    }
+    put_enrollment(out, in);
     put_key(out, "quote");
     put_map(out, 2);
     put_key(out, "message");
@@ -129,6 +150,7 @@ void wire_evidence_digest(const struct evidence *in, struct bytes log_sha256, ui
     struct evidence named = *in;
     struct buf form = {0};
     named.enrollment_token = (struct secret){0};
+    named.activation_id = NULL;
     if (in->event_log.len)
         named.event_log_digest = log_sha256;
     named.event_log = (struct bytes){0};
@@ -187,19 +209,34 @@ static void json_ak(struct jw *w, const struct evidence *in)
     jw_close(w, '}');
 }
 
+static void json_enrollment(struct jw *w, const struct evidence *in)
+{
+    if (!enrollment_members(in))
+        return;
+    jw_key(w, "enrollment");
+    jw_open(w, '{');
+    if (in->enrollment_token.text) {
+        jw_key(w, "token");
+        jw_strn(w, in->enrollment_token.text, in->enrollment_token.len);
+    }
+    json_base64(w, "attestedDocument", in->attested_document);
+    if (in->activation_id) {
+        jw_key(w, "activation");
+        jw_open(w, '{');
+        jw_key_str(w, "id", in->activation_id);
+        json_base64(w, "secret", in->activation_secret);
+        jw_close(w, '}');
+    }
+    jw_close(w, '}');
+}
+
 void wire_encode_json(const struct evidence *in, struct buf *out)
 {
     struct jw w = jw_over(out);
     jw_open(&w, '{');
     jw_key_str_opt(&w, "challengeId", in->challenge_id);
     jw_key_str_opt(&w, "vmId", in->vm_id);
-    if (in->enrollment_token.text) {
-        jw_key(&w, "enrollment");
-        jw_open(&w, '{');
-        jw_key(&w, "token");
-        jw_strn(&w, in->enrollment_token.text, in->enrollment_token.len);
-        jw_close(&w, '}');
-    }
+    json_enrollment(&w, in);
     jw_key(&w, "quote");
     jw_open(&w, '{');
     json_base64(&w, "message", in->quote_message);

@@ -7,7 +7,7 @@
 #include "attest/wire.h"
 
 /* Where a member stands. */
-enum wire_level { LEVEL_ROOT, LEVEL_ENROLLMENT, LEVEL_QUOTE, LEVEL_AK };
+enum wire_level { LEVEL_ROOT, LEVEL_ENROLLMENT, LEVEL_ACTIVATION, LEVEL_QUOTE, LEVEL_AK };
 
 enum wire_kind {
     KIND_TEXT,   /* text in both forms */
@@ -28,7 +28,7 @@ struct wire_member {
     enum wire_level object;
 };
 
-#define WIRE_MEMBERS 15
+#define WIRE_MEMBERS 19
 extern const struct wire_member wire_members[WIRE_MEMBERS];
 
 /* What was decoded so far. */

@@ -114,6 +114,7 @@ client_secret = $client_secret
 
 [attestation]
 trust_anchor = $run/azure/trust/vtpm-root.pem
+document_anchor = $run/azure/ca.pem
 trust_dir = $run/azure/trust
 EOF
     )

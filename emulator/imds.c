@@ -1,5 +1,6 @@
 #include "emulator/imds.h"
 #include "emulator/arm.h"
+#include "emulator/attested.h"
 #include "emulator/entra.h"
 #include "emulator/faults.h"
 #include "emulator/operation.h"
@@ -241,9 +242,32 @@ static void instance(struct emulator *em, const struct http_request *req, const 
     answer_node(req, *path ? json_path(root, path) : root, resp);
 }
 
+/* ---- attested document ---- */
+
+/* The document exists from here on. */
+#define ATTESTED_SINCE "2018-10-01"
+
+static void attested(struct emulator *em, const struct http_request *req,
+                     struct http_response *resp)
+{
+    const char *nonce = http_query(req, "nonce");
+    if (strcmp(http_query(req, "api-version"), ATTESTED_SINCE) < 0) {
+        fail(resp, 404, "Not found", NULL);
+        return;
+    }
+    if (nonce && !attested_nonce_valid(nonce)) {
+        fail(resp, 400, "Bad request. The nonce is a number of up to 10 digits.", NULL);
+        return;
+    }
+    const json_t *vm = asking_vm(em, req, resp);
+    if (vm)
+        http_reply_json(resp, 200, attested_document(&em->keys, vm, nonce, clock_wall(em->clock)));
+}
+
 static void serve(struct emulator *em, const struct http_request *req, struct http_response *resp)
 {
     static const char token[] = "/metadata/identity/oauth2/token";
+    static const char document[] = "/metadata/attested/document";
     static const char prefix[] = "/metadata/instance";
     const char *p = req->path;
     size_t n = sizeof token - 1;
@@ -251,6 +275,8 @@ static void serve(struct emulator *em, const struct http_request *req, struct ht
         return;
     if (strncasecmp(p, token, n) == 0 && (!p[n] || strcmp(p + n, "/") == 0))
         give_token(em, req, resp);
+    else if (strcasecmp(p, document) == 0)
+        attested(em, req, resp);
     else if (strncasecmp(p, prefix, sizeof prefix - 1) == 0)
         instance(em, req, p + sizeof prefix - 1, resp);
     else

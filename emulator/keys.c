@@ -120,14 +120,15 @@ static X509 *make_ca(EVP_PKEY *key, time_t now)
     return ca;
 }
 
-static X509 *make_server(EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_key, time_t now)
+static X509 *make_server(EVP_PKEY *key, const char *cn, const char *names, X509 *ca,
+                         EVP_PKEY *ca_key, time_t now)
 {
-    X509 *cert = new_cert(key, "localhost", now, 365);
+    X509 *cert = new_cert(key, cn, now, 365);
     X509_set_issuer_name(cert, X509_get_subject_name(ca));
     add_extension(cert, ca, NID_basic_constraints, "critical,CA:FALSE");
     add_extension(cert, ca, NID_key_usage, "critical,digitalSignature");
     add_extension(cert, ca, NID_ext_key_usage, "serverAuth");
-    add_extension(cert, ca, NID_subject_alt_name, "IP:127.0.0.1,DNS:localhost");
+    add_extension(cert, ca, NID_subject_alt_name, names);
     add_extension(cert, ca, NID_authority_key_identifier, "keyid");
     if (X509_sign(cert, ca_key, EVP_sha256()) == 0)
         abort();
@@ -182,6 +183,8 @@ enum err keys_open(const char *dir, const struct clock *clock, struct keys *out,
         err = load_key(dir, "token.key", true, &out->token, e);
     if (!err)
         err = load_key(dir, "federated.key", true, &out->federated, e);
+    if (!err)
+        err = load_key(dir, "metadata.key", true, &out->metadata, e);
     if (err) {
         keys_close(out);
         return err;
@@ -189,7 +192,12 @@ enum err keys_open(const char *dir, const struct clock *clock, struct keys *out,
     AUTO(pkey) EVP_PKEY *server_key = EVP_EC_gen("P-256");
     if (!server_key)
         abort();
-    AUTO(x509) X509 *server = make_server(server_key, ca, ca_key, now);
+    AUTO(x509)
+    X509 *server =
+        make_server(server_key, "localhost", "IP:127.0.0.1,DNS:localhost", ca, ca_key, now);
+    out->metadata_cert =
+        make_server(out->metadata, "metadata.azure.com",
+                    "DNS:metadata.azure.com,DNS:westeurope.metadata.azure.com", ca, ca_key, now);
     out->server_cert = certs_pem(server, ca);
     out->server_key = key_pem(server_key);
     key_id(out->token, out->token_kid);
@@ -204,5 +212,7 @@ void keys_close(struct keys *k)
     free(k->server_key);
     EVP_PKEY_free(k->token);
     EVP_PKEY_free(k->federated);
+    EVP_PKEY_free(k->metadata);
+    X509_free(k->metadata_cert);
     *k = (struct keys){0};
 }

@@ -9,7 +9,7 @@
 #include "core/clock.h"
 #include "core/err.h"
 
-#include <openssl/evp.h>
+#include <openssl/x509.h>
 
 struct keys {
     char *server_cert; /* PEM: server certificate, then the CA */
@@ -18,6 +18,8 @@ struct keys {
     EVP_PKEY *federated;
     char token_kid[44]; /* base64url SHA-256 of the token key's SPKI */
     char federated_kid[44];
+    X509 *metadata_cert; /* of metadata.azure.com, issued by the CA at every start */
+    EVP_PKEY *metadata;  /* RSA-2048: attested documents */
 };
 
 enum err keys_open(const char *dir, const struct clock *clock, struct keys *out,

@@ -27,6 +27,9 @@ struct guest_agent {
     bool heard;             /* the last round ended in a verdict, whichever */
 };
 
+/* Enrolment proofs, in the order in which they are tried. */
+enum proof_stage { STAGE_NONE, STAGE_TOKEN, STAGE_DOCUMENT, STAGE_END };
+
 /* What one round knows. Lives in the round's arena. */
 struct round {
     struct guest_gateway gateway;
@@ -39,7 +42,8 @@ struct round {
     struct bytes log;
     uint8_t log_digest[32];
     struct guest_answer answer;
-    bool with_token;
+    struct guest_answer refusal; /* the last not_enrolled */
+    enum proof_stage stage;
     bool with_log;
 };
 
@@ -74,14 +78,14 @@ void guest_agent_free(struct guest_agent *g)
     free(g);
 }
 
-enum guest_next guest_next_step(const struct guest_answer *answer, bool sent_token)
+enum guest_next guest_next_step(const struct guest_answer *answer)
 {
     if (answer->status == 200)
         return NEXT_DONE;
     if (answer->status == 429 || answer->status >= 500 || answer->status == 408)
         return NEXT_WAIT;
     if (answer->status == 403 && !strcmp(answer->code, "not_enrolled"))
-        return sent_token ? NEXT_GIVE_UP : NEXT_TOKEN;
+        return NEXT_PROOF;
     if (answer->status != 409)
         return NEXT_GIVE_UP;
     if (!strcmp(answer->code, "event_log_required"))
@@ -222,12 +226,61 @@ static enum err take_challenge(struct guest_agent *g, struct round *r, struct er
     return OK;
 }
 
+/* True where this stage has something to send. */
+static bool stage_holds(struct guest_agent *g, struct round *r)
+{
+    switch (r->stage) {
+    case STAGE_TOKEN:
+        return !g->o->attested_document && find_token(g, r);
+    case STAGE_DOCUMENT:
+        return true;
+    case STAGE_NONE:
+    case STAGE_END:
+        break;
+    }
+    return false;
+}
+
+/* False: there is none left, and the gateway's 403 stands. */
+static bool next_proof(struct guest_agent *g, struct round *r)
+{
+    while (r->stage < STAGE_END) {
+        r->stage++;
+        if (stage_holds(g, r))
+            return true;
+    }
+    return false;
+}
+
+/* What a proof needs of the challenge at hand. False: it cannot be had. */
+static bool prepare_proof(struct guest_agent *g, struct round *r)
+{
+    struct err_info why = {0};
+    char nonce[WIRE_DOCUMENT_NONCE_SIZE];
+    const char *base = g->o->imds ? g->o->imds : GUEST_IMDS_DEFAULT;
+    r->evidence.attested_document = (struct bytes){0};
+    if (r->stage != STAGE_DOCUMENT)
+        return true;
+    wire_document_nonce(r->challenge.nonce, nonce);
+    if (guest_imds_document(g->http, base, g->o->vm_id, nonce, g->arena,
+                            &r->evidence.attested_document, &why) == OK)
+        return true;
+    log_warn("no attested document", LOG_S("reason", why.detail));
+    return false;
+}
+
+static enum err repeat_refusal(struct round *r)
+{
+    r->answer = r->refusal;
+    return OK;
+}
+
 static enum err send_report(struct guest_agent *g, struct round *r, struct err_info *e)
 {
     struct evidence *v = &r->evidence;
     v->challenge_id = r->challenge.id;
     v->vm_id = r->gateway.vm_id;
-    v->enrollment_token = r->with_token ? r->token : (struct secret){0};
+    v->enrollment_token = r->stage == STAGE_TOKEN ? r->token : (struct secret){0};
     v->event_log = r->with_log ? r->log : (struct bytes){0};
     v->event_log_digest = r->log.len && !r->with_log ? BYTES_OF(r->log_digest) : (struct bytes){0};
     return guest_gateway_report(&r->gateway, v, g->arena, &r->answer, e);
@@ -257,10 +310,10 @@ static enum err exchange(struct guest_agent *g, struct round *r, struct err_info
             fresh = rc == OK && r->answer.status == 201;
         }
         if (rc == OK && fresh)
-            rc = send_report(g, r, e);
+            rc = prepare_proof(g, r) ? send_report(g, r, e) : repeat_refusal(r);
         if (rc != OK)
             return rc;
-        switch (guest_next_step(&r->answer, r->with_token)) {
+        switch (guest_next_step(&r->answer)) {
         case NEXT_DONE:
         case NEXT_GIVE_UP:
             return OK;
@@ -269,10 +322,10 @@ static enum err exchange(struct guest_agent *g, struct round *r, struct err_info
                 return OK;
             r->with_log = true;
             break;
-        case NEXT_TOKEN:
-            if (!find_token(g, r))
-                return OK; /* the gateway's 403 stands */
-            r->with_token = true;
+        case NEXT_PROOF:
+            r->refusal = r->answer;
+            if (!next_proof(g, r))
+                return OK;
             fresh = false;
             break;
         case NEXT_CHALLENGE:
@@ -308,7 +361,7 @@ static enum guest_outcome judge(const struct guest_answer *a)
         return strcmp(a->verdict, "trusted") != 0 && strcmp(a->verdict, "trustedQuoteOnly") != 0
                    ? GUEST_REFUSED
                    : GUEST_TRUSTED;
-    return guest_next_step(a, true) == NEXT_WAIT ? GUEST_FAILED : GUEST_REFUSED;
+    return guest_next_step(a) == NEXT_WAIT ? GUEST_FAILED : GUEST_REFUSED;
 }
 
 enum guest_outcome guest_agent_once(struct guest_agent *g, struct buf *answer)

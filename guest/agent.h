@@ -1,8 +1,9 @@
 /*
  * The agent: quote the VM's TPM over the gateway's challenge, hand in the evidence, again and again.
  *
- * The enrolment token is sent only when the gateway answers not_enrolled without it, and the event log
- * only when the gateway does not hold it; otherwise its digest. A round is bounded in attempts and
+ * Enrolment proofs are sent only when the gateway answers not_enrolled without them, one after the
+ * other: the token, then IMDS' attested document. The event log is sent only when the gateway does not
+ * hold it; otherwise its digest. A round is bounded in attempts and
  * time. Single-threaded; logs, since it is a program's main loop.
  */
 #ifndef GUEST_AGENT_H
@@ -20,6 +21,7 @@ struct guest_options {
     const char *event_log;
     const char *token_file;
     const char *maa_command; /* see guest/maa.h; NULL: no token of Azure Attestation */
+    bool attested_document;  /* as the proof, although there may be a token */
     int64_t interval_ms;
 };
 
@@ -52,14 +54,14 @@ void guest_agent_loop(struct guest_agent *g);
 enum guest_next {
     NEXT_DONE,      /* 200 */
     NEXT_LOG,       /* the same again with the log itself */
-    NEXT_TOKEN,     /* again with the enrolment token */
+    NEXT_PROOF,     /* again with the next enrolment proof, if there is one */
     NEXT_CHALLENGE, /* again with a new challenge */
     NEXT_WAIT,      /* again later */
     NEXT_GIVE_UP,   /* the gateway does not take it */
 };
 
-/* What follows from an answer to a report, which held the token or not. */
-enum guest_next guest_next_step(const struct guest_answer *answer, bool sent_token);
+/* What follows from an answer to a report. */
+enum guest_next guest_next_step(const struct guest_answer *answer);
 
 /*
  * Milliseconds until the next round. After a verdict the interval with 10 % of jitter either way;

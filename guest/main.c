@@ -13,7 +13,7 @@
 
 static const char usage[] =
     "usage: tlgate-agent [--gateway URL] [--ca FILE] [--vm-id GUID] [--imds URL] [--tcti CONF]\n"
-    "                    [--event-log FILE] [--enrollment-token FILE]\n"
+    "                    [--event-log FILE] [--enrollment-token FILE] [--attested-document]\n"
     "                    [--maa-command PROGRAM] [--interval DURATION] [--once]\n"
     "\n"
     "  --gateway URL            https URL of the gateway (default: from the VM's userData)\n"
@@ -26,6 +26,9 @@ static const char usage[] =
     "  --enrollment-token FILE  token for the first report (default: from the VM's userData)\n"
     "  --maa-command PROGRAM    prints a token of Azure Attestation over the nonce that is its\n"
     "                           argument (default: no token is sent)\n"
+    "  --attested-document      enrol with IMDS' attested document, not with a token (default: "
+    "where\n"
+    "                           there is no token or it is refused)\n"
     "  --interval DURATION      time between reports, ISO 8601 (default: PT15M)\n"
     "  --once                   report once, print the gateway's answer; exit 0 if trusted, 1 if\n"
     "                           not, 2 if there was no report\n"
@@ -61,7 +64,7 @@ static void block_signals(void)
 
 enum { OPT_GATEWAY = 256, OPT_CA, OPT_VM_ID, OPT_IMDS, OPT_TCTI, OPT_LOG, OPT_TOKEN, OPT_MAA };
 enum { OPT_INTERVAL = 384 };
-enum { OPT_ONCE = 512, OPT_VERSION, OPT_HELP };
+enum { OPT_ONCE = 512, OPT_DOCUMENT, OPT_VERSION, OPT_HELP };
 
 static const struct option options[] = {
     {"gateway", required_argument, NULL, OPT_GATEWAY},
@@ -72,6 +75,7 @@ static const struct option options[] = {
     {"event-log", required_argument, NULL, OPT_LOG},
     {"enrollment-token", required_argument, NULL, OPT_TOKEN},
     {"maa-command", required_argument, NULL, OPT_MAA},
+    {"attested-document", no_argument, NULL, OPT_DOCUMENT},
     {"interval", required_argument, NULL, OPT_INTERVAL},
     {"once", no_argument, NULL, OPT_ONCE},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -100,6 +104,8 @@ static enum command parse(int argc, char **argv, struct guest_options *o)
             *text[c - OPT_GATEWAY] = optarg;
         else if (c == OPT_INTERVAL)
             command = parse_interval(optarg, o, command);
+        else if (c == OPT_DOCUMENT)
+            o->attested_document = true;
         else if (c == OPT_ONCE)
             command = RUN_ONCE;
         else if (c == OPT_VERSION)

@@ -16,6 +16,7 @@ struct jobs;
 struct keyring;
 struct attest_trust;
 struct policy_book;
+struct attest_anchors;
 struct attest_logs;
 struct maa_keys;
 struct seen;
@@ -31,8 +32,10 @@ struct app {
     size_t n_maa_policies;
     struct seen *tokens_seen; /* jti of tokens that were used */
     struct policy_book *book;
-    struct limiter *attest_by_peer; /* challenges and reports, per address */
-    struct limiter *attest_by_vm;   /* reports of a VM, per vmId */
+    struct limiter *attest_by_peer;          /* challenges and reports, per address */
+    struct limiter *attest_by_vm;            /* reports of a VM, per vmId */
+    struct attest_anchors *document_anchors; /* of IMDS' attested documents */
+    struct attest_anchors *ek_anchors;       /* of endorsement keys */
     struct metrics *metrics;
     const atomic_bool *draining; /* true from the first SIGTERM on: /readyz says no */
     const struct clock *clock;

@@ -1,5 +1,7 @@
 #include "handlers/proof.h"
 
+#include "attest/document.h"
+#include "attest/reasons.h"
 #include "jobs/enrollment.h"
 
 #include <strings.h>
@@ -49,6 +51,48 @@ static bool maa_proves(const struct proving *p)
     return attest_result_status(p->in->result, CHECK_MAA_TOKEN) == STATUS_PASS;
 }
 
+/* ---- attested document ---- */
+
+static bool document_claimed(const struct evidence *ev)
+{
+    return ev->attested_document.len > 0;
+}
+
+/* A bad member of the report: the stable reason and what it means. */
+static void complain(struct call *c, const char *pointer, const char *reason)
+{
+    const struct attest_reason *known = attest_reason_find(reason);
+    err_add_field(&c->err, pointer, "%s: %s", reason, known ? known->text : "");
+}
+
+/* Segment 1 of an ARM id. */
+static bool in_subscription(const char *resource_id, const char *subscription)
+{
+    static const char prefix[] = "/subscriptions/";
+    size_t n = strlen(subscription);
+    const char *id = resource_id + sizeof prefix - 1;
+    return strncasecmp(resource_id, prefix, sizeof prefix - 1) == 0 &&
+           strncasecmp(id, subscription, n) == 0 && id[n] == '/';
+}
+
+static bool document_proves(const struct proving *p)
+{
+    struct call *c = p->call;
+    const struct evidence *ev = p->in->evidence;
+    const struct attest_document_input in = {
+        .der = ev->attested_document,
+        .anchors = c->app->document_anchors,
+        .vm_id = ev->vm_id,
+        .nonce = {p->in->challenge->nonce, sizeof p->in->challenge->nonce},
+        .now = c->now,
+    };
+    struct attest_document document;
+    const char *why = attest_document_verify(&in, c->arena, &document);
+    if (why)
+        complain(c, "#/enrollment/attestedDocument", why);
+    return !why && p->in->vm && in_subscription(p->in->vm->resource_id, document.subscription_id);
+}
+
 /* ---- the table ---- */
 
 static const struct proof_row {
@@ -57,6 +101,7 @@ static const struct proof_row {
     bool (*proves)(const struct proving *p);
 } rows[] = {
     {PROOF_TOKEN, token_claimed, token_proves},
+    {PROOF_ATTESTED_DOCUMENT, document_claimed, document_proves},
     {PROOF_MAA_TOKEN, maa_claimed, maa_proves},
 };
 

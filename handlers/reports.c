@@ -201,6 +201,8 @@ static enum err judge_evidence(struct call *c, struct submission *s)
                                    .vm = s->known ? &s->vm : NULL,
                                    .result = &s->result};
     s->proof = proof_find(c, &in);
+    if (s->proof.kind != PROOF_NONE || s->result.signed_by_pin)
+        c->err = (struct err_info){0};
     /* No proof: what is said of the evidence is said with the pin in mind. */
     return again && s->proof.kind == PROOF_NONE ? verify(c, s, true) : OK;
 }

@@ -1,5 +1,6 @@
 #include "server/gateway.h"
 
+#include "attest/anchors.h"
 #include "attest/attest.h"
 #include "core/log.h"
 #include "core/seen.h"
@@ -30,6 +31,8 @@ struct gateway {
     struct keyring *keyring;
     struct store *store;
     struct attest_trust *trust;
+    struct attest_anchors *document_anchors;
+    struct attest_anchors *ek_anchors;
     struct attest_logs *logs;
     struct arm *arm;
     struct jobs *jobs;
@@ -76,8 +79,26 @@ static enum err trust_of(const struct settings *s, struct attest_trust **out, st
     return attest_trust_open(&options, out, e);
 }
 
+static enum err anchors_of(const struct settings *s, const struct str_list *files,
+                           struct attest_anchors **out, struct err_info *e)
+{
+    const struct attest_anchors_options options = {
+        .files = files->items, .n_files = files->n, .dir = s->attestation.trust_dir};
+    return attest_anchors_open(&options, out, e);
+}
+
+static enum err open_anchors(const struct settings *s, struct attest_anchors **document,
+                             struct attest_anchors **ek, struct err_info *e)
+{
+    enum err err = anchors_of(s, &s->attestation.document_anchors, document, e);
+    return err ? err : anchors_of(s, &s->attestation.ek_trust_anchors, ek, e);
+}
+
 static enum err open_trust(struct gateway *g, struct err_info *e)
 {
+    enum err err = open_anchors(g->settings, &g->document_anchors, &g->ek_anchors, e);
+    if (err)
+        return err;
     if (g->settings->attestation.known_logs > 0)
         g->logs = attest_logs_new((size_t)g->settings->attestation.known_logs);
     return trust_of(g->settings, &g->trust, e);
@@ -116,14 +137,18 @@ static enum err open_listener(struct gateway *g, struct err_info *e)
 enum err gateway_check(const struct settings *s, struct err_info *e)
 {
     struct attest_trust *trust = NULL;
+    struct attest_anchors *document = NULL, *ek = NULL;
     const struct http_config config = http_config_of(s);
     enum err err;
     if ((err = check_public_url(s, e)) || (err = http_check(&config, e)) ||
         (err = maa_keys_check(s->attestation.maa_issuers.items, s->attestation.maa_issuers.n, e)) ||
         (err = trust_of(s, &trust, e)))
         return err;
+    err = open_anchors(s, &document, &ek, e);
     attest_trust_free(trust);
-    return OK;
+    attest_anchors_free(document);
+    attest_anchors_free(ek);
+    return err;
 }
 
 static const char *public_url(const struct gateway *g)
@@ -192,6 +217,8 @@ static void make_app(struct gateway *g)
         .jobs = g->jobs,
         .keyring = g->keyring,
         .trust = g->trust,
+        .document_anchors = g->document_anchors,
+        .ek_anchors = g->ek_anchors,
         .logs = g->logs,
         .maa = g->maa,
         .maa_policies = s->attestation.maa_policies.items,
@@ -310,6 +337,8 @@ void gateway_stop(struct gateway *g)
     limiter_free(g->attest_by_vm);
     attest_trust_free(g->trust);
     policy_book_free(g->book);
+    attest_anchors_free(g->document_anchors);
+    attest_anchors_free(g->ek_anchors);
     attest_logs_free(g->logs);
     keyring_free(g->keyring);
     routes_free(g->routes);

@@ -149,6 +149,12 @@ static const struct config_option options[] = {
          "Folder of intermediate certificates"),
     LIST("attestation", "trust_anchor", AT(attestation.trust_anchors),
          "PEM file of certificates that AK certificates must chain to, beside Azure's own"),
+    LIST("attestation", "document_anchor", AT(attestation.document_anchors),
+         "PEM file of roots of the metadata service's certificates: accept attested documents as a "
+         "proof of enrolment"),
+    LIST("attestation", "ek_trust_anchor", AT(attestation.ek_trust_anchors),
+         "PEM file of roots of endorsement key certificates: accept credentials that such a TPM "
+         "activated"),
     FLAG("attestation", "legacy_root", AT(attestation.legacy_root), "false",
          "Also trust Microsoft RSA Devices Root CA 2021, of older VMs' AKs"),
     TIME("attestation", "challenge_ttl", AT(attestation.challenge_ttl_ms), "5m", 100, DAY,

@@ -76,6 +76,8 @@ struct settings {
     struct {
         const char *trust_dir;
         struct str_list trust_anchors;
+        struct str_list document_anchors;
+        struct str_list ek_trust_anchors;
         bool legacy_root;
         int64_t challenge_ttl_ms;
         int64_t max_age_ms;

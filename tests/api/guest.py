@@ -88,6 +88,11 @@ def to_cbor(report):
     for outer, inner in BINARY:
         if inner in out.get(outer, {}):
             out[outer][inner] = base64.b64decode(out[outer][inner])
+    proof = out.get("enrollment", {})
+    if "attestedDocument" in proof:
+        proof["attestedDocument"] = base64.b64decode(proof["attestedDocument"])
+    if "activation" in proof:
+        proof["activation"]["secret"] = base64.b64decode(proof["activation"]["secret"])
     if "chain" in out.get("ak", {}):
         out["ak"]["chain"] = [base64.b64decode(c) for c in out["ak"]["chain"]]
     if "eventLog" in out:

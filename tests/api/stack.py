@@ -209,6 +209,7 @@ client_id = {emulator.client_id}
 client_secret = {emulator.client_secret}
 [attestation]
 trust_anchor = {emulator.state}/trust/vtpm-root.pem
+document_anchor = {emulator.ca}
 trust_dir = {emulator.state}/trust
 """)
         self.ini.chmod(0o600)

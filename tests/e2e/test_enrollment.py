@@ -1,6 +1,20 @@
 """Who may bind an AK to a VM, what happens when two claims collide, and what an operator decides."""
-import pytest
+import base64
+import datetime
+import hashlib
+import json
+import subprocess
+import urllib.request
 
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.x509.oid import NameOID
+
+import stack
+from guest import b64
 from test_evidence import challenge, failed_checks, send, status_of
 
 
@@ -121,3 +135,161 @@ def test_a_rebuilt_vm(api, anonymous, make_vm):
     assert report_as(anonymous, vm, spare.guest).status == 403
     token = api.post(vm.path + "/enrollmentTokens").json["token"]
     assert enroll(anonymous, vm, token).json["verdict"] == "trusted"
+
+
+# --- attested documents --------------------------------------------------------------------------
+
+
+def document_nonce(given):
+    """Ten digits from the challenge's nonce, as the interface describes it."""
+    digest = hashlib.sha256(b"tlgate attested document" + base64.b64decode(given["nonce"])).digest()
+    return f"{int.from_bytes(digest[:8], 'big') % 10**10:010d}"
+
+
+def imds_document(emulator, vm_id, nonce):
+    request = urllib.request.Request(
+        f"{emulator.imds}/metadata/attested/document?api-version=2021-02-01&nonce={nonce}",
+        headers={"Metadata": "true", "X-Vm-Id": vm_id})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        value = json.load(answer)
+    assert value["encoding"] == "pkcs7"
+    return value["signature"]
+
+
+def with_document(vm, given, document, guest=None):
+    report = (guest or vm.guest).report(given)
+    report["vmId"] = vm.vm_id
+    report["enrollment"] = {"attestedDocument": document}
+    return report
+
+
+class Signer:
+    """A certificate of the metadata service, issued by a CA."""
+
+    def __init__(self, folder, ca=None, names=("metadata.azure.com",)):
+        now = datetime.datetime.utcnow()
+        if ca:
+            ca_cert = x509.load_pem_x509_certificate((ca / "ca.pem").read_bytes())
+            ca_key = serialization.load_pem_private_key((ca / "ca.key").read_bytes(), None)
+        else:
+            ca_key = rsa.generate_private_key(65537, 2048)
+            subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "another CA")])
+            ca_cert = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
+                       .public_key(ca_key.public_key()).serial_number(1).not_valid_before(now)
+                       .not_valid_after(now + datetime.timedelta(days=1))
+                       .add_extension(x509.BasicConstraints(True, None), True)
+                       .sign(ca_key, hashes.SHA256()))
+        self.ca_cert, self.key = ca_cert, rsa.generate_private_key(65537, 2048)
+        self.cert = (x509.CertificateBuilder()
+                     .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]))
+                     .issuer_name(ca_cert.subject).public_key(self.key.public_key()).serial_number(2)
+                     .not_valid_before(now - datetime.timedelta(days=2))
+                     .not_valid_after(now + datetime.timedelta(days=1))
+                     .add_extension(x509.SubjectAlternativeName(map(x509.DNSName, names)), False)
+                     .sign(ca_key, hashes.SHA256()))
+
+    def sign(self, content, hash_=hashes.SHA256()):
+        return b64(pkcs7.PKCS7SignatureBuilder().set_data(json.dumps(content).encode())
+                   .add_signer(self.cert, self.key, hash_).add_certificate(self.ca_cert)
+                   .sign(serialization.Encoding.DER,
+                         [pkcs7.PKCS7Options.Binary, pkcs7.PKCS7Options.NoAttributes]))
+
+
+def content_of(vm, nonce, age=0, life=6 * 3600):
+    def text(seconds):
+        at = datetime.datetime.utcnow() + datetime.timedelta(seconds=seconds)
+        return at.strftime("%m/%d/%y %H:%M:%S -0000")
+    return {"vmId": vm.vm_id, "subscriptionId": stack.SUBSCRIPTION, "nonce": nonce, "sku": "",
+            "licenseType": "", "plan": {"name": "", "product": "", "publisher": ""},
+            "timeStamp": {"createdOn": text(-age), "expiresOn": text(life - age)}}
+
+
+@pytest.fixture(scope="module")
+def undocumented(make_vm):
+    return make_vm("document1")
+
+
+@pytest.fixture(scope="module")
+def signers(emulator, folder):
+    return {"imds": Signer(folder, emulator.state), "foreign": Signer(folder),
+            "other host": Signer(folder, emulator.state, ("metadata.azure.com.example.org",)),
+            "broader": Signer(folder, emulator.state, ("metadata.azure.com", "example.org"))}
+
+
+def flipped(document):
+    data = bytearray(base64.b64decode(document))
+    data[data.index(b"vmId") + 8] ^= 1  # of the signed content
+    return b64(bytes(data))
+
+
+def cut(document):
+    return b64(base64.b64decode(document)[:-1])
+
+
+BAD_DOCUMENTS = [
+    ("of another challenge", "document_nonce", lambda v, n, s: s["imds"].sign(content_of(v, "0123456789"))),
+    ("of another VM", "document_vm", lambda v, n, s: s["imds"].sign({**content_of(v, n), "vmId": "0" * 8 + v.vm_id[8:]})),
+    ("expired", "document_expired", lambda v, n, s: s["imds"].sign(content_of(v, n, age=7 * 3600))),
+    ("from the future", "document_time", lambda v, n, s: s["imds"].sign(content_of(v, n, age=-3600))),
+    ("good for ever", "document_time", lambda v, n, s: s["imds"].sign(content_of(v, n, life=40 * 86400))),
+    ("by a foreign CA", "document_chain", lambda v, n, s: s["foreign"].sign(content_of(v, n))),
+    ("by another host", "document_signer", lambda v, n, s: s["other host"].sign(content_of(v, n))),
+    ("by a broader certificate", "document_signer", lambda v, n, s: s["broader"].sign(content_of(v, n))),
+    ("tampered", "document_signature", lambda v, n, s: flipped(s["imds"].sign(content_of(v, n)))),
+    ("with SHA-1", "document_signature", lambda v, n, s: s["imds"].sign(content_of(v, n), hashes.SHA1())),
+    ("cut short", "document_malformed", lambda v, n, s: cut(s["imds"].sign(content_of(v, n)))),
+    ("without a nonce", "document_malformed", lambda v, n, s: s["imds"].sign({**content_of(v, n), "nonce": 5})),
+    ("no PKCS#7", "document_malformed", lambda v, n, s: b64(b"{}")),
+]
+
+
+@pytest.mark.parametrize("what, reason, make", BAD_DOCUMENTS, ids=[b[0] for b in BAD_DOCUMENTS])
+def test_a_bad_document_is_named_and_lets_nobody_in(api, anonymous, undocumented, signers, what, reason,
+                                                    make):
+    vm = undocumented
+    before = status_of(api, vm)
+    given = challenge(anonymous, vm.vm_id)
+    answer = send(anonymous, with_document(vm, given, make(vm, document_nonce(given), signers)))
+    assert answer.status == 403 and answer.code == "not_enrolled" and answer.json["remedy"], answer
+    assert [(e["pointer"], e["detail"].split(":")[0]) for e in answer.json["errors"]] == [
+        ("#/enrollment/attestedDocument", reason)], answer
+    assert status_of(api, vm) == before
+
+
+def test_the_subscription_must_be_the_vms(api, anonymous, undocumented, signers):
+    given = challenge(anonymous, undocumented.vm_id)
+    content = {**content_of(undocumented, document_nonce(given)), "subscriptionId": undocumented.vm_id}
+    answer = send(anonymous, with_document(undocumented, given, signers["imds"].sign(content)))
+    assert answer.status == 403 and "errors" not in answer.json, answer
+
+
+def test_a_document_enrols_and_never_replaces_a_pin(api, anonymous, emulator, undocumented, signers):
+    vm = undocumented
+    given = challenge(anonymous, vm.vm_id)
+    answer = send(anonymous, with_document(
+        vm, given, imds_document(emulator, vm.vm_id, document_nonce(given))), cbor=True)
+    assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
+    assert status_of(api, vm)["ak"]["proof"] == "attestedDocument"
+    pinned = status_of(api, vm)["ak"]["spki"]
+
+    spare = stack.Vm(vm.gateway, "document2")
+    given = challenge(anonymous, vm.vm_id)
+    document = signers["imds"].sign(content_of(vm, document_nonce(given)))
+    answer = send(anonymous, with_document(vm, given, document, spare.guest))
+    assert answer.status == 200 and answer.json["verdict"] == "quarantined", answer
+    now = status_of(api, vm)
+    assert now["status"] == "quarantined" and now["reasons"] == ["ak_changed"], now
+    assert now["ak"]["spki"] == pinned and now["quarantine"]["candidateAk"]["proof"] == "attestedDocument"
+    waits = now["quarantine"]["candidateAk"]["spki"]
+    accepted = requalify(api, vm, decision="acceptNewAk", akSpki=waits)
+    assert accepted.status == 200 and accepted.json["ak"]["spki"] == waits, accepted
+
+
+def test_the_agent_enrols_with_a_document(api, gateway, make_vm):
+    vm = make_vm("document3")
+    command = [stack.BIN / "tlgate-agent", "--ca", gateway.ca, "--imds", gateway.emulator.imds,
+               "--gateway", gateway.url, "--vm-id", vm.vm_id, "--tcti", vm.guest.tcti,
+               "--event-log", vm.guest.event_log_path, "--attested-document", "--once"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=stack.clean_env())
+    assert done.returncode == 0, done.stderr
+    assert status_of(api, vm)["ak"]["proof"] == "attestedDocument"

@@ -76,6 +76,16 @@ static void json_table(void **state)
         {WITH(",\"eventLog\":\"\"", "", ""), NULL},
         {WITH("", "", ",\"chain\":[]"), NULL},
         {WITH(",\"enrollment\":{\"token\":\"abc\"}", "", ""), NULL},
+        {WITH(",\"enrollment\":{\"attestedDocument\":\"AAAA\"}", "", ""), NULL},
+        {WITH(",\"enrollment\":{\"activation\":{\"id\":\"x\",\"secret\":\"AAAA\"}}", "", ""), NULL},
+        {WITH(",\"enrollment\":{\"attestedDocument\":\"AAA\"}", "", ""),
+         "#/enrollment/attestedDocument"},
+        {WITH(",\"enrollment\":{\"activation\":{\"id\":\"x\"}}", "", ""),
+         "#/enrollment/activation"},
+        {WITH(",\"enrollment\":{\"activation\":{\"id\":\"\",\"secret\":\"AAAA\"}}", "", ""),
+         "#/enrollment/activation/id"},
+        {WITH(",\"enrollment\":{\"activation\":{\"key\":\"x\"}}", "", ""),
+         "#/enrollment/activation/key"},
         /* form */
         {"", "#"},
         {"[]", "#"},
@@ -254,6 +264,9 @@ static struct evidence sample(void)
         .challenge_id = "challenge",
         .vm_id = VM,
         .enrollment_token = {"token", 5},
+        .attested_document = BYTES(bytes, 30),
+        .activation_id = "activation",
+        .activation_secret = BYTES(bytes, 32),
         .quote_message = BYTES(bytes, 145),
         .quote_signature = BYTES(bytes, 262),
         .ak_public = BYTES(bytes, 300),
@@ -277,6 +290,9 @@ static void assert_same(const struct evidence *a, const struct evidence *b)
     assert_string_equal(a->challenge_id, b->challenge_id);
     assert_string_equal(a->vm_id, b->vm_id);
     assert_string_equal(a->enrollment_token.text, b->enrollment_token.text);
+    assert_true(bytes_equal(a->attested_document, b->attested_document));
+    assert_string_equal(a->activation_id, b->activation_id);
+    assert_true(bytes_equal(a->activation_secret, b->activation_secret));
     assert_true(bytes_equal(a->quote_message, b->quote_message));
     assert_true(bytes_equal(a->quote_signature, b->quote_signature));
     assert_true(bytes_equal(a->ak_public, b->ak_public));

@@ -17,32 +17,29 @@ static void the_next_step_follows_from_the_answer(void **state)
     static const struct {
         long status;
         const char *code;
-        bool sent_token;
         enum guest_next next;
     } rows[] = {
-        {200, "", false, NEXT_DONE},
-        {200, "", true, NEXT_DONE},
-        {400, "evidence_malformed", false, NEXT_GIVE_UP},
-        {403, "not_enrolled", false, NEXT_TOKEN},
-        {403, "not_enrolled", true, NEXT_GIVE_UP},
-        {403, "forbidden", false, NEXT_GIVE_UP},
-        {404, "not_found", false, NEXT_GIVE_UP},
-        {408, "request_timeout", false, NEXT_WAIT},
-        {409, "event_log_required", false, NEXT_LOG},
-        {409, "challenge_expired", false, NEXT_CHALLENGE},
-        {409, "challenge_used", true, NEXT_CHALLENGE},
-        {409, "challenge_mismatch", false, NEXT_CHALLENGE},
-        {409, "operation_in_progress", false, NEXT_GIVE_UP},
-        {409, "", false, NEXT_GIVE_UP},
-        {413, "body_too_large", false, NEXT_GIVE_UP},
-        {429, "rate_limited", false, NEXT_WAIT},
-        {500, "internal", false, NEXT_WAIT},
-        {502, "", true, NEXT_WAIT},
-        {503, "unavailable", false, NEXT_WAIT},
+        {200, "", NEXT_DONE},
+        {400, "evidence_malformed", NEXT_GIVE_UP},
+        {403, "not_enrolled", NEXT_PROOF},
+        {403, "forbidden", NEXT_GIVE_UP},
+        {404, "not_found", NEXT_GIVE_UP},
+        {408, "request_timeout", NEXT_WAIT},
+        {409, "event_log_required", NEXT_LOG},
+        {409, "challenge_expired", NEXT_CHALLENGE},
+        {409, "challenge_used", NEXT_CHALLENGE},
+        {409, "challenge_mismatch", NEXT_CHALLENGE},
+        {409, "operation_in_progress", NEXT_GIVE_UP},
+        {409, "", NEXT_GIVE_UP},
+        {413, "body_too_large", NEXT_GIVE_UP},
+        {429, "rate_limited", NEXT_WAIT},
+        {500, "internal", NEXT_WAIT},
+        {502, "", NEXT_WAIT},
+        {503, "unavailable", NEXT_WAIT},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct guest_answer a = {.status = rows[i].status, .code = rows[i].code};
-        assert_int_equal(guest_next_step(&a, rows[i].sent_token), rows[i].next);
+        assert_int_equal(guest_next_step(&a), rows[i].next);
     }
 }
 
