@@ -8,11 +8,9 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <malloc.h>
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
 
 #define POOL_MAX   64
 #define EVENTS_MAX 64
@@ -32,14 +30,20 @@ struct arm_http_inner {
     char error[CURL_ERROR_SIZE];
 };
 
+/* What does not change from one transfer to the next is set once: it is most of the options. */
+struct handle {
+    CURL *easy;
+    bool plain, direct, own_ca; /* as in the call it was set up for */
+};
+
 struct arm_http {
     struct arm_http_config cfg;
     CURLM *multi;
     int epoll;
-    int timer; /* curl's */
-    int event; /* arm_http_wake */
+    int64_t timer; /* curl's: monotonic of the system; INT64_MAX: none */
+    int event;     /* arm_http_wake */
     struct arm_http_inner *open;
-    CURL *pool[POOL_MAX];
+    struct handle pool[POOL_MAX];
     size_t n_pool;
     uint64_t connections;
 };
@@ -49,7 +53,7 @@ struct arm_http {
 static void wiping_free(void *p)
 {
     if (p)
-        OPENSSL_cleanse(p, malloc_usable_size(p));
+        explicit_bzero(p, malloc_usable_size(p));
     free(p);
 }
 
@@ -94,15 +98,13 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *kn
     return 0;
 }
 
+/* Curl sets it several times for each transfer: the next epoll_wait ends in time, without a timer of
+ * the kernel's. */
 static int on_timer(CURLM *multi, long timeout_ms, void *ctx)
 {
     struct arm_http *h = ctx;
-    struct itimerspec when = {0};
-    if (timeout_ms == 0)
-        when.it_value.tv_nsec = 1; /* 0 would disarm it */
-    else if (timeout_ms > 0)
-        when.it_value = (struct timespec){timeout_ms / 1000, (timeout_ms % 1000) * 1000000};
-    return timerfd_settime(h->timer, 0, &when, NULL);
+    h->timer = timeout_ms < 0 ? INT64_MAX : clock_mono(&clock_system) + timeout_ms;
+    return 0;
 }
 
 static bool watch(struct arm_http *h, int fd)
@@ -123,9 +125,9 @@ enum err arm_http_new(const struct arm_http_config *cfg, struct arm_http **out, 
     h->cfg = *cfg;
     h->multi = curl_multi_init();
     h->epoll = epoll_create1(EPOLL_CLOEXEC);
-    h->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    h->timer = INT64_MAX;
     h->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (!h->multi || h->epoll < 0 || !watch(h, h->timer) || !watch(h, h->event)) {
+    if (!h->multi || h->epoll < 0 || !watch(h, h->event)) {
         err_set(e, ERR_INTERNAL, "cannot set up the HTTP loop: %s", strerrordesc_np(errno));
         arm_http_free(h);
         return ERR_INTERNAL;
@@ -143,10 +145,10 @@ enum err arm_http_new(const struct arm_http_config *cfg, struct arm_http **out, 
 void arm_http_free(struct arm_http *h)
 {
     for (size_t i = 0; i < h->n_pool; i++)
-        curl_easy_cleanup(h->pool[i]);
+        curl_easy_cleanup(h->pool[i].easy);
     if (h->multi)
         curl_multi_cleanup(h->multi);
-    const int fds[] = {h->timer, h->event, h->epoll};
+    const int fds[] = {h->event, h->epoll};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -204,57 +206,39 @@ static size_t on_header(char *data, size_t size, size_t n, void *ctx)
     return len;
 }
 
+/* All of them each time: the handle was another request's. */
 static void set_method(CURL *easy, const struct arm_http_call *c)
 {
-    switch (c->method) {
-    case ARM_GET:
-        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-        return;
-    case ARM_HEAD:
+    bool sends = c->method == ARM_PUT || c->method == ARM_PATCH || c->method == ARM_POST;
+    bool plain = c->method == ARM_GET || c->method == ARM_HEAD || c->method == ARM_POST;
+    /* These make a POST of it, also where they take the body away. */
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
+                     !sends        ? NULL
+                     : c->body.len ? (const char *)c->body.data
+                                   : "");
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, sends ? (curl_off_t)c->body.len : -1);
+    curl_easy_setopt(easy, sends ? CURLOPT_POST : CURLOPT_HTTPGET, 1L);
+    if (c->method == ARM_HEAD)
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-        return;
-    case ARM_DELETE:
-        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "DELETE");
-        return;
-    case ARM_PUT:
-    case ARM_PATCH:
-    case ARM_POST:
-        break;
-    }
-    curl_easy_setopt(easy, CURLOPT_POST, 1L);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, c->body.len ? (const char *)c->body.data : "");
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.len);
-    if (c->method != ARM_POST)
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, arm_method_name(c->method));
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, plain ? NULL : arm_method_name(c->method));
     /* curl repeats a request when a reused connection turns out to be dead; that is for idempotent
      * methods only (RFC 9110 9.2.2). */
-    if (c->method != ARM_PUT)
-        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, sends && c->method != ARM_PUT ? 1L : 0L);
 }
 
-static void set_options(struct arm_http *h, struct arm_http_inner *in)
+static void set_up(struct arm_http *h, CURL *easy, const struct arm_http_call *c)
 {
-    const struct arm_http_call *c = in->call;
     const struct arm_http_config *cfg = &h->cfg;
-    CURL *easy = in->easy;
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, in);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, in->error);
-    curl_easy_setopt(easy, CURLOPT_URL, c->url);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, c->plain ? "http,https" : "https");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)cfg->connect_timeout_ms);
     curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
     curl_easy_setopt(easy, CURLOPT_USERAGENT, cfg->user_agent);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, in->headers);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(easy, CURLOPT_HEADERDATA, in);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, in);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -268,7 +252,54 @@ static void set_options(struct arm_http *h, struct arm_http_inner *in)
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
     else if (cfg->proxy)
         curl_easy_setopt(easy, CURLOPT_PROXY, cfg->proxy);
+}
+
+static void set_call(struct arm_http_inner *in)
+{
+    const struct arm_http_call *c = in->call;
+    CURL *easy = in->easy;
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, in);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, in->error);
+    curl_easy_setopt(easy, CURLOPT_URL, c->url);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, in->headers);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, in);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, in);
     set_method(easy, c);
+}
+
+static CURL *take_handle(struct arm_http *h, const struct arm_http_call *c)
+{
+    struct handle from = {0};
+    if (h->n_pool)
+        from = h->pool[--h->n_pool];
+    if (from.easy && from.plain == c->plain && from.direct == c->direct && !from.own_ca &&
+        !c->ca_file)
+        return from.easy;
+    if (from.easy)
+        curl_easy_reset(from.easy);
+    else
+        from.easy = curl_easy_init();
+    if (!from.easy)
+        abort();
+    set_up(h, from.easy, c);
+    return from.easy;
+}
+
+/* Nothing of the transfer stays in it but the URL. */
+static void give_handle(struct arm_http *h, struct arm_http_inner *in)
+{
+    CURL *easy = in->easy;
+    if (h->n_pool == POOL_MAX) {
+        curl_easy_cleanup(easy);
+        return;
+    }
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+    h->pool[h->n_pool++] =
+        (struct handle){.easy = easy, .plain = in->call->plain, .direct = in->call->direct};
 }
 
 static void open_list_add(struct arm_http *h, struct arm_http_inner *in)
@@ -293,11 +324,9 @@ void arm_http_start(struct arm_http *h, struct arm_http_call *c)
 {
     struct arm_http_inner *in = inner_of(h, c);
     c->reply = arm_reply_new();
-    in->easy = h->n_pool ? h->pool[--h->n_pool] : curl_easy_init();
-    if (!in->easy)
-        abort();
+    in->easy = take_handle(h, c);
     in->started = clock_mono(h->cfg.clock);
-    set_options(h, in);
+    set_call(in);
     open_list_add(h, in);
     if (curl_multi_add_handle(h->multi, in->easy) != CURLM_OK)
         abort(); /* only for a handle that is in use: a bug of ours, or no memory */
@@ -306,7 +335,7 @@ void arm_http_start(struct arm_http *h, struct arm_http_call *c)
 static void wipe_headers(struct curl_slist *list)
 {
     for (struct curl_slist *s = list; s; s = s->next)
-        OPENSSL_cleanse(s->data, strlen(s->data));
+        explicit_bzero(s->data, strlen(s->data));
     curl_slist_free_all(list);
 }
 
@@ -317,11 +346,7 @@ static void finish(struct arm_http *h, struct arm_http_inner *in)
     c->reply->duration_ms = clock_mono(h->cfg.clock) - in->started;
     curl_multi_remove_handle(h->multi, in->easy);
     open_list_remove(h, in);
-    curl_easy_reset(in->easy);
-    if (h->n_pool < POOL_MAX)
-        h->pool[h->n_pool++] = in->easy;
-    else
-        curl_easy_cleanup(in->easy);
+    give_handle(h, in);
     wipe_headers(in->headers);
     buf_free(&in->body);
     free(in);
@@ -405,26 +430,32 @@ static void handle_event(struct arm_http *h, const struct epoll_event *ev)
         drain(h->event);
         return;
     }
-    if (ev->data.fd == h->timer) {
-        drain(h->timer);
-        curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-        return;
-    }
     int what = (ev->events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
                (ev->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                (ev->events & EPOLLERR ? CURL_CSELECT_ERR : 0);
     curl_multi_socket_action(h->multi, ev->data.fd, what, &running);
 }
 
+static void run_timer(struct arm_http *h)
+{
+    int running;
+    h->timer = INT64_MAX; /* curl sets it again where it has more to do */
+    curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
 void arm_http_turn(struct arm_http *h, int64_t until)
 {
     struct epoll_event events[EVENTS_MAX];
     int64_t wait = clock_real_ms(h->cfg.clock, until - clock_mono(h->cfg.clock));
+    if (h->timer != INT64_MAX && h->timer - clock_mono(&clock_system) < wait)
+        wait = h->timer - clock_mono(&clock_system);
     if (wait < 0)
         wait = 0;
     int n = epoll_wait(h->epoll, events, EVENTS_MAX, wait > 60000 ? 60000 : (int)wait);
     for (int i = 0; i < n; i++)
         handle_event(h, &events[i]);
+    if (h->timer != INT64_MAX && h->timer <= clock_mono(&clock_system))
+        run_timer(h);
     collect(h);
 }
 

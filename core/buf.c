@@ -26,7 +26,7 @@ COLD static void grow(struct buf *b, size_t need)
     b->cap = cap;
 }
 
-char *buf_reserve(struct buf *b, size_t n)
+static inline char *reserve(struct buf *b, size_t n)
 {
     if (n >= SIZE_MAX - b->len)
         abort();
@@ -35,9 +35,14 @@ char *buf_reserve(struct buf *b, size_t n)
     return b->data + b->len;
 }
 
+char *buf_reserve(struct buf *b, size_t n)
+{
+    return reserve(b, n);
+}
+
 void buf_add(struct buf *b, const void *data, size_t len)
 {
-    char *p = buf_reserve(b, len);
+    char *p = reserve(b, len);
     if (len)
         memcpy(p, data, len);
     b->len += len;
@@ -51,7 +56,7 @@ void buf_add_str(struct buf *b, const char *s)
 
 void buf_add_char(struct buf *b, char c)
 {
-    char *p = buf_reserve(b, 1);
+    char *p = reserve(b, 1);
     p[0] = c;
     p[1] = 0;
     b->len++;
@@ -155,7 +160,7 @@ static void escape(struct buf *out, unsigned char c)
 }
 
 /* All eight bytes are plain: none below 0x20, none of the three others (a zero byte in each XOR). */
-static bool plain_word(const char *s)
+static inline bool plain_word(const char *s)
 {
     const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
     uint64_t v;
@@ -182,7 +187,7 @@ static size_t plain_run(const char *s, size_t n)
 static void quoted(struct buf *out, const char *s, size_t n)
 {
     size_t run = plain_run(s, n);
-    char *to = buf_reserve(out, n + 2);
+    char *to = reserve(out, n + 2);
     *to = '"';
     memcpy(to + 1, s, run);
     out->len += run + 1;

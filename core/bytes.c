@@ -89,13 +89,12 @@ bool cursor_done(const struct cursor *c)
     return !c->bad && c->left == 0;
 }
 
-/* Continuation bytes after this first byte, and the bounds of the first of them; -1: not a start. */
+/* Continuation bytes after this first byte, which is not ASCII, and the bounds of the first of them;
+ * -1: not a start. */
 static int utf8_follow(uint8_t c, uint8_t *low, uint8_t *high)
 {
     *low = 0x80;
     *high = 0xbf;
-    if (c < 0x80)
-        return 0;
     if (c >= 0xc2 && c <= 0xdf)
         return 1;
     if (c >= 0xe0 && c <= 0xef) {
@@ -128,6 +127,10 @@ bool utf8_valid(struct bytes b)
     for (size_t i = 0; i < b.len;) {
         if (b.len - i >= 8 && ascii_word(b.data + i)) {
             i += 8;
+            continue;
+        }
+        if (b.data[i] < 0x80) {
+            i++;
             continue;
         }
         uint8_t low, high;

@@ -174,7 +174,9 @@ void store_recover_jobs(struct store *s, const struct job_recover *in, struct jo
 /* ---- advance ---- */
 
 struct owned {
+    enum job_state was;
     enum job_state state;
+    bool has_wake_key;
     int64_t wakes;
     int64_t wakes_seen;
     int64_t due_at;
@@ -190,7 +192,8 @@ static enum err find_owned(struct write *w, const struct job_advance *in, struct
     AUTO(query)
     struct query q =
         conn_query(w->conn, "SELECT epoch, state, wakes, wakes_seen, due_at, lease_until,"
-                            " cancel_requested_at, last_event FROM job WHERE id = $1");
+                            " cancel_requested_at, last_event, wake_key IS NOT NULL"
+                            " FROM job WHERE id = $1");
     q_text(&q, in->job_id);
     if (!q_step(&q)) {
         enum err err = q_end(&q, e);
@@ -205,6 +208,8 @@ static enum err find_owned(struct write *w, const struct job_advance *in, struct
     o->lease_until = q_get_int(&q);
     o->cancel_requested_at = q_get_int(&q);
     o->last_event = q_get_int(&q);
+    o->has_wake_key = q_get_int(&q) != 0;
+    o->was = o->state;
     if (epoch != in->epoch || !o->lease_until || job_state_terminal(o->state))
         return err_set(e, ERR_LEASE_LOST, "job %s is not this worker's any more", in->job_id);
     return q_end(&q, e);
@@ -239,9 +244,43 @@ static void next_times(const struct job_advance *in, struct owned *o)
     }
 }
 
+/*
+ * SQLite takes a row out of each index that has a column which the statement names, and puts it back,
+ * also where the column stays as it is. Most moves change no state: naming none of what belongs to it
+ * saves two indices of three, and their pages.
+ */
+static enum err update_job_in_state(struct write *w, const struct job_advance *in,
+                                    const struct owned *o, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(
+        w->conn, "UPDATE job SET updated_at = $1, due_at = $2, lease_until = $3, last_event = $4,"
+                 " current_step = CASE WHEN $5 = 1 THEN $6 ELSE current_step END,"
+                 " attempt = CASE WHEN $7 = 1 THEN $8 ELSE attempt END,"
+                 " undoing = CASE WHEN $9 = 1 THEN $10 ELSE undoing END,"
+                 " vars = CASE WHEN $11 = 1 THEN $12 ELSE vars END,"
+                 " result = CASE WHEN $13 = 1 THEN $14 ELSE result END,"
+                 " error = CASE WHEN $15 = 1 THEN $16 ELSE error END WHERE id = $17");
+    q_int(&q, in->now);
+    q_int(&q, o->due_at);
+    q_int(&q, o->lease_until);
+    q_int(&q, o->last_event + in->n_events);
+    q_set_int(&q, in->set & JOB_SET_STEP, in->current_step);
+    q_set_int(&q, in->set & JOB_SET_ATTEMPT, in->attempt);
+    q_set_int(&q, in->set & JOB_SET_UNDOING, in->undoing);
+    q_set_text(&q, in->set & JOB_SET_VARS, in->vars);
+    q_set_text(&q, in->set & JOB_SET_RESULT, in->result);
+    q_set_text(&q, in->set & JOB_SET_ERROR, in->error);
+    q_text(&q, in->job_id);
+    return q_run(&q, e);
+}
+
 static enum err update_job(struct write *w, const struct job_advance *in, const struct owned *o,
                            struct err_info *e)
 {
+    bool wake_changes = in->set & JOB_SET_WAKE && (in->wake_key || o->has_wake_key);
+    if (o->state == o->was && !wake_changes)
+        return update_job_in_state(w, in, o, e);
     bool terminal = job_state_terminal(o->state);
     AUTO(query)
     struct query q = conn_query(

@@ -40,7 +40,7 @@ int64_t engine_mono(const struct jobs *j)
 uint32_t engine_random(void)
 {
     uint32_t r;
-    random_bytes(&r, sizeof r);
+    random_id(&r, sizeof r);
     return r;
 }
 

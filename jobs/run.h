@@ -24,6 +24,7 @@ struct run {
     struct job job;
     const struct workflow *flow;
     struct work work;
+    bool loaded; /* work is complete; a job that only polls has no more than arena, job and time */
     struct vm_secrets secrets;
     char token[ENROLLMENT_TOKEN_SIZE];
 
@@ -58,6 +59,8 @@ struct run {
 
 /* Works on the job's first open step, or on its undoing. */
 run_fn run_visit;
+/* Completes the run's work. False: it cannot, and the job has ended. */
+bool run_load(struct run *r);
 /* Lets go of the job, which is due then (INT64_MAX: when the store says so), and frees the run. */
 void run_end(struct run *r, int64_t due_at);
 

@@ -20,7 +20,11 @@ static void read_reply(struct run *r)
         run_end(r, INT64_MAX);
         return;
     }
-    step_read(&r->work, r->def, r->row, &r->vars, r->job.undoing, r->verb, r->reply, &next);
+    if (r->verb != VERB_POLL || !step_read_pending(&r->work, r->row, &r->vars, r->reply, &next)) {
+        if (!run_load(r))
+            return;
+        step_read(&r->work, r->def, r->row, &r->vars, r->job.undoing, r->verb, r->reply, &next);
+    }
     arm_reply_free(TAKE(r->reply));
     run_apply(r, &next);
 }

@@ -322,15 +322,40 @@ static void read_poll_failed(struct reading *r, const struct arm_lro_status *s)
     step_next_fail(r);
 }
 
+static void read_status(const struct reading *r, struct arm_lro_status *out)
+{
+    arm_lro_read(arm_lro_kind_parse(r->row->poll_kind), r->reply, r->w->now - r->v->accepted_at,
+                 out);
+}
+
+static void poll_again(struct reading *r, const struct arm_lro_status *s)
+{
+    r->row->last_status = r->reply->status;
+    r->v->failures = 0;
+    step_next_wait(r, s->wait_ms);
+    r->row->poll_not_before = r->next->due_at;
+}
+
+bool step_read_pending(struct work *w, struct job_step *row, struct step_vars *v,
+                       const struct arm_reply *reply, struct step_next *out)
+{
+    struct arm_lro_status s;
+    struct reading r = {.w = w, .row = row, .v = v, .reply = reply, .next = out};
+    read_status(&r, &s);
+    if (s.state != ARM_LRO_IN_PROGRESS)
+        return false;
+    *out = (struct step_next){0};
+    poll_again(&r, &s);
+    return true;
+}
+
 static void read_poll(struct reading *r)
 {
     struct arm_lro_status s;
-    arm_lro_read(arm_lro_kind_parse(r->row->poll_kind), r->reply, r->w->now - r->v->accepted_at,
-                 &s);
+    read_status(r, &s);
     switch (s.state) {
     case ARM_LRO_IN_PROGRESS:
-        r->v->failures = 0;
-        step_next_wait(r, s.wait_ms);
+        poll_again(r, &s);
         return;
     case ARM_LRO_SUCCEEDED:
         read_polled_end(r, &s);

@@ -151,6 +151,10 @@ void step_build(const struct work *w, const struct step_def *d, const struct job
 /* What the answer means. Changes row and v; w->vm_id where the VM told it. */
 void step_read(struct work *w, const struct step_def *d, struct job_step *row, struct step_vars *v,
                bool undo, enum step_verb verb, const struct arm_reply *r, struct step_next *out);
+/* The same for the most frequent answer to a poll: that the operation goes on. False: it is another one,
+ * and nothing has changed. Needs no more of `w` than its arena and `now`. */
+bool step_read_pending(struct work *w, struct job_step *row, struct step_vars *v,
+                       const struct arm_reply *r, struct step_next *out);
 /* True where the failed or canceled job must look whether this step made something. */
 bool step_needs_undo(const struct work *w, const struct step_def *d, const struct job_step *row,
                      const struct step_vars *v);
