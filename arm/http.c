@@ -298,8 +298,10 @@ static void give_handle(struct arm_http *h, struct arm_http_inner *in)
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
-    h->pool[h->n_pool++] =
-        (struct handle){.easy = easy, .plain = in->call->plain, .direct = in->call->direct};
+    h->pool[h->n_pool++] = (struct handle){.easy = easy,
+                                           .plain = in->call->plain,
+                                           .direct = in->call->direct,
+                                           .own_ca = in->call->ca_file != NULL};
 }
 
 static void open_list_add(struct arm_http *h, struct arm_http_inner *in)
