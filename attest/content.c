@@ -102,15 +102,19 @@ static void check_separator(struct checker *c)
 }
 
 /* EV_EFI_VARIABLE_BOOT is of the variable's value (TCG EFI Platform 1.22, 7.8), the others are of the
- * whole UEFI_VARIABLE_DATA (PFP 1.05, 10.4.1), which some firmware does not keep to. */
+ * whole UEFI_VARIABLE_DATA (PFP 1.05, 10.4.1), which some firmware does not keep to. What is right is
+ * tried first. */
 static void check_variable(struct checker *c)
 {
     struct uefi_variable v;
+    bool boot = c->ev->type == EV_EFI_VARIABLE_BOOT;
+    bool parsed = !uefi_variable_parse(c->ev->data, &v);
+    if (boot && parsed && checker_is_digest_of(c, v.value))
+        return;
     if (checker_is_digest_of(c, c->ev->data))
         return;
-    if (!uefi_variable_parse(c->ev->data, &v) && checker_is_digest_of(c, v.value) &&
-        (c->ev->type == EV_EFI_VARIABLE_BOOT ||
-         quirk_tolerate(QUIRK_BOOT_VARIABLE_VALUE, c->index, c->ev->pcr, c->r)))
+    if (!boot && parsed && checker_is_digest_of(c, v.value) &&
+        quirk_tolerate(QUIRK_BOOT_VARIABLE_VALUE, c->index, c->ev->pcr, c->r))
         return;
     checker_mismatch(c, c->ev->data);
 }

@@ -8,12 +8,13 @@
 static const struct {
     const char *prefix;
     enum loader_kind kind;
+    bool terminated; /* the likelier of the two, which is tried first */
 } grub_prefixes[] = {
-    {"grub_cmd: ", LOADER_GRUB_COMMAND},
-    {"grub_cmd ", LOADER_GRUB_COMMAND},
-    {"kernel_cmdline: ", LOADER_GRUB_COMMAND_LINE},
-    {"grub_kernel_cmdline ", LOADER_GRUB_COMMAND_LINE},
-    {"module_cmdline: ", LOADER_GRUB_MODULE},
+    {"grub_cmd: ", LOADER_GRUB_COMMAND, false},
+    {"grub_cmd ", LOADER_GRUB_COMMAND, true},
+    {"kernel_cmdline: ", LOADER_GRUB_COMMAND_LINE, false},
+    {"grub_kernel_cmdline ", LOADER_GRUB_COMMAND_LINE, false},
+    {"module_cmdline: ", LOADER_GRUB_MODULE, false},
 };
 
 static struct bytes without_nul(struct bytes b)
@@ -38,8 +39,9 @@ static struct loader_event read_grub(struct bytes data)
             continue;
         e.kind = grub_prefixes[i].kind;
         e.text = BYTES(whole.data + n, whole.len - n);
-        measures(&e, e.text);
-        measures(&e, BYTES(data.data + n, data.len - n));
+        struct bytes rest = BYTES(data.data + n, data.len - n);
+        measures(&e, grub_prefixes[i].terminated ? rest : e.text);
+        measures(&e, grub_prefixes[i].terminated ? e.text : rest);
         return e;
     }
     return e;
