@@ -17,8 +17,8 @@ const struct quirk_info quirks[QUIRKS] = {
          "firmware with Intel Boot Guard, FIT entry 0x2D (go-tpm-tools glinux-alex)"},
     [QUIRK_BOOT_VARIABLE_VALUE] =
         {CHECK_LOG_CONTENT, "boot_variable_value_only", 1u << 1,
-         "the digest is of the boot variable's value, not of UEFI_VARIABLE_DATA",
-         "EDK II MeasureBootVariable; TCG EFI Platform 1.22, 7.8"},
+         "the digest is of the variable's value, as it is right for EV_EFI_VARIABLE_BOOT only",
+         "TCG EFI Platform 1.22, 7.8, kept for the types that followed"},
     [QUIRK_ACTION_TERMINATED] = {CHECK_LOG_CONTENT, "action_with_terminator", 0xff,
                                  "the text of EV_EFI_ACTION was measured with its terminator",
                                  "canonical/secboot efi/fw_load_handler.go"},
