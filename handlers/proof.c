@@ -1,5 +1,7 @@
 #include "handlers/proof.h"
 
+#include "handlers/activation.h"
+
 #include "attest/document.h"
 #include "attest/reasons.h"
 #include "jobs/enrollment.h"
@@ -93,6 +95,23 @@ static bool document_proves(const struct proving *p)
     return !why && p->in->vm && in_subscription(p->in->vm->resource_id, document.subscription_id);
 }
 
+/* ---- credential activation ---- */
+
+static bool activation_claimed(const struct evidence *ev)
+{
+    return ev->activation_id != NULL;
+}
+
+/* Of the AK it always is; of the vmId only where the EK's certificate was issued for this VM. */
+static bool activation_proves(const struct proving *p)
+{
+    const struct activation *x = p->in->activation;
+    if (!x || !x->names_vm)
+        complain(p->call, "#/enrollment/activation",
+                 x ? "activation_vm" : p->in->activation_reason);
+    return x && x->names_vm && p->in->vm;
+}
+
 /* ---- the table ---- */
 
 static const struct proof_row {
@@ -103,6 +122,7 @@ static const struct proof_row {
     {PROOF_TOKEN, token_claimed, token_proves},
     {PROOF_ATTESTED_DOCUMENT, document_claimed, document_proves},
     {PROOF_MAA_TOKEN, maa_claimed, maa_proves},
+    {PROOF_ACTIVATION, activation_claimed, activation_proves},
 };
 
 bool proof_claimed(const struct evidence *ev)

@@ -12,11 +12,15 @@
 #include "handlers/call.h"
 #include "handlers/challenge.h"
 
+struct activation;
+
 struct proof_input {
     const struct evidence *evidence;
-    const struct challenge *challenge;  /* its own, opened */
-    const struct vm *vm;                /* NULL: the vmId is not registered */
-    const struct attest_result *result; /* of this evidence */
+    const struct challenge *challenge;   /* its own, opened */
+    const struct activation *activation; /* NULL: none that is good */
+    const char *activation_reason;       /* why it is not; NULL: none was sent */
+    const struct vm *vm;                 /* NULL: the vmId is not registered */
+    const struct attest_result *result;  /* of this evidence */
 };
 
 struct proof {

@@ -9,6 +9,7 @@
  */
 #include "attest/rollover.h"
 #include "core/sha256.h"
+#include "handlers/activation.h"
 #include "handlers/applied.h"
 #include "handlers/attestation.h"
 #include "handlers/baselines.h"
@@ -38,6 +39,10 @@ struct submission {
     /* what the store knows; of the VM only where it is registered */
     bool known;
     struct vm vm;
+    const struct activation *activation; /* NULL: none that is good */
+    const char *activation_reason;
+    char ek_spki[HEX_SHA256_SIZE];
+    char activation_hash[HEX_SHA256_SIZE];
     struct proof proof;
     bool proven; /* the evidence proves a TPM's AK */
     enum vm_binding binding;
@@ -152,6 +157,14 @@ static enum err verify(struct call *c, struct submission *s, bool pinned)
         return err_set(&c->err, ERR_INTERNAL, "the VM's pinned AK cannot be read");
     if (pinned && s->vm.ak_profile && !attest_profile_parse(s->vm.ak_profile, &in.profile))
         return err_set(&c->err, ERR_INTERNAL, "the VM's profile is unknown");
+    if (!pinned && s->activation) {
+        /* The TPM vouches for this very object, so it is the anchor. */
+        memcpy(pin.spki_sha256, s->activation->ak_spki, sizeof pin.spki_sha256);
+        pin.public_area = s->evidence.ak_public;
+        in.profile = PROFILE_TPM;
+        in.pins = &pin;
+        in.n_pins = 1;
+    }
     if (pinned) {
         in.pins = &pin;
         in.n_pins = 1;
@@ -177,6 +190,11 @@ static bool same_ak(const struct submission *s)
     return strcasecmp(spki, s->vm.ak_spki) == 0;
 }
 
+static bool signed_by_the_vms_pin(const struct submission *s)
+{
+    return s->known && s->result.quote_authentic && same_ak(s);
+}
+
 static bool is_stale(const struct submission *s)
 {
     const struct attest_result *r = &s->result;
@@ -193,27 +211,56 @@ static enum err judge_evidence(struct call *c, struct submission *s)
     enum err err = verify(c, s, true);
     if (err || !proof_claimed(&s->evidence))
         return err;
-    bool again = pinned && !s->result.signed_by_pin;
+    bool again = pinned && !signed_by_the_vms_pin(s);
     if (again && (err = verify(c, s, false)))
         return err;
     const struct proof_input in = {.evidence = &s->evidence,
                                    .challenge = &s->challenge,
+                                   .activation = s->activation,
+                                   .activation_reason = s->activation_reason,
                                    .vm = s->known ? &s->vm : NULL,
                                    .result = &s->result};
     s->proof = proof_find(c, &in);
-    if (s->proof.kind != PROOF_NONE || s->result.signed_by_pin)
+    if (s->proof.kind != PROOF_NONE || signed_by_the_vms_pin(s))
         c->err = (struct err_info){0};
     /* No proof: what is said of the evidence is said with the pin in mind. */
     return again && s->proof.kind == PROOF_NONE ? verify(c, s, true) : OK;
 }
 
 /* The transaction finds it out again (db/store.h). */
-static enum err look_elsewhere(struct call *c, const char *ak_spki, bool *elsewhere)
+static enum err look_elsewhere(struct call *c, const struct submission *s, bool *elsewhere)
 {
-    struct vm other;
-    enum err err = store_get_vm_by_ak(c->app->store, c->arena, ak_spki, &other, &c->err);
-    *elsewhere = err == OK;
+    struct vm other = {0};
+    enum err err = store_get_vm_by_ak(c->app->store, c->arena, s->ak_spki, &other, &c->err);
+    if (err == ERR_NOT_FOUND && s->activation)
+        err = store_get_vm_by_ek(c->app->store, c->arena, s->ek_spki, &other, &c->err);
+    *elsewhere = err == OK && strcasecmp(other.resource_id, s->vm.resource_id) != 0;
     return err == ERR_NOT_FOUND ? OK : err;
+}
+
+/* An activated credential stands for the AK's certificate. */
+static bool ak_is_activated(const struct submission *s)
+{
+    const struct attest_result *r = &s->result;
+    return s->activation && r->quote_authentic && r->signed_by_pin &&
+           attest_result_status(r, CHECK_AK_ATTRIBUTES) == STATUS_PASS &&
+           attest_result_status(r, CHECK_QUOTE_SIGNER) != STATUS_FAIL &&
+           attest_result_status(r, CHECK_AK_BINDING) != STATUS_FAIL;
+}
+
+static void open_activation(struct call *c, struct submission *s)
+{
+    struct activation *x = ARENA_NEW(c->arena, struct activation);
+    if (!s->evidence.activation_id)
+        return;
+    s->activation_reason = activation_check(c->app->keyring, c->arena, &s->evidence, c->now, x);
+    if (s->activation_reason)
+        return;
+    uint8_t digest[SHA256_SIZE];
+    sha256(BYTES_STR(s->evidence.activation_id), digest);
+    hex_encode(BYTES_OF(digest), s->activation_hash);
+    hex_encode(BYTES_OF(x->ek_spki), s->ek_spki);
+    s->activation = x;
 }
 
 static const char *quarantine_reason(const struct submission *s)
@@ -226,7 +273,7 @@ static const char *quarantine_reason(const struct submission *s)
 static enum err bind_ak(struct call *c, struct submission *s)
 {
     const struct attest_result *r = &s->result;
-    s->proven = attestation_ak_proven(r);
+    s->proven = attestation_ak_proven(r) || ak_is_activated(s);
     struct enroll_claim claim = {.proof = s->proof.kind,
                                  .decided = s->proof.decided,
                                  .ak_spki = r->quote_authentic ? s->ak_spki : NULL,
@@ -234,8 +281,8 @@ static enum err bind_ak(struct call *c, struct submission *s)
     bool elsewhere = false;
     if (r->has_ak)
         hex_encode((struct bytes){r->ak_spki_sha256, AK_SPKI_SIZE}, s->ak_spki);
-    if (claim.proof != PROOF_NONE && claim.ak_proven && !r->signed_by_pin) {
-        enum err err = look_elsewhere(c, s->ak_spki, &elsewhere);
+    if (claim.proof != PROOF_NONE && claim.ak_proven && !signed_by_the_vms_pin(s)) {
+        enum err err = look_elsewhere(c, s, &elsewhere);
         if (err)
             return err;
     }
@@ -340,6 +387,12 @@ static void fill_write(struct call *c, struct submission *s)
     s->write.enrollment_hash = s->proof.enrollment_hash;
     s->write.proof = s->proof.kind == PROOF_TOKEN ? PROOF_NONE : s->proof.kind;
     s->write.pin_allowed = s->proven;
+    if (s->activation) {
+        s->write.ak_profile = attest_profile_name(PROFILE_TPM);
+        s->write.ek_spki = s->ek_spki;
+        s->write.activation_hash = s->activation_hash;
+        s->write.activation_expires_at = s->activation->expires_at;
+    }
     s->write.quarantined = is_quarantined(s);
     s->write.reason = quarantine_reason(s);
     s->write.other_reason = "ak_on_another_vm";
@@ -421,6 +474,7 @@ int create_report(struct call *c)
     if (attestation_admit_peer(c) || decode(c, s) || check_challenge(c, s))
         return call_fail(c);
     uuid_v7(c->now, s->report_id);
+    open_activation(c, s);
     if (handlers_maa_await(c, s->evidence.maa_token, judge_first))
         return CALL_PENDING;
     return judge(c, s);

@@ -183,6 +183,17 @@ const struct schema challenge_request_schema = {
     .fields = challenge_request_fields, .n_fields = ARRAY_LEN(challenge_request_fields),
 };
 
+static const struct field activation_request_fields[] = {
+    {.name = "vmId", .kind = FIELD_STR, .required = true, .offset = offsetof(struct activation_request, vm_id), .match = match_uuid},
+    {.name = "ekCertificate", .kind = FIELD_STR, .required = true, .offset = offsetof(struct activation_request, ek_certificate), .max = 10924},
+    {.name = "ekChain", .kind = FIELD_STR_LIST, .offset = offsetof(struct activation_request, ek_chain), .max = 6, .item_max = 10924},
+    {.name = "akPublic", .kind = FIELD_STR, .required = true, .offset = offsetof(struct activation_request, ak_public), .max = 5464},
+};
+const struct schema activation_request_schema = {
+    .name = "ActivationRequest", .size = sizeof(struct activation_request),
+    .fields = activation_request_fields, .n_fields = ARRAY_LEN(activation_request_fields),
+};
+
 static const struct field get_report_query_fields[] = {
     {.name = "explain", .kind = FIELD_BOOL, .offset = offsetof(struct get_report_query, explain), .has_dflt = true},
 };

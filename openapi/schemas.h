@@ -120,6 +120,14 @@ struct challenge_request {
 };
 extern const struct schema challenge_request_schema;
 
+struct activation_request {
+    const char *vm_id;
+    const char *ek_certificate;
+    struct str_list ek_chain;
+    const char *ak_public;
+};
+extern const struct schema activation_request_schema;
+
 struct get_report_query {
     bool explain;
 };

@@ -20,7 +20,9 @@ VM = f"/v1/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/virtualMachines/"
 JSON = {"Content-Type": "application/json"}
 # Of operations that look at the body before they look for the resource.
 BODIES = {"accept_baseline": json.dumps({"reportId": str(uuid.uuid4())}).encode(),
-          "requalify_virtual_machine": b'{"decision":"dismiss"}'}
+          "requalify_virtual_machine": b'{"decision":"dismiss"}',
+          "create_activation": json.dumps({"vmId": str(uuid.uuid4()), "ekCertificate": "AAAA",
+                                           "akPublic": "AAAA"}).encode()}
 
 
 def with_status(status):

@@ -1,0 +1,203 @@
+"""Credential activation: TPMs with an EK certificate of swtpm's own CA, opened by the TPM itself."""
+import base64
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+import stack
+from guest import AK_HANDLE, Guest, b64
+from test_evidence import challenge, send, status_of
+
+EK_CERT = "0x01c00002"  # TCG EK Credential Profile: RSA-2048, low range
+
+
+def make_ca(folder):
+    """Configuration of swtpm_setup: a CA of its own that certifies EKs."""
+    (folder / "localca.conf").write_text(
+        f"statedir = {folder}\nsigningkey = {folder}/signkey.pem\n"
+        f"issuercert = {folder}/issuercert.pem\ncertserial = {folder}/certserial\n")
+    (folder / "localca.options").write_text(
+        "--platform-manufacturer Test\n--platform-version 1\n--platform-model Test\n")
+    (folder / "setup.conf").write_text(
+        f"create_certs_tool = {shutil.which('swtpm_localca')}\n"
+        f"create_certs_tool_config = {folder}/localca.conf\n"
+        f"create_certs_tool_options = {folder}/localca.options\n")
+    return folder / "setup.conf"
+
+
+class EkTpm:
+    """A software TPM with EK, EK certificate (of `vm_id`, or of nobody) and an AK where the agent looks."""
+
+    def __init__(self, ca, vm_id=None):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ek-"))
+        self.folder.chmod(0o755)
+        state, socket = self.folder / "state", self.folder / "s"
+        state.mkdir()
+        done = subprocess.run(
+            ["swtpm_setup", "--tpm2", "--tpmstate", state, "--create-ek-cert", "--config", ca,
+             "--vmid", vm_id or "nobody", "--overwrite"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.process = subprocess.Popen([
+            "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--server",
+            f"type=unixio,path={socket}", "--ctrl", f"type=unixio,path={socket}.ctrl",
+            "--flags", "not-need-init,startup-clear"], stdout=subprocess.DEVNULL)
+        self.tcti = f"swtpm:path={socket}"
+        end = time.monotonic() + 10
+        while not socket.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        guest = self.guest = Guest({"vmId": vm_id, "tcti": self.tcti})
+        guest.tool("tpm2_createprimary", "-C", "e", "-c", self.folder / "ak", "-G",
+                   "rsa2048:rsassa-sha256:null", "-a",
+                   "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign")
+        guest.tool("tpm2_evictcontrol", "-C", "o", "-c", self.folder / "ak", AK_HANDLE)
+        guest.tool("tpm2_createek", "-c", self.folder / "ek", "-G", "rsa")
+
+    def certificate(self):
+        self.guest.tool("tpm2_nvread", "-C", "o", EK_CERT, "-o", self.folder / "cert")
+        return (self.folder / "cert").read_bytes()
+
+    def public(self):
+        self.guest.tool("tpm2_readpublic", "-c", AK_HANDLE, "-f", "tss", "-o", self.folder / "pub")
+        return (self.folder / "pub").read_bytes()
+
+    def activate(self, given):
+        blob = (self.folder / "blob")
+        blob.write_bytes(bytes.fromhex("badcc0de00000001") + base64.b64decode(given["credentialBlob"])
+                         + base64.b64decode(given["encryptedSecret"]))
+        session = self.folder / "session"
+        self.guest.tool("tpm2_startauthsession", "--policy-session", "-S", session)
+        self.guest.tool("tpm2_policysecret", "-S", session, "-c", "e")
+        self.guest.tool("tpm2_activatecredential", "-c", AK_HANDLE, "-C", self.folder / "ek", "-i",
+                        blob, "-o", self.folder / "secret", "-P", f"session:{session}")
+        self.guest.tool("tpm2_flushcontext", session)
+        return (self.folder / "secret").read_bytes()
+
+    def report(self, given, vm_id, **enrollment):
+        message, signature, pcrs = self.guest.quote(base64.b64decode(given["nonce"]), given["pcrs"])
+        return {"challengeId": given["challengeId"], "vmId": vm_id, "enrollment": enrollment,
+                "quote": {"message": b64(message), "signature": b64(signature)},
+                "pcrs": {"sha256": {str(i): v.hex() for i, v in pcrs.items()}},
+                "ak": {"public": b64(self.public())}}
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(10)
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture(scope="module")
+def ca():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="ekca-"))
+    folder.chmod(0o755)
+    yield make_ca(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def gateway_of_eks(folder, emulator, ca):
+    EkTpm(ca).close()  # makes the CA
+    roots = folder / "ek-roots.pem"
+    roots.write_text("".join(p.read_text() for p in ca.parent.glob("*.pem") if "cert" in p.name))
+    running = stack.Gateway(folder / "ek", emulator, TLGATE_ATTESTATION_EK_TRUST_ANCHOR=str(roots))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def vm(gateway_of_eks, make_vm_on):
+    return make_vm_on(gateway_of_eks, "ek1")
+
+
+@pytest.fixture(scope="module")
+def tpm(ca, vm):
+    made = EkTpm(ca, vm.vm_id)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def guest_api(gateway_of_eks):
+    return gateway_of_eks.api(None)
+
+
+def ask(api, vm_id, tpm, **changes):
+    return api.post("/v1/attestation/activations", {
+        "vmId": vm_id, "ekCertificate": b64(tpm.certificate()), "akPublic": b64(tpm.public()), **changes})
+
+
+def activation(api, vm_id, tpm):
+    answer = ask(api, vm_id, tpm)
+    assert answer.status == 201, answer
+    return {"id": answer.json["activationId"], "secret": b64(tpm.activate(answer.json))}
+
+
+def refused(answer, reason):
+    assert answer.status == 403 and answer.code == "not_enrolled", answer
+    assert [(e["pointer"], e["detail"].split(":")[0]) for e in answer.json["errors"]] == [
+        ("#/enrollment/activation", reason)], answer
+
+
+def test_what_is_refused(guest_api, make_vm_on, gateway_of_eks, vm, tpm, ca):
+    good = activation(guest_api, vm.vm_id, tpm)
+    wrong = {**good, "secret": b64(bytes(32))}
+    refused(send(guest_api, tpm.report(challenge(guest_api, vm.vm_id), vm.vm_id, activation=wrong)),
+            "activation_secret")
+    made_up = {**good, "id": "A" * len(good["id"])}
+    refused(send(guest_api, tpm.report(challenge(guest_api, vm.vm_id), vm.vm_id, activation=made_up)),
+            "activation_unknown")
+    other = make_vm_on(gateway_of_eks, "ek2")
+    refused(send(guest_api, tpm.report(challenge(guest_api, other.vm_id), other.vm_id,
+                                       activation=good)), "activation_unknown")
+    foreign = tpm.report(challenge(guest_api, vm.vm_id), vm.vm_id, activation=good)
+    foreign["ak"]["public"] = b64(vm.guest.ak()[0])
+    refused(send(guest_api, foreign), "activation_ak")
+    # A TPM that nobody certified for this VM proves its AK, not whose it is.
+    mine = activation(guest_api, other.vm_id, tpm)
+    refused(send(guest_api, tpm.report(challenge(guest_api, other.vm_id), other.vm_id,
+                                       activation=mine)), "activation_vm")
+    assert status_of(gateway_of_eks.api(gateway_of_eks.admin_key), vm)["status"] == "unknown"
+
+
+def test_a_credential_is_for_one_ak(guest_api, vm, tpm):
+    """Made for another AK's Name, the TPM itself does not open it."""
+    answer = ask(guest_api, vm.vm_id, tpm, akPublic=b64(vm.guest.ak()[0]))
+    assert answer.status == 201, answer
+    with pytest.raises(subprocess.CalledProcessError):
+        tpm.activate(answer.json)
+
+
+def test_certificates_that_are_none_of_an_ek(guest_api, anonymous, vm, tpm):
+    answer = ask(anonymous, vm.vm_id, tpm)
+    assert answer.status == 400 and "ek_not_accepted" in answer.json["errors"][0]["detail"], answer
+    answer = ask(guest_api, vm.vm_id, tpm, ekCertificate=b64(vm.guest.ak()[1]))
+    assert answer.status == 400 and "ek_usage" in answer.json["errors"][0]["detail"], answer
+    answer = ask(guest_api, vm.vm_id, tpm, ekCertificate=b64(b"0\0"))
+    assert answer.status == 400 and "ek_malformed" in answer.json["errors"][0]["detail"], answer
+    answer = ask(guest_api, vm.vm_id, tpm, akPublic="AAAA")
+    assert answer.status == 400 and answer.json["errors"][0]["pointer"] == "#/akPublic", answer
+
+
+def test_an_activated_credential_enrols(guest_api, gateway_of_eks, make_vm_on, vm, tpm):
+    api = gateway_of_eks.api(gateway_of_eks.admin_key)
+    good = activation(guest_api, vm.vm_id, tpm)
+    answer = send(guest_api, tpm.report(challenge(guest_api, vm.vm_id), vm.vm_id, activation=good), cbor=True)
+    assert answer.status == 200 and answer.json["verdict"] == "trustedQuoteOnly", answer
+    pinned = status_of(api, vm)["ak"]
+    assert pinned["proof"] == "activation" and pinned["profile"] == "tpm" and pinned["ekSpki"]
+    # Later reports are judged by the pin alone.
+    report = tpm.report(challenge(guest_api, vm.vm_id), vm.vm_id)
+    del report["enrollment"]
+    assert send(guest_api, report).json["verdict"] == "trustedQuoteOnly"
+
+    # The same TPM as another VM, by that VM's own token: both stop.
+    other = make_vm_on(gateway_of_eks, "ek3")
+    enrollment = {"token": other.token, "activation": activation(guest_api, other.vm_id, tpm)}
+    answer = send(guest_api, tpm.report(challenge(guest_api, other.vm_id), other.vm_id, **enrollment))
+    assert answer.status == 200 and answer.json["verdict"] == "quarantined", answer
+    assert status_of(api, vm)["status"] == status_of(api, other)["status"] == "quarantined"
+    replayed = send(guest_api, tpm.report(challenge(guest_api, other.vm_id), other.vm_id, **enrollment))
+    assert replayed.status == 409 and replayed.code == "activation_used", replayed
