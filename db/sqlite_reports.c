@@ -86,7 +86,9 @@ static enum err refuse(struct putting *p, const char *why)
 
 static enum err find_vm(struct putting *p)
 {
-    enum err err = db_vm_read(p->w->conn, p->w->arena, VM_BY_ID, p->in->report.vm_id, &p->vm, p->e);
+    enum err err = OK;
+    if (!vm_cache_peek(p->w->store->vms, p->vm_key, p->w->arena, &p->vm))
+        err = db_vm_read(p->w->conn, p->w->arena, VM_BY_ID, p->in->report.vm_id, &p->vm, p->e);
     if (err == ERR_NOT_FOUND)
         return refuse(p, "the vmId is not registered");
     return err;
@@ -306,7 +308,8 @@ static enum err update_vm(struct putting *p)
                     " reset_count = CASE WHEN $8 = 1 THEN $9 ELSE reset_count END,"
                     " restart_count = CASE WHEN $10 = 1 THEN $11 ELSE restart_count END,"
                     " clock_ms = CASE WHEN $12 = 1 THEN $13 ELSE clock_ms END,"
-                    " policy = $14, baseline = $15, stale_at = $16 WHERE vm_key = $17");
+                    " policy = $14, baseline = $15, stale_at = $16 WHERE vm_key = $17"
+                    " RETURNING " VM_COLUMNS ", rowid");
     q_int(&q, r->received_at);
     q_text(&q, db_etag_new(p->w->arena));
     q_text(&q, vm_status_text(p->in->status));
@@ -321,6 +324,11 @@ static enum err update_vm(struct putting *p)
     q_text(&q, p->in->baseline);
     q_int(&q, p->in->stale_at);
     q_text(&q, p->vm_key);
+    if (q_step(&q)) {
+        struct vm vm = {0};
+        db_vm_read_row(&q, p->w->arena, &vm);
+        vm_cache_offer(p->w->store->vms, p->w->arena, p->vm_key, q_get_int(&q), &vm);
+    }
     return q_run(&q, p->e);
 }
 

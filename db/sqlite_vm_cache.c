@@ -47,6 +47,14 @@ struct slot {
     struct vm vm;
 };
 
+struct vm_offer {
+    struct vm_offer *before;
+    const char *key;
+    int64_t rowid;
+    struct vm vm;
+    size_t seen; /* changes before it */
+};
+
 struct vm_cache {
     pthread_mutex_t lock;
     uint64_t commits; /* odd while one is under way */
@@ -55,7 +63,8 @@ struct vm_cache {
     /* the writer's own: rows of the transaction under way */
     int64_t changed[CHANGED_MAX];
     size_t n_changed;
-    bool many; /* more than fit */
+    bool many;               /* more than fit */
+    struct vm_offer *offers; /* newest first */
 };
 
 static const char **text_at(struct vm *vm, size_t i)
@@ -179,12 +188,46 @@ void vm_cache_watch(struct vm_cache *c, sqlite3 *writer)
     sqlite3_update_hook(writer, note, c);
 }
 
-static bool is_changed(const struct vm_cache *c, int64_t rowid)
+static bool changed_since(const struct vm_cache *c, int64_t rowid, size_t seen)
 {
-    for (size_t i = 0; i < c->n_changed; i++)
+    for (size_t i = seen; i < c->n_changed; i++)
         if (c->changed[i] == rowid)
             return true;
     return c->many;
+}
+
+static bool is_changed(const struct vm_cache *c, int64_t rowid)
+{
+    return changed_since(c, rowid, 0);
+}
+
+bool vm_cache_peek(struct vm_cache *c, const char *key, struct arena *a, struct vm *out)
+{
+    pthread_mutex_lock(&c->lock);
+    const struct slot *s = slot_of(c, key);
+    bool hit = s->key && strcmp(s->key, key) == 0 && !is_changed(c, s->rowid);
+    if (hit)
+        copy_out(s, a, out);
+    pthread_mutex_unlock(&c->lock);
+    return hit;
+}
+
+void vm_cache_offer(struct vm_cache *c, struct arena *a, const char *key, int64_t rowid,
+                    const struct vm *vm)
+{
+    struct vm_offer *o = ARENA_NEW(a, struct vm_offer);
+    *o = (struct vm_offer){c->offers, key, rowid, *vm, c->n_changed};
+    c->offers = o;
+}
+
+struct vm_offer *vm_cache_offers(const struct vm_cache *c)
+{
+    return c->offers;
+}
+
+void vm_cache_take_back(struct vm_cache *c, struct vm_offer *offers)
+{
+    c->offers = offers;
 }
 
 void vm_cache_commit_begin(struct vm_cache *c)
@@ -197,11 +240,15 @@ void vm_cache_commit_begin(struct vm_cache *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-void vm_cache_commit_end(struct vm_cache *c)
+void vm_cache_commit_end(struct vm_cache *c, bool committed)
 {
     pthread_mutex_lock(&c->lock);
-    c->commits++;
+    uint64_t now = ++c->commits;
     pthread_mutex_unlock(&c->lock);
+    for (const struct vm_offer *o = committed ? c->offers : NULL; o; o = o->before)
+        if (!changed_since(c, o->rowid, o->seen))
+            vm_cache_put(c, o->key, o->rowid, &o->vm, now);
+    c->offers = NULL;
     c->n_changed = 0;
     c->many = false;
 }

@@ -5,7 +5,8 @@
  * What a reader sees is never older than the last write that was acknowledged, and never goes back:
  * a row leaves the cache before the transaction that changes it commits, and none enters while one is
  * being committed or has been since the reader began. SQLite itself tells which rows change
- * (sqlite3_update_hook), so no statement can be forgotten. Thread-safe, but for what says otherwise.
+ * (sqlite3_update_hook), so no statement can be forgotten. A verb that has a row before it as it will
+ * be may leave it for the readers to come. Thread-safe, but for what says otherwise.
  */
 #ifndef DB_SQLITE_VM_CACHE_H
 #define DB_SQLITE_VM_CACHE_H
@@ -27,10 +28,20 @@ bool vm_cache_get(struct vm_cache *c, const char *key, struct arena *a, struct v
 void vm_cache_put(struct vm_cache *c, const char *key, int64_t rowid, const struct vm *vm,
                   uint64_t began);
 
-/* The writer's thread only. Watches its connection; settle: the transaction is about to be committed
- * (begin), or it has ended one way or the other (end). */
+/* The writer's thread only, from here on. Watches its connection; the transaction is about to be
+ * committed (begin), or it has ended (end). */
 void vm_cache_watch(struct vm_cache *c, sqlite3 *writer);
 void vm_cache_commit_begin(struct vm_cache *c);
-void vm_cache_commit_end(struct vm_cache *c);
+void vm_cache_commit_end(struct vm_cache *c, bool committed);
+
+/* The row within the transaction; false: read it. */
+bool vm_cache_peek(struct vm_cache *c, const char *key, struct arena *a, struct vm *out);
+/* The row as this transaction has made it enters the cache with its commit, unless it is written once
+ * more before that. All that is given must live until then. */
+void vm_cache_offer(struct vm_cache *c, struct arena *a, const char *key, int64_t rowid,
+                    const struct vm *vm);
+/* What was offered so far; a verb that is taken back leaves no more than was there before it. */
+struct vm_offer *vm_cache_offers(const struct vm_cache *c);
+void vm_cache_take_back(struct vm_cache *c, struct vm_offer *offers);
 
 #endif

@@ -292,26 +292,31 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
     return read_vm(c, a, by, db_key_of(a, value), out, &rowid, e);
 }
 
-enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out,
-                      struct err_info *e)
+/* ARM ids begin with a slash and vmIds do not, so both can be keys of the one cache. */
+static enum err read_cached(struct store *s, struct arena *a, enum vm_by by, const char *key,
+                            struct vm *out, struct err_info *e)
 {
-    const char *key = db_key_of(a, resource_id);
     uint64_t began;
     int64_t rowid = 0;
     if (vm_cache_get(s->vms, key, a, out, &began))
         return OK;
     AUTO(reader) struct reader r = db_reader_take(s);
-    enum err err = read_vm(r.conn, a, VM_BY_RESOURCE, key, out, &rowid, e);
+    enum err err = read_vm(r.conn, a, by, key, out, &rowid, e);
     if (!err)
         vm_cache_put(s->vms, key, rowid, out, began);
     return err;
 }
 
+enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out,
+                      struct err_info *e)
+{
+    return read_cached(s, a, VM_BY_RESOURCE, db_key_of(a, resource_id), out, e);
+}
+
 enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,
                             struct err_info *e)
 {
-    AUTO(reader) struct reader r = db_reader_take(s);
-    return db_vm_read(r.conn, a, VM_BY_ID, vm_id, out, e);
+    return read_cached(s, a, VM_BY_ID, db_key_of(a, vm_id), out, e);
 }
 
 enum err store_get_vm_by_ak(struct store *s, struct arena *a, const char *ak_spki, struct vm *out,

@@ -100,6 +100,7 @@ static enum outcome run_one(struct write *w, struct store_done *d, bool guarded)
 {
     struct conn *c = w->conn;
     struct changed *told = w->changed;
+    struct vm_offer *offers = vm_cache_offers(w->store->vms);
     sqlite3_int64 before = sqlite3_total_changes64(c->db);
     c->rc = SQLITE_OK;
     if (guarded)
@@ -114,6 +115,7 @@ static enum outcome run_one(struct write *w, struct store_done *d, bool guarded)
         if (wrote && !guarded)
             return BATCH_AGAIN;
         w->changed = told;
+        vm_cache_take_back(w->store->vms, offers);
         c->rc = SQLITE_OK;
         if (guarded)
             conn_run(c, "ROLLBACK TO one", NULL);
@@ -130,6 +132,7 @@ static enum outcome run_all(struct write *w, struct store_done *batch, bool guar
     enum outcome outcome = BATCH_DONE;
     w->changed = NULL;
     w->works = false;
+    vm_cache_take_back(w->store->vms, NULL);
     if (conn_run(w->conn, "BEGIN IMMEDIATE", NULL))
         return BATCH_LOST;
     for (struct store_done *d = batch; d && outcome == BATCH_DONE; d = d->next)
@@ -210,7 +213,7 @@ static bool execute(struct store *s, struct write *w, struct store_done *batch)
         return false;
     vm_cache_commit_begin(s->vms);
     enum err err = commit(w);
-    vm_cache_commit_end(s->vms);
+    vm_cache_commit_end(s->vms, !err);
     return !err;
 }
 

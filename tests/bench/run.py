@@ -304,7 +304,8 @@ def bench_served(folder, emulator, ca, parts, table, options):
               "TLGATE_LIMITS_ATTESTATION_ADDRESS_BURST": "1000000",
               "TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND": "1000000",
               "TLGATE_LIMITS_ATTESTATION_VM_BURST": "1000000",
-              "TLGATE_ATTESTATION_CHALLENGE_TTL": "2h"}
+              "TLGATE_ATTESTATION_CHALLENGE_TTL": "2h",
+              "TLGATE_ATTESTATION_RESULT_SIGNING": "on_read"}
     gateway = PinnedGateway(folder, emulator, ca.path, **limits)
     try:
         vms = [Vm(gateway, f"bench{i}", group="bench") for i in range(VMS)]
