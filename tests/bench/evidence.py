@@ -10,7 +10,7 @@ import struct
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.x509.oid import NameOID
 
 LOG_SIZE = 34 * 1024
@@ -87,16 +87,30 @@ def _lengthen(log):
 class Ak:
     """The AK of one VM and what its quotes say."""
 
-    def __init__(self, ca, vm, pcrs):
-        self.vm_id, self.pcrs, self.log = vm.vm_id, pcrs, _lengthen(vm.guest.event_log())
-        self.key = rsa.generate_private_key(65537, 2048)
+    def __init__(self, ca, vm, pcrs, p256=False, log=None):
+        self.vm_id, self.pcrs = vm and vm.vm_id, pcrs
+        self.log = log or _lengthen(vm.guest.event_log())
+        self.key = ec.generate_private_key(ec.SECP256R1()) if p256 else rsa.generate_private_key(65537, 2048)
         self.certificate = ca.certify(self.key)
-        modulus = self.key.public_key().public_numbers().n.to_bytes(256, "big")
-        # TPMT_PUBLIC: RSA, SHA-256 name, no policy, no symmetric cipher, RSASSA with SHA-256
-        self.public = (struct.pack(">HHIHHHHHI", 1, 0x0B, AK_ATTRIBUTES, 0, 0x10, 0x14, 0x0B, 2048, 0)
-                       + _sized(modulus))
+        self.public = self._public(p256)
         name = b"\x00\x0b" + _sha256(self.public)
         self.signer = b"\x00\x0b" + _sha256(b"\x40\x00\x00\x0b" + name)
+
+    def _public(self, p256):
+        numbers = self.key.public_key().public_numbers()
+        if p256:  # TPMT_PUBLIC: ECC, SHA-256 name, no policy, no symmetric cipher, ECDSA with SHA-256, P-256
+            return (struct.pack(">HHIHHHHHH", 0x23, 0x0B, AK_ATTRIBUTES, 0, 0x10, 0x18, 0x0B, 3, 0x10)
+                    + _sized(numbers.x.to_bytes(32, "big")) + _sized(numbers.y.to_bytes(32, "big")))
+        # TPMT_PUBLIC: RSA, SHA-256 name, no policy, no symmetric cipher, RSASSA with SHA-256
+        return (struct.pack(">HHIHHHHHI", 1, 0x0B, AK_ATTRIBUTES, 0, 0x10, 0x14, 0x0B, 2048, 0)
+                + _sized(numbers.n.to_bytes(256, "big")))
+
+    def _sign(self, message):
+        """TPMT_SIGNATURE"""
+        if isinstance(self.key, rsa.RSAPrivateKey):
+            return struct.pack(">HH", 0x14, 0x0B) + _sized(self.key.sign(message, padding.PKCS1v15(), hashes.SHA256()))
+        r, s = utils.decode_dss_signature(self.key.sign(message, ec.ECDSA(hashes.SHA256())))
+        return struct.pack(">HH", 0x18, 0x0B) + _sized(r.to_bytes(32, "big")) + _sized(s.to_bytes(32, "big"))
 
     def quote(self, nonce):
         """(TPMS_ATTEST, TPMT_SIGNATURE); always the same moment, so that the order is free."""
@@ -106,8 +120,7 @@ class Ak:
                    + struct.pack(">QIIB", 1000000, 3, 0, 1) + bytes.fromhex("2020031200120003")
                    + struct.pack(">IHB", 1, 0x0B, 3) + mask.to_bytes(3, "little")
                    + _sized(_sha256(values)))
-        signature = self.key.sign(message, padding.PKCS1v15(), hashes.SHA256())
-        return message, struct.pack(">HH", 0x14, 0x0B) + _sized(signature)
+        return message, self._sign(message)
 
     def report(self, challenge_id, nonce, token=None):
         """As the CBOR form has it."""

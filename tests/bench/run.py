@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""The benches: polls, submissions and reports, each beside its yardstick, in one run.
+"""The benches: polls, submissions, verification and reports, each beside its yardstick, in one run.
 
-    cmake --preset bench && cmake --build --preset bench && tests/bench/run.py [polls|submissions|reports]...
+    cmake --preset bench && cmake --build --preset bench && tests/bench/run.py [polls|submissions|verification|reports]...
 
 The server under test, or the yardstick, has core 0; what sends the load and the emulator have core 1.
 Server cost is its own CPU time (utime + stime) by unit. Ratios are printed against the limits;
@@ -36,6 +36,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 VMS = 8
 SUBMITTERS = 64
 REPORTERS = 16
+PARTS = ["polls", "submissions", "verification", "reports"]
 
 
 def pinned(cores, start):
@@ -296,6 +297,25 @@ def bench_reports(gateway, aks, table, options):
               tlgate_per_s=len(requests) / latest["seconds"], p99_ms=latest["p99_ms"])
 
 
+# ---- verification alone ----
+
+def bench_verification(folder, ca, aks, table, options):
+    """attest_verify without HTTP and store, of an AK of each kind."""
+    for name, profile, ak in (("RSA-2048", "azureTrustedLaunch", aks[0]),
+                              ("P-256", "tpm", Ak(ca, None, aks[0].pcrs, p256=True, log=aks[0].log))):
+        nonce = os.urandom(32)
+        report = {k: v for k, v in ak.report("", nonce).items() if k not in ("challengeId", "vmId")}
+        (folder / "evidence.cbor").write_bytes(cbor2.dumps(report))
+        run = pinned(SERVER, lambda: subprocess.run(
+            [BIN / "verify", folder / "evidence.cbor", ca.path, nonce.hex(), profile, "20000"],
+            capture_output=True, text=True, check=True))
+        us = json.loads(run.stdout)
+        table.add(f"verification, {name}, log not known", us["whole"] / us["bare"], 1.3, atmost=True,
+                  whole_us=us["whole"], bare_us=us["bare"])
+        table.add(f"verification, {name}, log named", us["named"] / us["signature"], 1.15, atmost=True,
+                  named_us=us["named"], signature_us=us["signature"], sent_and_known_us=us["known"])
+
+
 # ---- all of it ----
 
 def bench_served(folder, emulator, ca, parts, table, options):
@@ -311,6 +331,8 @@ def bench_served(folder, emulator, ca, parts, table, options):
         vms = [Vm(gateway, f"bench{i}", group="bench") for i in range(VMS)]
         aks = [enroll(gateway, ca, vm) for vm in vms]
         key = gateway.make_key("reader", "/")
+        if "verification" in parts:
+            bench_verification(folder, ca, aks, table, options)
         if "reports" in parts:
             bench_reports(gateway, aks, table, options)
         for tls in (False, True) if "polls" in parts else ():
@@ -329,7 +351,7 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[[], "polls", "submissions", "reports"])
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS])
     parser.add_argument("--rounds", type=int, default=3, help="alternations; medians are printed")
     parser.add_argument("--seconds", type=int, default=3, help="of each round of polls and rows")
     parser.add_argument("--submissions", type=int, default=6000, help="of each round")
@@ -337,7 +359,7 @@ def main():
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build/bench/run",
                         help="on the disk to be measured; emptied first")
     options = parser.parse_args()
-    parts = options.parts or ["polls", "submissions", "reports"]
+    parts = options.parts or PARTS
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
     table = Table()
@@ -346,7 +368,7 @@ def main():
     try:
         emulator.settings(readBucket=[1e9, 1e9], writeBucket=[1e9, 1e9], computeThrottling=False)
         ca = Ca(options.folder / "anchor.pem")
-        if "polls" in parts or "reports" in parts:
+        if set(parts) - {"submissions"}:
             bench_served(options.folder / "served", emulator, ca, parts, table, options)
         if "submissions" in parts:
             bench_submissions(options.folder / "submissions", emulator, ca.path, table, options)
