@@ -54,6 +54,8 @@ void attest_logs_free(struct attest_logs *k);    /* NULL is fine; after the aren
 /* NULL: not known (or no longer). Held until the arena is reset. */
 struct attest_log *attest_logs_find(struct attest_logs *k, struct bytes sha256, struct arena *a);
 struct bytes attest_log_bytes(const struct attest_log *l);
+/* Worked out when it is asked for first; any thread. */
+struct bytes attest_log_sha256(struct attest_log *l);
 
 /* ---- the question ---- */
 
@@ -217,7 +219,7 @@ struct attest_result {
     bool clock_safe;
 
     bool has_event_log;
-    uint8_t event_log_sha256[32];
+    struct attest_log *event_log; /* NULL: none; lives as long as the arena of the verification */
 };
 
 /*

@@ -26,6 +26,7 @@ struct slot_view {
 struct attest_log {
     struct arena *arena; /* its own, or of the verification that it was made for */
     atomic_int holders;
+    bool hashed; /* under `lock`; of a log that others may find, set before they can */
     uint8_t sha256[32];
     struct bytes bytes;
     struct event_log events;
@@ -49,12 +50,11 @@ struct attest_logs {
 
 /* ---- one log ---- */
 
-static struct attest_log *make(struct bytes bytes, const uint8_t sha256[32], struct arena *a)
+static struct attest_log *make(struct bytes bytes, struct arena *a)
 {
     struct attest_log *l = ARENA_NEW(a, struct attest_log);
     l->arena = a;
     l->bytes = bytes;
-    memcpy(l->sha256, sha256, sizeof l->sha256);
     atomic_store(&l->holders, 1);
     pthread_mutex_init(&l->lock, NULL);
     l->events = eventlog_parse(bytes, a);
@@ -81,9 +81,14 @@ const struct event_log *log_events(const struct attest_log *l)
     return &l->events;
 }
 
-const uint8_t *log_sha256(const struct attest_log *l)
+struct bytes attest_log_sha256(struct attest_log *l)
 {
-    return l->sha256;
+    pthread_mutex_lock(&l->lock);
+    if (!l->hashed)
+        sha256(l->bytes, l->sha256);
+    l->hashed = true;
+    pthread_mutex_unlock(&l->lock);
+    return BYTES_OF(l->sha256);
 }
 
 static const struct attest_finding *take_findings(struct attest_result *from, struct arena *a,
@@ -275,18 +280,21 @@ void log_remember(struct attest_logs *k, struct attest_log *l)
 
 struct attest_log *log_of(struct attest_logs *known, struct bytes log, struct arena *a)
 {
-    uint8_t sha256[SHA256_SIZE];
-    hash_digest(BANK_SHA256, log, sha256);
-    struct attest_log *l = attest_logs_find(known, BYTES_OF(sha256), a);
-    if (l)
-        return l;
+    uint8_t digest[SHA256_SIZE];
+    struct attest_log *l = NULL;
     if (!known) {
-        l = make(log, sha256, a);
+        l = make(log, a);
         arena_defer(a, drop_borrowing, l);
         return l;
     }
+    sha256(log, digest);
+    l = attest_logs_find(known, BYTES_OF(digest), a);
+    if (l)
+        return l;
     struct arena *own = arena_new_sized(log.len + ROOM_BESIDE);
-    l = make(arena_copy(own, log), sha256, own);
+    l = make(arena_copy(own, log), own);
+    memcpy(l->sha256, digest, sizeof digest);
+    l->hashed = true;
     arena_defer(a, drop, l);
     return l;
 }

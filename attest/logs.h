@@ -30,7 +30,6 @@ struct attest_log *log_of(struct attest_logs *known, struct bytes log, struct ar
 void log_remember(struct attest_logs *known, struct attest_log *l);
 
 const struct event_log *log_events(const struct attest_log *l);
-const uint8_t *log_sha256(const struct attest_log *l);
 /* Of a well-formed log. Any thread. */
 const struct log_view *log_view(struct attest_log *l, enum pcr_bank bank);
 /* content_claims, which is made once for the PCRs that were asked for first. */

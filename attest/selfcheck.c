@@ -32,7 +32,7 @@ static void describe(enum err err, const struct attest_result *r, struct buf *ou
     jw_int(&w, r->has_ak << 4 | r->quote_authentic << 3 | r->signed_by_pin << 2 |
                    r->clock_safe << 1 | r->has_event_log);
     jw_int(&w, (int64_t)(r->clock & INT64_MAX));
-    jw_hex(&w, BYTES_OF(r->event_log_sha256));
+    jw_hex(&w, r->event_log ? attest_log_sha256(r->event_log) : (struct bytes){0});
     jw_close(&w, ']');
 }
 

@@ -219,13 +219,12 @@ static void check_log(struct verifying *v, struct attest_claims *claims)
     }
     v->facts.log_sent = true;
     v->r->has_event_log = true;
-    memcpy(v->r->event_log_sha256, log_sha256(log), sizeof v->r->event_log_sha256);
+    v->r->event_log = log;
     if (log_events(log)->bad) {
         wire_malformed(&v->malformed, "#/eventLog", log_events(log)->bad_detail);
         return;
     }
-    if (ev->event_log_digest.len &&
-        !bytes_equal(ev->event_log_digest, BYTES_OF(v->r->event_log_sha256)))
+    if (ev->event_log_digest.len && !bytes_equal(ev->event_log_digest, attest_log_sha256(log)))
         result_fail(v->r, CHECK_LOG_FORMAT, "log_digest_mismatch");
     result_pass(v->r, CHECK_LOG_FORMAT);
     if (v->facts.quote)

@@ -324,7 +324,8 @@ static const char *text_of(struct call *c, void (*write)(struct jw *, const stru
 static void name_evidence(struct submission *s)
 {
     uint8_t digest[SHA256_SIZE];
-    wire_evidence_digest(&s->evidence, BYTES_OF(s->result.event_log_sha256), digest);
+    struct attest_log *log = s->result.event_log;
+    wire_evidence_digest(&s->evidence, log ? attest_log_sha256(log) : (struct bytes){0}, digest);
     hex_encode(BYTES_OF(digest), s->evidence_hash);
 }
 
@@ -343,7 +344,7 @@ static void fill_report(struct call *c, struct submission *s, struct report *rep
     };
     name_evidence(s);
     if (r->has_event_log && !s->stale) {
-        hex_encode(BYTES_OF(r->event_log_sha256), s->log_digest);
+        hex_encode(attest_log_sha256(r->event_log), s->log_digest);
         report->log_digest = s->log_digest;
     }
     /* Whose key it is and what its clock says is known only where the signature is good. */

@@ -305,9 +305,9 @@ def bench_verification(folder, ca, aks, table, options):
                               ("P-256", "tpm", Ak(ca, None, aks[0].pcrs, p256=True, log=aks[0].log))):
         nonce = os.urandom(32)
         report = {k: v for k, v in ak.report("", nonce).items() if k not in ("challengeId", "vmId")}
-        (folder / "evidence.cbor").write_bytes(cbor2.dumps(report))
+        (folder / f"{name}.cbor").write_bytes(cbor2.dumps(report))
         run = pinned(SERVER, lambda: subprocess.run(
-            [BIN / "verify", folder / "evidence.cbor", ca.path, nonce.hex(), profile, "20000"],
+            [BIN / "verify", folder / f"{name}.cbor", ca.path, nonce.hex(), profile, "4000"],
             capture_output=True, text=True, check=True))
         us = json.loads(run.stdout)
         table.add(f"verification, {name}, log not known", us["whole"] / us["bare"], 1.3, atmost=True,

@@ -122,6 +122,107 @@ static void no_reader_goes_back(void **state)
     assert_false(atomic_load(&r.wrong));
 }
 
+/* ---- rows that a report leaves ---- */
+
+#define VM_ID "6f2a1d3e-0000-4000-8000-000000000001"
+
+static struct report_new report_of(struct fixture *f, int n)
+{
+    return (struct report_new){
+        .report = {.id = arena_printf(f->arena, "report-%d", n),
+                   .vm_id = VM_ID,
+                   .received_at = T0 + n,
+                   .verdict = "trusted",
+                   .checks = "[]",
+                   .claims = "{}",
+                   .ak_spki = "aa01",
+                   .clock_ms = 1000 + n},
+        .challenge_hash = arena_printf(f->arena, "challenge-%d", n),
+        .challenge_expires_at = T0 + 5000,
+        .pin_allowed = true,
+        .status = VM_HEALTHY,
+        .reasons = "[]",
+        .vm_claims = "{}",
+    };
+}
+
+static void enroll_web(struct fixture *f)
+{
+    struct enrollment_put token = {.hash = "token",
+                                   .resource_id = VM("web"),
+                                   .expires_at = T0 + 60000,
+                                   .now = T0,
+                                   .audit = audit_of("enrollment.create", VM("web"))};
+    struct report_new in = report_of(f, 1);
+    in.enrollment_hash = "token";
+    put_vm(f, VM("web"), VM_ID);
+    MUST(f, DO(f, store_put_enrollment, &token, NULL));
+    MUST(f, DO(f, store_put_report, &in, NULL));
+}
+
+/* By vmId and by ARM id: the same row, as the file has it. */
+static struct vm read_web(struct fixture *f)
+{
+    struct vm by_id = {0}, by_name = {0};
+    MUST(f, store_get_vm_by_id(f->store, f->arena, VM_ID, &by_id, &f->err));
+    MUST(f, store_get_vm(f->store, f->arena, VM("web"), &by_name, &f->err));
+    assert_string_equal(by_id.etag, by_name.etag);
+    assert_string_equal(by_id.state, by_name.state);
+    assert_string_equal(by_id.last_report_id, by_name.last_report_id);
+    assert_int_equal(by_id.clock_ms, by_name.clock_ms);
+    return by_id;
+}
+
+static void a_report_leaves_the_row_as_it_is(void **state)
+{
+    struct fixture *f = *state;
+    enroll_web(f);
+    assert_string_equal(read_web(f).ak_spki, "aa01");
+    for (int n = 2; n < 6; n++) {
+        struct report_new in = report_of(f, n);
+        MUST(f, DO(f, store_put_report, &in, NULL));
+        struct vm vm = read_web(f);
+        assert_string_equal(vm.last_report_id, in.report.id);
+        assert_int_equal(vm.clock_ms, 1000 + n);
+        assert_string_equal(vm.ak_spki, "aa01");
+        assert_string_equal(vm.resource_id, VM("web"));
+    }
+}
+
+/* All in one batch, or in a few: what counts is the last word, and not that of a write that failed. */
+static void a_batch_leaves_its_last_word(void **state)
+{
+    struct fixture *f = *state;
+    enum { ROWS = 6, TURNS = 50 };
+    enroll_web(f);
+    for (int turn = 0, n = 2; turn < TURNS; turn++, n += ROWS) {
+        struct report_new good = report_of(f, n), late = report_of(f, n + 1);
+        struct report_new next = report_of(f, n + 2), reused = report_of(f, n + 3);
+        late.clock_regressed = true; /* it did not: refused */
+        reused.challenge_hash = good.challenge_hash;
+        struct vm_put put = {.vm = {.resource_id = VM("web"),
+                                    .set = VM_SET_STATE,
+                                    .state = turn % 2 ? "odd" : "even"},
+                             .now = T0 + n,
+                             .audit = audit_of("vm.state", VM("web"))};
+        struct store_waiter w[5];
+        store_put_report(f->store, &good, NULL, store_waiter_init(&w[0]));
+        store_put_report(f->store, &late, NULL, store_waiter_init(&w[1]));
+        store_put_report(f->store, &next, NULL, store_waiter_init(&w[2]));
+        store_put_vm(f->store, &put, NULL, store_waiter_init(&w[3]));
+        store_put_report(f->store, &reused, NULL, store_waiter_init(&w[4]));
+        assert_int_equal(store_wait(&w[0], &f->err), OK);
+        assert_int_equal(store_wait(&w[1], &f->err), ERR_PRECONDITION_FAILED);
+        assert_int_equal(store_wait(&w[2], &f->err), OK);
+        assert_int_equal(store_wait(&w[3], &f->err), OK);
+        assert_int_equal(store_wait(&w[4], &f->err), ERR_CHALLENGE_USED);
+        struct vm vm = read_web(f);
+        assert_string_equal(vm.last_report_id, next.report.id);
+        assert_string_equal(vm.state, put.vm.state);
+        assert_int_equal(vm.clock_ms, 1000 + n + 2);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +231,8 @@ int main(void)
         STORE_TEST(a_deleted_row_is_gone),
         STORE_TEST(a_refused_write_changes_nothing),
         STORE_TEST(no_reader_goes_back),
+        STORE_TEST(a_report_leaves_the_row_as_it_is),
+        STORE_TEST(a_batch_leaves_its_last_word),
     };
     return cmocka_run_group_tests_name("store: VM rows in memory", tests, NULL, NULL);
 }
