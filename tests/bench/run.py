@@ -269,19 +269,35 @@ def enroll(gateway, ca, vm):
     return ak
 
 
-def bench_reports(gateway, aks, table, options):
+def prepared_reports(gateway, aks, n):
+    """Requests with challenges fetched and quotes signed; the VMs take turns."""
     api = gateway.api(None)
+    requests = []
+    for ak in aks:
+        for given, nonce in challenges(api, ak.vm_id, n // len(aks)):
+            body = cbor2.dumps(ak.report(given["challengeId"], nonce))
+            requests.append(http_request("POST", "/v1/attestation/reports",
+                                         ["Content-Type: application/cbor"], body))
+    return [r for i in range(len(requests) // len(aks)) for r in requests[i::len(requests) // len(aks)]]
+
+
+def bench_memory(gateway, aks, options):
+    """--memory N: so many reports; resident memory and the database's size over time, limits at work."""
+    for sent in range(0, options.memory, options.reports):
+        latest, _ = send_load(gateway, REPORTERS, prepared_reports(gateway, aks, options.reports), "reports")
+        assert set(latest["statuses"]) == {"200"}, latest
+        rss = next(int(l.split()[1]) for l in pathlib.Path(f"/proc/{gateway.pid}/status").read_text().splitlines()
+                   if l.startswith("VmRSS"))
+        size, _ = job_bytes(gateway.folder)
+        print(f"reports {sent + options.reports:9,}  resident {rss / 1024:6.1f} MiB  database {size / 2**20:6.1f} MiB",
+              flush=True)
+
+
+def bench_reports(gateway, aks, table, options):
     costs, crypto, latest = [], [], None
     (gateway.folder / "log").write_bytes(aks[0].log)
     for _ in range(options.rounds):
-        requests = []
-        for ak in aks:
-            for given, nonce in challenges(api, ak.vm_id, options.reports // len(aks)):
-                body = cbor2.dumps(ak.report(given["challengeId"], nonce))
-                requests.append(http_request("POST", "/v1/attestation/reports",
-                                             ["Content-Type: application/cbor"], body))
-        requests = [r for i in range(len(requests) // len(aks))
-                    for r in requests[i::len(requests) // len(aks)]]  # the VMs take turns
+        requests = prepared_reports(gateway, aks, options.reports)
         latest, cpu = send_load(gateway, REPORTERS, requests, "reports")
         assert latest["statuses"] == {"200": len(requests)}, latest
         costs.append(cpu)
@@ -326,6 +342,8 @@ def bench_served(folder, emulator, ca, parts, table, options):
               "TLGATE_LIMITS_ATTESTATION_VM_BURST": "1000000",
               "TLGATE_ATTESTATION_CHALLENGE_TTL": "2h",
               "TLGATE_ATTESTATION_RESULT_SIGNING": "on_read"}
+    if options.memory:
+        limits.update(TLGATE_STORE_REPORTS_PER_VM="100", TLGATE_STORE_PRUNE_EVERY="1s")
     gateway = PinnedGateway(folder, emulator, ca.path, **limits)
     try:
         vms = [Vm(gateway, f"bench{i}", group="bench") for i in range(VMS)]
@@ -333,7 +351,9 @@ def bench_served(folder, emulator, ca, parts, table, options):
         key = gateway.make_key("reader", "/")
         if "verification" in parts:
             bench_verification(folder, ca, aks, table, options)
-        if "reports" in parts:
+        if options.memory:
+            bench_memory(gateway, aks, options)
+        elif "reports" in parts:
             bench_reports(gateway, aks, table, options)
         for tls in (False, True) if "polls" in parts else ():
             gateway.tls = tls
@@ -356,6 +376,8 @@ def main():
     parser.add_argument("--seconds", type=int, default=3, help="of each round of polls and rows")
     parser.add_argument("--submissions", type=int, default=6000, help="of each round")
     parser.add_argument("--reports", type=int, default=4000, help="of each round")
+    parser.add_argument("--memory", type=int, default=0, metavar="N",
+                        help="with reports: send N of them and print memory and database over time")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build/bench/run",
                         help="on the disk to be measured; emptied first")
     options = parser.parse_args()

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "attest/wire.h"
+#include "core/sha256.h"
 #include "core/json.h"
 
 #include <cmocka.h>
@@ -331,6 +332,36 @@ static void both_forms_carry_the_same(void **state)
     buf_free(&json);
 }
 
+/* However it came, with the log or naming it, with a token or not: one name. */
+static void evidence_has_one_digest(void **state)
+{
+    struct evidence in = sample(), out;
+    struct err_info e = {0};
+    struct buf json = {0};
+    uint8_t log[32], want[32], got[32];
+    sha256(in.event_log, log);
+    wire_evidence_digest(&in, BYTES_OF(log), want);
+    wire_encode_json(&in, &json);
+    assert_int_equal(wire_decode_json(json.data, json.len, WIRE_REPORT, arena, &out, &e), OK);
+    wire_evidence_digest(&out, BYTES_OF(log), got);
+    assert_memory_equal(got, want, sizeof want);
+    out.enrollment_token = (struct secret){0};
+    out.event_log = (struct bytes){0};
+    out.event_log_digest = BYTES_OF(log);
+    wire_evidence_digest(&out, (struct bytes){0}, got);
+    assert_memory_equal(got, want, sizeof want);
+
+    struct buf form = {0}; /* as anyone can work it out */
+    wire_encode_cbor(&out, &form);
+    sha256(buf_bytes(&form), got);
+    assert_memory_equal(got, want, sizeof want);
+    out.vm_id = "another";
+    wire_evidence_digest(&out, (struct bytes){0}, got);
+    assert_memory_not_equal(got, want, sizeof want);
+    buf_free(&form);
+    buf_free(&json);
+}
+
 static enum err decode_cbor(struct bytes in, struct err_info *e)
 {
     struct evidence ev;
@@ -519,6 +550,7 @@ int main(void)
         cmocka_unit_test(a_report_needs_its_challenge),
         cmocka_unit_test(sizes_are_capped),
         cmocka_unit_test(both_forms_carry_the_same),
+        cmocka_unit_test(evidence_has_one_digest),
         cmocka_unit_test(cbor_every_truncation),
         cmocka_unit_test(cbor_table),
     };
