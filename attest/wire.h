@@ -91,8 +91,9 @@ void wire_document_nonce(struct bytes challenge_nonce, char out[WIRE_DOCUMENT_NO
 void wire_encode_cbor(const struct evidence *in, struct buf *out);
 /*
  * What names a piece of evidence, however it came: SHA-256 of its CBOR form as wire_encode_cbor writes
- * it, without the enrolment token and the activation (secrets), and with eventLogDigest in the place of eventLog, whose
- * SHA-256 is given (ignored where there is no log), so that the log is not hashed again.
+ * it, without the enrolment token and the activation (secrets), and with eventLogDigest in the place
+ * of eventLog, whose SHA-256 is given (ignored where there is no log), so that the log is not hashed
+ * again.
  */
 void wire_evidence_digest(const struct evidence *in, struct bytes log_sha256, uint8_t out[32]);
 /* Appends the JSON form. */

@@ -346,6 +346,7 @@ static void evidence_has_one_digest(void **state)
     wire_evidence_digest(&out, BYTES_OF(log), got);
     assert_memory_equal(got, want, sizeof want);
     out.enrollment_token = (struct secret){0};
+    out.activation_id = NULL;
     out.event_log = (struct bytes){0};
     out.event_log_digest = BYTES_OF(log);
     wire_evidence_digest(&out, (struct bytes){0}, got);
