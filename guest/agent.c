@@ -28,7 +28,7 @@ struct guest_agent {
 };
 
 /* Enrolment proofs, in the order in which they are tried. */
-enum proof_stage { STAGE_NONE, STAGE_TOKEN, STAGE_DOCUMENT, STAGE_END };
+enum proof_stage { STAGE_NONE, STAGE_TOKEN, STAGE_ACTIVATION, STAGE_DOCUMENT, STAGE_END };
 
 /* What one round knows. Lives in the round's arena. */
 struct round {
@@ -37,6 +37,7 @@ struct round {
     bool asked_imds;
     struct secret token;
     struct guest_tpm *tpm;
+    struct bytes ek_certificate; /* where it can stand for the AK's, which the TPM lacks */
     struct guest_challenge challenge;
     struct evidence evidence;
     struct bytes log;
@@ -177,6 +178,16 @@ static enum err find_log(struct guest_agent *g, struct round *r, struct err_info
     return OK;
 }
 
+/* Nobody vouches for the AK; the TPM's maker may vouch for its EK. A pinned AK needs neither. */
+static void find_ek(struct guest_agent *g, struct round *r)
+{
+    struct err_info why = {0};
+    if (guest_tpm_read_ek_certificate(r->tpm, g->arena, &r->ek_certificate, &why) == OK)
+        return;
+    r->ek_certificate = (struct bytes){0};
+    log_info("no EK certificate", LOG_S("reason", why.detail));
+}
+
 static enum err find_keys(struct guest_agent *g, struct round *r, struct err_info *e)
 {
     const char *tcti = g->o->tcti ? g->o->tcti : TCTI_DEFAULT;
@@ -190,6 +201,7 @@ static enum err find_keys(struct guest_agent *g, struct round *r, struct err_inf
     if (rc == ERR_NOT_FOUND) {
         r->evidence.ak_certificate = (struct bytes){0};
         log_warn("no AK certificate", LOG_S("reason", why.detail));
+        find_ek(g, r);
         rc = OK;
     }
     if (rc != OK)
@@ -232,6 +244,8 @@ static bool stage_holds(struct guest_agent *g, struct round *r)
     switch (r->stage) {
     case STAGE_TOKEN:
         return !g->o->attested_document && find_token(g, r);
+    case STAGE_ACTIVATION:
+        return r->ek_certificate.len > 0;
     case STAGE_DOCUMENT:
         return true;
     case STAGE_NONE:
@@ -252,15 +266,39 @@ static bool next_proof(struct guest_agent *g, struct round *r)
     return false;
 }
 
+/* That the AK is in the TPM of the EK. A credential serves once, so each report has its own. */
+static bool take_activation(struct guest_agent *g, struct round *r)
+{
+    struct err_info why = {0};
+    struct guest_credential c;
+    struct guest_answer answer = {0};
+    r->evidence.activation_id = NULL;
+    if (r->stage == STAGE_NONE || !r->ek_certificate.len)
+        return true;
+    enum err rc = guest_gateway_activation(&r->gateway, r->ek_certificate, r->evidence.ak_public,
+                                           g->arena, &c, &answer, &why);
+    if (rc == OK && answer.status != 201)
+        rc = err_set(&why, ERR_UPSTREAM, "the gateway answered %ld %s", answer.status, answer.code);
+    if (rc == OK)
+        rc = guest_tpm_activate(r->tpm, c.blob, c.secret, g->arena, &r->evidence.activation_secret,
+                                &why);
+    if (rc == OK)
+        r->evidence.activation_id = c.id;
+    else
+        log_warn("no credential activation", LOG_S("reason", why.detail));
+    return rc == OK;
+}
+
 /* What a proof needs of the challenge at hand. False: it cannot be had. */
 static bool prepare_proof(struct guest_agent *g, struct round *r)
 {
     struct err_info why = {0};
     char nonce[WIRE_DOCUMENT_NONCE_SIZE];
     const char *base = g->o->imds ? g->o->imds : GUEST_IMDS_DEFAULT;
+    bool activated = take_activation(g, r);
     r->evidence.attested_document = (struct bytes){0};
     if (r->stage != STAGE_DOCUMENT)
-        return true;
+        return activated || r->stage != STAGE_ACTIVATION;
     wire_document_nonce(r->challenge.nonce, nonce);
     if (guest_imds_document(g->http, base, g->o->vm_id, nonce, g->arena,
                             &r->evidence.attested_document, &why) == OK)

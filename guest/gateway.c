@@ -2,7 +2,9 @@
 
 #include "core/json.h"
 
-#define GATEWAY_TIMEOUT_MS 30000
+#define GATEWAY_TIMEOUT_MS  30000
+#define NONCE_TEXT_MAX      128
+#define CREDENTIAL_TEXT_MAX 2048
 
 static const char *or_empty(const char *s)
 {
@@ -60,10 +62,10 @@ static bool parse_pcrs(const json_t *list, uint32_t *mask)
     return *mask != 0;
 }
 
-static bool parse_nonce(const char *text, struct arena *a, struct bytes *out)
+static bool parse_binary(const char *text, size_t max, struct arena *a, struct bytes *out)
 {
     size_t len = text ? strlen(text) : 0, n = 0;
-    if (!len || len > 128)
+    if (!len || len > max)
         return false;
     uint8_t *raw = arena_alloc(a, len / 4 * 3 + 1);
     if (!base64_decode(text, len, raw, &n) || !n)
@@ -79,7 +81,7 @@ enum err guest_challenge_parse(struct bytes body, struct arena *a, struct guest_
     if (json_parse(body, &v, NULL) != OK)
         return err_set(e, ERR_UPSTREAM, "the gateway's challenge is not JSON");
     out->id = arena_strdup(a, json_path_str(v, "challengeId"));
-    if (!out->id || !parse_nonce(json_path_str(v, "nonce"), a, &out->nonce) ||
+    if (!out->id || !parse_binary(json_path_str(v, "nonce"), NONCE_TEXT_MAX, a, &out->nonce) ||
         !parse_bank(json_path_str(v, "pcrBank"), &out->bank) ||
         !parse_pcrs(json_path(v, "pcrs"), &out->pcrs))
         return err_set(e, ERR_UPSTREAM, "the gateway's challenge cannot be used");
@@ -102,6 +104,43 @@ enum err guest_gateway_challenge(const struct guest_gateway *g, struct arena *a,
     if (rc != OK || answer->status != 201)
         return rc;
     return guest_challenge_parse(r.body, a, out, e);
+}
+
+static enum err parse_credential(struct bytes body, struct arena *a, struct guest_credential *out,
+                                 struct err_info *e)
+{
+    AUTO(json) json_t *v = NULL;
+    if (json_parse(body, &v, NULL) != OK)
+        return err_set(e, ERR_UPSTREAM, "the gateway's activation is not JSON");
+    out->id = arena_strdup(a, json_path_str(v, "activationId"));
+    if (!out->id ||
+        !parse_binary(json_path_str(v, "credentialBlob"), CREDENTIAL_TEXT_MAX, a, &out->blob) ||
+        !parse_binary(json_path_str(v, "encryptedSecret"), CREDENTIAL_TEXT_MAX, a, &out->secret))
+        return err_set(e, ERR_UPSTREAM, "the gateway's activation cannot be used");
+    return OK;
+}
+
+enum err guest_gateway_activation(const struct guest_gateway *g, struct bytes ek_certificate,
+                                  struct bytes ak_public, struct arena *a,
+                                  struct guest_credential *out, struct guest_answer *answer,
+                                  struct err_info *e)
+{
+    struct buf body = {0};
+    struct jw w = jw_over(&body);
+    jw_open(&w, '{');
+    jw_key_str(&w, "vmId", g->vm_id);
+    jw_key(&w, "ekCertificate");
+    jw_base64(&w, ek_certificate);
+    jw_key(&w, "akPublic");
+    jw_base64(&w, ak_public);
+    jw_close(&w, '}');
+    struct guest_http_response r;
+    enum err rc = post(g, "/v1/attestation/activations", "application/json", buf_bytes(&body), a,
+                       &r, answer, e);
+    buf_free(&body);
+    if (rc != OK || answer->status != 201)
+        return rc;
+    return parse_credential(r.body, a, out, e);
 }
 
 enum err guest_gateway_report(const struct guest_gateway *g, const struct evidence *evidence,

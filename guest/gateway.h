@@ -39,6 +39,18 @@ enum err guest_gateway_challenge(const struct guest_gateway *g, struct arena *a,
                                  struct guest_challenge *out, struct guest_answer *answer,
                                  struct err_info *e) MUST_CHECK;
 
+struct guest_credential {
+    const char *id;
+    struct bytes blob;   /* TPM2B_ID_OBJECT */
+    struct bytes secret; /* TPM2B_ENCRYPTED_SECRET */
+};
+
+/* A credential for this AK that only the TPM of this EK can open. As guest_gateway_challenge. */
+enum err guest_gateway_activation(const struct guest_gateway *g, struct bytes ek_certificate,
+                                  struct bytes ak_public, struct arena *a,
+                                  struct guest_credential *out, struct guest_answer *answer,
+                                  struct err_info *e) MUST_CHECK;
+
 /* Hands in evidence as CBOR. */
 enum err guest_gateway_report(const struct guest_gateway *g, const struct evidence *evidence,
                               struct arena *a, struct guest_answer *answer,

@@ -34,6 +34,7 @@ AUTO_DEFINE(pcr_selection, TPML_PCR_SELECTION *, release_esys)
 AUTO_DEFINE(digests, TPML_DIGEST *, release_esys)
 AUTO_DEFINE(tpm_attest, TPM2B_ATTEST *, release_esys)
 AUTO_DEFINE(tpm_signature, TPMT_SIGNATURE *, release_esys)
+AUTO_DEFINE(tpm_digest, TPM2B_DIGEST *, release_esys)
 
 /* Answers that say "again, later": Part 2, 6.6.3. From the TPM itself or a resource manager. */
 static bool is_busy(TSS2_RC rc)
@@ -178,9 +179,9 @@ static enum err read_certificate(struct guest_tpm *t, ESYS_TR index, struct aren
         return refused(e, "NV_ReadPublic", rc);
     uint16_t size = info->nvPublic.dataSize;
     if (!(info->nvPublic.attributes & TPMA_NV_WRITTEN))
-        return err_set(e, ERR_NOT_FOUND, "TPM: the AK certificate's index was never written");
+        return err_set(e, ERR_NOT_FOUND, "TPM: the certificate's index was never written");
     if (!size || size > GUEST_AK_CERT_MAX)
-        return err_set(e, ERR_UNAVAILABLE, "TPM: the AK certificate's index has %u bytes", size);
+        return err_set(e, ERR_UNAVAILABLE, "TPM: the certificate's index has %u bytes", size);
     uint8_t *data = arena_alloc(a, size);
     enum err err = ERR_UNAVAILABLE;
     /* The index's own (empty) authorization first: somebody may have set an owner password. */
@@ -192,17 +193,145 @@ static enum err read_certificate(struct guest_tpm *t, ESYS_TR index, struct aren
     return err;
 }
 
-enum err guest_tpm_read_certificate(struct guest_tpm *t, struct arena *a, struct bytes *out,
-                                    struct err_info *e)
+static enum err read_certificate_at(struct guest_tpm *t, TPM2_HANDLE handle, const char *what,
+                                    struct arena *a, struct bytes *out, struct err_info *e)
 {
     ESYS_TR index = ESYS_TR_NONE;
-    enum err err = open_handle(t, GUEST_AK_CERT_INDEX, "AK certificate", &index, e);
+    enum err err = open_handle(t, handle, what, &index, e);
     if (err != OK)
         return err;
     err = read_certificate(t, index, a, out, e);
     (void)Esys_TR_Close(t->esys, &index);
     return err;
 }
+
+enum err guest_tpm_read_certificate(struct guest_tpm *t, struct arena *a, struct bytes *out,
+                                    struct err_info *e)
+{
+    return read_certificate_at(t, GUEST_AK_CERT_INDEX, "AK certificate", a, out, e);
+}
+
+enum err guest_tpm_read_ek_certificate(struct guest_tpm *t, struct arena *a, struct bytes *out,
+                                       struct err_info *e)
+{
+    return read_certificate_at(t, GUEST_EK_CERT_INDEX, "EK certificate", a, out, e);
+}
+
+/* ---- credential activation ---- */
+
+/* TCG EK Credential Profile 2.5, table 3 (template L-1): PolicySecret of the endorsement hierarchy. */
+static TPM2B_PUBLIC ek_template(void)
+{
+    static const uint8_t policy[] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8,
+                                     0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
+                                     0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64,
+                                     0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa};
+    TPM2B_PUBLIC out = {.publicArea = {
+                            .type = TPM2_ALG_RSA,
+                            .nameAlg = TPM2_ALG_SHA256,
+                            .objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
+                                                TPMA_OBJECT_SENSITIVEDATAORIGIN |
+                                                TPMA_OBJECT_ADMINWITHPOLICY |
+                                                TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
+                            .authPolicy.size = sizeof policy,
+                            .parameters.rsaDetail = {.symmetric = {.algorithm = TPM2_ALG_AES,
+                                                                   .keyBits.aes = 128,
+                                                                   .mode.aes = TPM2_ALG_CFB},
+                                                     .scheme.scheme = TPM2_ALG_NULL,
+                                                     .keyBits = 2048},
+                            .unique.rsa.size = 256,
+                        }};
+    memcpy(out.publicArea.authPolicy.buffer, policy, sizeof policy);
+    return out;
+}
+
+/* The persisted EK, or the same made anew from the endorsement seed: then *made. */
+static enum err open_ek(struct guest_tpm *t, ESYS_TR *ek, bool *made, struct err_info *e)
+{
+    struct err_info why = {0};
+    *made = open_handle(t, GUEST_EK_HANDLE, "endorsement key", ek, &why) != OK;
+    if (!*made)
+        return OK;
+    const TPM2B_SENSITIVE_CREATE sensitive = {0};
+    const TPM2B_PUBLIC template = ek_template();
+    const TPM2B_DATA outside = {0};
+    const TPML_PCR_SELECTION pcrs = {0};
+    TSS2_RC rc = WHILE_BUSY(Esys_CreatePrimary(t->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD,
+                                               ESYS_TR_NONE, ESYS_TR_NONE, &sensitive, &template,
+                                               &outside, &pcrs, ek, NULL, NULL, NULL, NULL));
+    return rc == TSS2_RC_SUCCESS ? OK : refused(e, "CreatePrimary of the endorsement key", rc);
+}
+
+/* The EK's use takes the endorsement hierarchy's (empty) authorization, by policy. */
+static enum err open_policy(struct guest_tpm *t, ESYS_TR *session, struct err_info *e)
+{
+    const TPMT_SYM_DEF none = {.algorithm = TPM2_ALG_NULL};
+    TSS2_RC rc =
+        WHILE_BUSY(Esys_StartAuthSession(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, NO_SESSION, NULL,
+                                         TPM2_SE_POLICY, &none, TPM2_ALG_SHA256, session));
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(e, "StartAuthSession", rc);
+    rc = WHILE_BUSY(Esys_PolicySecret(t->esys, ESYS_TR_RH_ENDORSEMENT, *session, ESYS_TR_PASSWORD,
+                                      ESYS_TR_NONE, ESYS_TR_NONE, NULL, NULL, NULL, 0, NULL, NULL));
+    return rc == TSS2_RC_SUCCESS ? OK : refused(e, "PolicySecret", rc);
+}
+
+struct credential {
+    TPM2B_ID_OBJECT blob;
+    TPM2B_ENCRYPTED_SECRET secret;
+};
+
+static bool read_credential(struct bytes blob, struct bytes secret, struct credential *out)
+{
+    size_t at = 0, end = 0;
+    *out = (struct credential){0};
+    return Tss2_MU_TPM2B_ID_OBJECT_Unmarshal(blob.data, blob.len, &at, &out->blob) ==
+               TSS2_RC_SUCCESS &&
+           Tss2_MU_TPM2B_ENCRYPTED_SECRET_Unmarshal(secret.data, secret.len, &end, &out->secret) ==
+               TSS2_RC_SUCCESS &&
+           at == blob.len && end == secret.len;
+}
+
+static enum err activate(struct guest_tpm *t, ESYS_TR ak, ESYS_TR ek, ESYS_TR session,
+                         const struct credential *c, struct arena *a, struct bytes *out,
+                         struct err_info *e)
+{
+    AUTO(tpm_digest) TPM2B_DIGEST *found = NULL;
+    TSS2_RC rc = WHILE_BUSY(Esys_ActivateCredential(t->esys, ak, ek, ESYS_TR_PASSWORD, session,
+                                                    ESYS_TR_NONE, &c->blob, &c->secret, &found));
+    if (rc != TSS2_RC_SUCCESS)
+        return refused(e, "ActivateCredential", rc);
+    *out = arena_copy(a, BYTES(found->buffer, found->size));
+    return OK;
+}
+
+enum err guest_tpm_activate(struct guest_tpm *t, struct bytes blob, struct bytes secret,
+                            struct arena *a, struct bytes *out, struct err_info *e)
+{
+    struct credential c;
+    ESYS_TR ak = ESYS_TR_NONE, ek = ESYS_TR_NONE, session = ESYS_TR_NONE;
+    bool made = false;
+    if (!read_credential(blob, secret, &c))
+        return err_set(e, ERR_UPSTREAM, "the gateway's credential is not a TPM's");
+    enum err err = open_ak(t, &ak, e);
+    if (err == OK)
+        err = open_ek(t, &ek, &made, e);
+    if (err == OK)
+        err = open_policy(t, &session, e);
+    if (err == OK)
+        err = activate(t, ak, ek, session, &c, a, out, e);
+    if (session != ESYS_TR_NONE)
+        (void)Esys_FlushContext(t->esys, session);
+    if (ek != ESYS_TR_NONE && made)
+        (void)Esys_FlushContext(t->esys, ek);
+    else if (ek != ESYS_TR_NONE)
+        (void)Esys_TR_Close(t->esys, &ek);
+    if (ak != ESYS_TR_NONE)
+        (void)Esys_TR_Close(t->esys, &ak);
+    return err;
+}
+
+/* ---- quote ---- */
 
 static TPML_PCR_SELECTION selection_of(enum pcr_bank bank, uint32_t mask)
 {

@@ -1,5 +1,7 @@
 """Credential activation: TPMs with an EK certificate of swtpm's own CA, opened by the TPM itself."""
 import base64
+import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -139,6 +141,53 @@ def refused(answer, reason):
     assert answer.status == 403 and answer.code == "not_enrolled", answer
     assert [(e["pointer"], e["detail"].split(":")[0]) for e in answer.json["errors"]] == [
         ("#/enrollment/activation", reason)], answer
+
+
+def agent(vm, tpm, folder, *more):
+    """One round of tlgate-agent on this TPM, which has an EK certificate and none of its AK."""
+    log = folder / "no-log"
+    log.touch()
+    done = subprocess.run(
+        [stack.BIN / "tlgate-agent", "--gateway", vm.gateway.url, "--ca", vm.gateway.ca, "--imds",
+         vm.gateway.emulator.imds, "--vm-id", vm.vm_id, "--tcti", tpm.tcti, "--event-log", log,
+         "--once", *more], capture_output=True, text=True, timeout=60, env=stack.clean_env())
+    return done, json.loads(done.stdout) if done.stdout else None
+
+
+@pytest.mark.parametrize("with_token", [False, True], ids=["alone", "with the VM's token"])
+def test_the_agent_activates(gateway_of_eks, make_vm_on, ca, tmp_path, with_token):
+    vm = make_vm_on(gateway_of_eks, "ekagent" + "ab"[with_token])
+    own = EkTpm(ca, None if with_token else vm.vm_id)
+    try:
+        more = () if with_token else ("--enrollment-token", tmp_path / "there-is-none")
+        done, answer = agent(vm, own, tmp_path, *more)
+        assert done.returncode == 0 and answer["verdict"] == "trustedQuoteOnly", done.stdout + done.stderr
+        pinned = status_of(gateway_of_eks.api(gateway_of_eks.admin_key), vm)["ak"]
+        assert pinned["profile"] == "tpm" and pinned["ekSpki"], pinned
+        assert pinned["proof"] == ("token" if with_token else "activation"), pinned
+        again, answer = agent(vm, own, tmp_path, *more)  # the pin is enough
+        assert again.returncode == 0 and "activation" not in again.stderr, again.stderr
+        handles = subprocess.run(["tpm2_getcap", "handles-transient"], capture_output=True, text=True,
+                                 env={**os.environ, "TPM2TOOLS_TCTI": own.tcti}, timeout=30)
+        assert handles.stdout.strip() == "", handles  # nothing is left in the TPM
+    finally:
+        own.close()
+
+
+def test_the_agent_where_the_certificate_names_nobody(gateway_of_eks, make_vm_on, ca, tmp_path):
+    """Whose TPM it is must then be said by another proof: here IMDS' document, where it is to be had."""
+    vm = make_vm_on(gateway_of_eks, "ekagentc")
+    own = EkTpm(ca)
+    try:
+        no_token = ("--enrollment-token", tmp_path / "there-is-none")
+        done, answer = agent(vm, own, tmp_path, *no_token, "--imds", "http://127.0.0.1:9")
+        assert done.returncode == 1 and answer["code"] == "not_enrolled", done.stdout + done.stderr
+        done, answer = agent(vm, own, tmp_path, *no_token)
+        assert done.returncode == 0 and answer["verdict"] == "trustedQuoteOnly", done.stdout + done.stderr
+        pinned = status_of(gateway_of_eks.api(gateway_of_eks.admin_key), vm)["ak"]
+        assert pinned["proof"] == "attestedDocument" and pinned["ekSpki"], pinned
+    finally:
+        own.close()
 
 
 def test_what_is_refused(guest_api, make_vm_on, gateway_of_eks, vm, tpm, ca):
