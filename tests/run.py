@@ -7,6 +7,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -24,14 +25,20 @@ STAGES = [
     ("api", PYTEST + "tests/api", "pytest"),
     ("e2e", PYTEST + "tests/e2e", "pytest"),
     ("contract-seen", "/usr/bin/python3 tests/api/seen.py", "plain"),
-    ("tidy", "tests/lint/tidy.sh", "plain"),
-    ("tsan-build", BUILD.format("tsan"), "build"),
     ("tsan-unit", CTEST.format("tsan"), "ctest"),
     ("tsan-served", "tests/tsan.sh", "pytest"),
-    ("fuzz-build", BUILD.format("fuzz"), "build"),
-    ("fuzz-smoke", "tests/fuzz/smoke.sh 5", "plain"),
     ("coverage", BUILD.format("coverage") + " && tests/coverage.sh", "plain"),
 ]
+
+# Work for the processor alone, done aside with low priority while the stages from ASIDE_FROM to before
+# ASIDE_UNTIL mostly wait for servers.
+ASIDE = [
+    ("tsan-build", BUILD.format("tsan"), "build"),
+    ("tidy", "tests/lint/tidy.sh", "plain"),
+    ("fuzz-build", BUILD.format("fuzz"), "build"),
+    ("fuzz-smoke", "tests/fuzz/smoke.sh 3", "plain"),
+]
+ASIDE_FROM, ASIDE_UNTIL = "vectors", "tsan-unit"
 
 PATTERNS = {
     # cmocka's own counts; programs that are not cmocka (lint, corpus replay) print the plain line.
@@ -62,12 +69,13 @@ def count(kind, text):
     return totals
 
 
-def run_stage(name, command, kind):
+def run_stage(name, command, kind, niceness=0):
     log = LOGS / f"{name}.log"
     start = time.monotonic()
     with log.open("wb") as out:
-        status = subprocess.run(["bash", "-c", command], cwd=ROOT, stdout=out,
-                                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
+        status = subprocess.run(["nice", "-n", str(niceness), "bash", "-c", command], cwd=ROOT,
+                                stdout=out, stderr=subprocess.STDOUT,
+                                stdin=subprocess.DEVNULL).returncode
     text = log.read_text(errors="replace")
     totals = count(kind, text)
     if kind == "build":
@@ -85,23 +93,49 @@ def run_stage(name, command, kind):
     return totals
 
 
+def add(sums, totals):
+    for outcome, n in totals.items():
+        sums[outcome] += n
+
+
+class Aside(threading.Thread):
+    """The stages of ASIDE that are wanted, one after the other."""
+
+    def __init__(self, wanted):
+        super().__init__()
+        self.stages = [stage for stage in ASIDE if stage[0] in wanted]
+        self.sums = {"passed": 0, "failed": 0, "skipped": 0}
+
+    def run(self):
+        for stage in self.stages:
+            add(self.sums, run_stage(*stage, niceness=15))
+
+
 def main():
     LOGS.mkdir(parents=True, exist_ok=True)
     if len(sys.argv) == 1:
         (LOGS / "exchanges.jsonl").unlink(missing_ok=True)
-    wanted = sys.argv[1:] or [name for name, _, _ in STAGES]
-    unknown = set(wanted) - {name for name, _, _ in STAGES}
+    names = [name for name, _, _ in STAGES + ASIDE]
+    wanted = sys.argv[1:] or names
+    unknown = set(wanted) - set(names)
     if unknown:
         sys.exit(f"unknown stage: {', '.join(sorted(unknown))}")
     sums = {"passed": 0, "failed": 0, "skipped": 0}
+    aside = Aside(wanted)
     for name, command, kind in STAGES:
+        if name == ASIDE_FROM:
+            aside.start()
+        if name == ASIDE_UNTIL:
+            aside.join()
         if name not in wanted:
             continue
         totals = run_stage(name, command, kind)
-        for outcome, n in totals.items():
-            sums[outcome] += n
+        add(sums, totals)
         if totals["failed"] and kind == "build":
             break
+    if aside.ident:
+        aside.join()
+    add(sums, aside.sums)
     print(f"{sums['passed']} passed, {sums['failed']} failed, {sums['skipped']} skipped")
     return 1 if sums["failed"] else 0
 
