@@ -239,8 +239,11 @@ static const char *signer_text(struct comparing *c, const struct boot_event *was
 
 static void put(struct comparing *c, const struct boot_event *was, const struct boot_event *is)
 {
+    const struct boot_event *either = was ? was : is;
+    if (!either)
+        return;
     struct boot_difference *d = &c->out.items[c->out.n++];
-    *d = (struct boot_difference){.pcr = was ? was->pcr : is->pcr, .expected = was, .found = is};
+    *d = (struct boot_difference){.pcr = either->pcr, .expected = was, .found = is};
     if (was && is) {
         const char *before = name_of(c, was), *now = name_of(c, is);
         d->kind = "replaced";
@@ -286,7 +289,7 @@ struct side {
 static struct side side_of(const struct boot_events *e, int64_t pcr, struct arena *a)
 {
     const struct boot_event *items = e->events.items;
-    struct side s = {.events = arena_array(a, e->events.n + 1, sizeof *s.events)};
+    struct side s = {.events = arena_array(a, e->events.n + 1, sizeof(const struct boot_event *))};
     for (size_t i = 0; i < e->events.n; i++)
         if (items[i].pcr == pcr)
             s.events[s.n++] = &items[i];

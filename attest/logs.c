@@ -244,7 +244,7 @@ static struct attest_log *hold_known(struct attest_logs *k, const uint8_t sha256
 
 struct attest_log *attest_logs_find(struct attest_logs *k, struct bytes sha256, struct arena *a)
 {
-    if (!k || sha256.len != SHA256_SIZE)
+    if (!k || !sha256.data || sha256.len != SHA256_SIZE)
         return NULL;
     struct attest_log *l = hold_known(k, sha256.data);
     if (l)
@@ -272,7 +272,7 @@ void log_remember(struct attest_logs *k, struct attest_log *l)
         put_first(k, l);
         k->size += size;
         atomic_fetch_add(&l->holders, 1);
-        while (k->size > k->max)
+        while (k->oldest && k->size > k->max)
             forget(k, k->oldest);
     }
     pthread_mutex_unlock(&k->lock);

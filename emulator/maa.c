@@ -15,7 +15,6 @@
 #define CERTS      "/certs"
 #define POLICY     "wm9mHlvTU82e8UqoOy1Yj1FBRSNkfe99-69IYDq9eWs" /* as Azure's default policy has it */
 
-AUTO_DEFINE(pkey, EVP_PKEY *, EVP_PKEY_free)
 AUTO_DEFINE(x509, X509 *, X509_free)
 AUTO_DEFINE(bio, BIO *, BIO_free_all)
 

@@ -56,7 +56,7 @@ static enum err ask(struct guest_http *h, const char *base, const char *path, co
                                    .timeout_ms = IMDS_TIMEOUT_MS};
     if (vm_id)
         r.headers[1] = arena_printf(a, "X-Vm-Id: %s", vm_id);
-    struct guest_http_response answer;
+    struct guest_http_response answer = {0};
     enum err rc = guest_http_send(h, &r, a, &answer, e);
     if (rc != OK)
         return rc;
@@ -69,7 +69,7 @@ static enum err ask(struct guest_http *h, const char *base, const char *path, co
 enum err guest_imds_read(struct guest_http *h, const char *base, const char *vm_id, struct arena *a,
                          struct guest_identity *out, struct err_info *e)
 {
-    struct bytes body;
+    struct bytes body = {0};
     enum err rc = ask(h, base, IMDS_PATH, vm_id, a, &body, e);
     return rc == OK ? guest_imds_parse(body, a, out, e) : rc;
 }
@@ -96,7 +96,7 @@ enum err guest_imds_document(struct guest_http *h, const char *base, const char 
                              const char *nonce, struct arena *a, struct bytes *out,
                              struct err_info *e)
 {
-    struct bytes body;
+    struct bytes body = {0};
     enum err rc =
         ask(h, base, arena_printf(a, DOCUMENT_PATH "&nonce=%s", nonce), vm_id, a, &body, e);
     return rc == OK ? guest_imds_document_parse(body, a, out, e) : rc;

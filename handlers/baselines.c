@@ -192,7 +192,7 @@ int accept_baseline(struct call *c)
 {
     const struct baseline_acceptance *body = c->body;
     struct changing *g = begin(c, "attestation.baseline.accept");
-    struct boot_set boot;
+    struct boot_set boot = {0};
     if (may_change(c) ||
         store_get_baseline(c->app->store, c->arena, c->params[0], &g->former, &c->err) ||
         read_boot(c, body->report_id, g->former.image, &boot))
@@ -313,6 +313,8 @@ static enum err compare_set(struct call *c, const struct baseline_set *set,
     struct boot_events expected, found;
     uint32_t both = mask_of(set->pcrs) & boot->pcrs_mask;
     enum err err;
+    if (!set->events || !boot->events)
+        return err_set(&c->err, ERR_INTERNAL, "a boot is kept without its events");
     if ((err = json_decode_text(BYTES_STR(set->events), &boot_events_schema, c->arena, &expected,
                                 &c->err)) ||
         (err = json_decode_text(BYTES_STR(boot->events), &boot_events_schema, c->arena, &found,
@@ -356,17 +358,14 @@ static enum err find_baseline(struct call *c, const struct vm *vm, struct baseli
     if (!id || !vm->last_report_id)
         return err_set(&c->err, ERR_NOT_FOUND, "the VM has no %s",
                        id ? "report" : "baseline of its image");
-    enum err err = store_get_baseline(c->app->store, c->arena, id, out, &c->err);
-    if (!err && out->n_sets == 0)
-        return err_set(&c->err, ERR_NOT_FOUND, "the baseline has no golden set");
-    return err;
+    return store_get_baseline(c->app->store, c->arena, id, out, &c->err);
 }
 
 int get_boot_integrity_diff(struct call *c)
 {
     struct vm vm;
-    struct baseline b;
-    struct boot_set boot;
+    struct baseline b = {0};
+    struct boot_set boot = {0};
     struct nearest best = {0};
     enum err err;
     if (target_read_vm(c, &vm) || find_baseline(c, &vm, &b) ||
@@ -377,8 +376,10 @@ int get_boot_integrity_diff(struct call *c)
     err = OK;
     for (size_t i = 0; i < b.n_sets && !err; i++)
         err = compare_set(c, &b.sets[i], &boot, m.policy ? m.policy->policy : NULL, &best);
-    if (!err)
+    if (!err && best.set)
         write_diff(call_json(c), &vm, &b, &best);
     policy_book_drop(view);
+    if (!err && !best.set)
+        return call_refuse(c, ERR_NOT_FOUND, "the baseline has no golden set");
     return err ? call_fail(c) : call_etag_of_body(c);
 }

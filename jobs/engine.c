@@ -61,6 +61,15 @@ void engine_push(struct jobs *j, struct task *t)
     pthread_mutex_unlock(&j->lock);
 }
 
+/* In one go: once the store owes nothing, jobs_stop frees whom the task is of. */
+void engine_written(struct jobs *j, struct task *t)
+{
+    pthread_mutex_lock(&j->lock);
+    j->store_writes--;
+    push_locked(j, t);
+    pthread_mutex_unlock(&j->lock);
+}
+
 static struct task *pop_locked(struct jobs *j)
 {
     struct task *t = j->ready;
@@ -186,10 +195,7 @@ static void on_claimed(struct store_done *done)
 {
     struct jobs *j = done->user;
     j->claim.task.fn = claim_read;
-    pthread_mutex_lock(&j->lock);
-    j->store_writes--;
-    push_locked(j, &j->claim.task);
-    pthread_mutex_unlock(&j->lock);
+    engine_written(j, &j->claim.task);
 }
 
 static unsigned busiest(const struct jobs *j)

@@ -99,6 +99,8 @@ int64_t engine_now(struct jobs *j);        /* wall ms, never going back; any thr
 int64_t engine_mono(const struct jobs *j); /* monotonic ms */
 /* Any thread. */
 void engine_push(struct jobs *j, struct task *t);
+/* A write of the store has ended: its task, and one write less is under way. */
+void engine_written(struct jobs *j, struct task *t);
 /* Engine thread: after ms. */
 void engine_delay(struct jobs *j, struct task *t, int64_t ms);
 /* Engine thread: forget a delayed task. */

@@ -49,23 +49,15 @@ static void committed(struct task *t)
 static void on_committed(struct store_done *done)
 {
     struct run *r = done->user;
-    struct jobs *j = r->jobs;
-    pthread_mutex_lock(&j->lock);
-    j->store_writes--;
-    pthread_mutex_unlock(&j->lock);
     r->task.fn = committed;
-    engine_push(j, &r->task);
+    engine_written(r->jobs, &r->task);
 }
 
 static void on_enrolled(struct store_done *done)
 {
     struct run *r = done->user;
-    struct jobs *j = r->jobs;
     r->task.fn = run_task_then;
-    pthread_mutex_lock(&j->lock);
-    j->store_writes--;
-    pthread_mutex_unlock(&j->lock);
-    engine_push(j, &r->task);
+    engine_written(r->jobs, &r->task);
 }
 
 static void submit_commit(struct run *r)
