@@ -7,7 +7,7 @@ build=(ca-certificates cmake gcc libc6-dev ninja-build pkg-config libcbor-dev li
 demo=(curl jq openssl swtpm)
 test=(clang clang-format clang-tidy gcovr git libclang-rt-14-dev libcmocka-dev libfuzzer-14-dev
     python3-cbor2 python3-cryptography python3-jsonschema python3-pytest python3-yaml
-    sqlite3 strace swtpm tpm2-tools)
+    sqlite3 strace swtpm swtpm-tools tpm2-tools)
 bench=(wrk)
 
 # A machine that brings its own Node.js keeps it; the tests pin the version they run on themselves.
