@@ -59,6 +59,9 @@ static struct MHD_Response *response_of(struct http_link *l)
                                                       MHD_RESPMEM_PERSISTENT);
     if (!r)
         abort();
+    /* Of a chunked reply the library would send the last chunk after a HEAD as well. */
+    if (l->x.stream && strcmp(l->x.head.method, "HEAD") == 0)
+        MHD_set_response_options(r, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
     http_reply_fill(l, r, true);
     if (l->close || atomic_load(&l->http->draining))
         http_reply_add(r, MHD_HTTP_HEADER_CONNECTION, "close");

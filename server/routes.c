@@ -90,10 +90,17 @@ static void take_params(const struct template *p, const struct target *t, struct
             out->params[out->n_params++] = t->segments[i];
 }
 
+/* Whatever can be read answers HEAD as well (RFC 9110 section 9.1); the library leaves the body out. */
+static bool serves(const struct route *route, const char *method)
+{
+    return strcmp(route->method, strcmp(method, "HEAD") == 0 ? "GET" : method) == 0;
+}
+
 static void allow(struct route_match *out, const char *method)
 {
     size_t n = strlen(out->allow);
-    snprintf(out->allow + n, sizeof out->allow - n, "%s%s", n ? ", " : "", method);
+    snprintf(out->allow + n, sizeof out->allow - n, "%s%s%s", n ? ", " : "", method,
+             strcmp(method, "GET") == 0 ? ", HEAD" : "");
 }
 
 /* The first of those that fit with the fewest parameters. */
@@ -115,7 +122,7 @@ void routes_match(const struct routes *r, const char *method, const struct targe
     const struct template *best = best_of(items, n, t);
     out->path_found = best != NULL;
     for (const struct template *p = best; p && p < items + n && !out->route; p++)
-        if (p->n_params == best->n_params && strcmp(p->route->method, method) == 0 && fits(p, t)) {
+        if (p->n_params == best->n_params && serves(p->route, method) && fits(p, t)) {
             out->route = p->route;
             out->index = (size_t)(p->route - r->table);
             take_params(p, t, out);

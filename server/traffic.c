@@ -84,16 +84,17 @@ static void remember(struct traffic *t, const struct traffic_request *r, struct 
     pthread_mutex_unlock(&t->lock);
 }
 
-/* A route has one method, so its index and the status are the labels. */
+/* Of a request with the route's own method (a HEAD is none), index and status are the labels. */
 static struct series *series_of(struct traffic *t, const struct traffic_request *r)
 {
-    for (size_t i = 0; r->route && r->status && i < KNOWN_MAX; i++) {
+    bool plain = r->route && r->status && strcmp(r->method, r->route->method) == 0;
+    for (size_t i = 0; plain && i < KNOWN_MAX; i++) {
         const struct known *k = &t->routes[r->index][i];
         if (atomic_load_explicit(&k->status, memory_order_acquire) == r->status)
             return k->series;
     }
     struct series *s = by_labels(t, r);
-    if (r->route && r->status && s)
+    if (plain && s)
         remember(t, r, s);
     return s;
 }

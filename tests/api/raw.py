@@ -5,7 +5,7 @@ import time
 import urllib.parse
 
 
-def exchange(gateway, data, timeout=8.0, then=None):
+def exchange(gateway, data, timeout=8.0, then=None, bodyless=False):
     """Sends the bytes, and with then=(seconds, more) others so much later; (status, headers, body) of
     the first answer, or None where the connection was closed without one."""
     at = urllib.parse.urlsplit(gateway.url)
@@ -21,12 +21,13 @@ def exchange(gateway, data, timeout=8.0, then=None):
                 sock.sendall(then[1])
         except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             pass  # refused before all was read: the answer may be there
-        return read_answer(sock)
+        return read_answer(sock, bodyless)
     finally:
         sock.close()
 
 
-def read_answer(sock):
+def read_answer(sock, bodyless=False):
+    """bodyless: that of a HEAD or a 304, whose Content-Length is not of bytes that follow."""
     got = b""
     try:
         while b"\r\n\r\n" not in got:
@@ -37,7 +38,7 @@ def read_answer(sock):
         head, _, body = got.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         headers = {k.strip().lower(): v.strip() for k, _, v in (l.partition(":") for l in lines[1:])}
-        length = int(headers.get("content-length", "0"))
+        length = 0 if bodyless else int(headers.get("content-length", "0"))
         while len(body) < length:
             part = sock.recv(65536)
             if not part:

@@ -105,6 +105,15 @@ def test_ready_connections_are_served_beside_suspended_ones(slow, job):
     assert len(slowest) == 400 and max(slowest) < 5, max(slowest)
 
 
+def test_head_of_a_stream_is_its_head_only(slow, job):
+    with raw_connect(slow, timeout=10) as sock:
+        sock.sendall(f"HEAD /v1/jobs/{job}/events HTTP/1.1\r\nHost: localhost\r\n"
+                     f"Authorization: Bearer {slow.admin_key}\r\n\r\n".encode())
+        status, headers, rest = raw.read_answer(sock, bodyless=True)
+        assert status == 200 and headers["content-type"] == "text/event-stream"
+        assert headers["connection"] == "close" and rest + sock.recv(100) == b""
+
+
 def test_a_request_waits_for_its_job_no_longer_than_it_asked(slow, job):
     with raw_connect(slow) as sock:
         path = (f"/v1/subscriptions/{stack.SUBSCRIPTION}/resourceGroups/streams"
