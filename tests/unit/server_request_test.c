@@ -285,12 +285,13 @@ static void routes_are_found(void **state)
         const char *operation; /* NULL: none */
         const char *allow;     /* NULL: no such path */
     } rows[] = {
-        {"GET", "/v1/things/a", "get", "GET, DELETE"},
-        {"DELETE", "/v1/things/a", "del", "GET, DELETE"},
-        {"PUT", "/v1/things/a", NULL, "GET, DELETE"},
-        {"GET", "/v1/things/summary", "sum", "GET"},
-        {"DELETE", "/v1/things/summary", NULL, "GET"},
-        {"get", "/v1/things/a", NULL, "GET, DELETE"},
+        {"GET", "/v1/things/a", "get", "GET, HEAD, DELETE"},
+        {"DELETE", "/v1/things/a", "del", "GET, HEAD, DELETE"},
+        {"HEAD", "/v1/things/a", "get", "GET, HEAD, DELETE"},
+        {"PUT", "/v1/things/a", NULL, "GET, HEAD, DELETE"},
+        {"GET", "/v1/things/summary", "sum", "GET, HEAD"},
+        {"DELETE", "/v1/things/summary", NULL, "GET, HEAD"},
+        {"get", "/v1/things/a", NULL, "GET, HEAD, DELETE"},
         {"GET", "/V1/things/a", NULL, NULL},
         {"GET", "/v1/Things/a", NULL, NULL},
         {"GET", "/v1/things/", NULL, NULL},
