@@ -91,7 +91,7 @@ struct store_done *call_commit(struct call *c, call_fn *then)
 
 int call_accepted(struct call *c, const struct job *job)
 {
-    const char *where = arena_printf(c->arena, "/v1/jobs/%s", job->id);
+    const char *where = arena_concat(c->arena, "/v1/jobs/", job->id, NULL);
     c->ops->reply_header(c, "Location", where);
     c->ops->reply_header(c, "Operation-Location", where);
     seconds_header(c, "Retry-After", job_state_terminal(job->state) ? 0 : POLL_AFTER_S);

@@ -38,6 +38,15 @@ static int put_refused(struct call *c, const struct jobs_preflight *p)
     return err_http_status(p->refusal);
 }
 
+static int put_submit(struct call *c)
+{
+    struct put *put = c->state;
+    const struct jobs_preflight *p = &put->preflight;
+    jobs_submit_vm_put(c->app->jobs, c->arena, &put->origin, &p->vm, p->spec, p, &put->submitted,
+                       call_commit(c, put_submitted));
+    return CALL_PENDING;
+}
+
 static int put_checked(struct call *c)
 {
     struct put *put = c->state;
@@ -55,9 +64,7 @@ static int put_checked(struct call *c)
         return call_refuse(c, ERR_PLAN_STALE, "the plan is by now %s", p->plan_digest);
     if (p->refusal)
         return put_refused(c, p);
-    jobs_submit_vm_put(c->app->jobs, c->arena, &put->origin, &p->vm, p->spec, &put->submitted,
-                       call_commit(c, put_submitted));
-    return CALL_PENDING;
+    return put_submit(c);
 }
 
 static void preflight_done(struct jobs_preflight *p)
@@ -75,6 +82,9 @@ int put_virtual_machine(struct call *c)
     put->preflight.wants_calls = query->dry_run || query->plan;
     c->state = put;
 
+    bool kept = jobs_preflight_kept(c->app->jobs, &put->preflight);
+    if (kept && !put->preflight.wants_calls)
+        return put_submit(c); /* which finds the job of a repetition */
     bool found = false;
     struct job job;
     if (!query->dry_run && jobs_find_replay(c->app->jobs, c->arena, &put->origin,
@@ -82,7 +92,7 @@ int put_virtual_machine(struct call *c)
         return call_fail(c);
     if (found)
         return wait_for_job(c, &job, call_accepted);
-    if (jobs_preflight_kept(c->app->jobs, &put->preflight))
+    if (kept)
         return put_checked(c);
     call_wait(c, put_checked);
     jobs_query_preflight_vm(c->app->jobs, &put->preflight);

@@ -2,9 +2,9 @@
 
 #include "core/bytes.h"
 #include "core/clock.h"
+#include "core/sha256.h"
 
 #include <ctype.h>
-#include <openssl/sha.h>
 #include <string.h>
 
 #define TOKEN_VERSION 1
@@ -73,7 +73,7 @@ enum err enrollment_check(const struct keyring *k, const char *token, const char
 
 void enrollment_hash(const char *token, uint8_t out[ENROLLMENT_HASH_SIZE])
 {
-    SHA256((const unsigned char *)token, strlen(token), out);
+    sha256(BYTES_STR(token), out);
 }
 
 /* The first six bytes of a job's id are its time (RFC 9562, 5.7). */

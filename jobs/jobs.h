@@ -26,6 +26,8 @@
 struct arm;
 struct keyring;
 struct vm_spec; /* openapi/schemas.h */
+struct vm_plan; /* jobs/vm_plan.h */
+struct jobs_preflight;
 
 struct jobs;
 
@@ -90,11 +92,13 @@ struct jobs_submitted {
  *   ERR_IDEMPOTENCY_KEY_REUSED    the key belongs to another request
  *   ERR_NOT_FOUND                 (delete) no VM of this gateway has that name
  *   ERR_UNAVAILABLE               the store cannot write
- * `a`, `out`, `done` and all input live until then.
+ * `a`, `out`, `done` and all input live until then. What a preflight of the same VM and spec in `a`
+ * has found, `judged`, is not looked for again; NULL: there was none.
  */
 void jobs_submit_vm_put(struct jobs *j, struct arena *a, const struct jobs_origin *origin,
                         const struct jobs_vm_ref *vm, const struct vm_spec *spec,
-                        struct jobs_submitted *out, struct store_done *done);
+                        const struct jobs_preflight *judged, struct jobs_submitted *out,
+                        struct store_done *done);
 void jobs_submit_vm_delete(struct jobs *j, struct arena *a, const struct jobs_origin *origin,
                            const struct jobs_vm_ref *vm, struct jobs_submitted *out,
                            struct store_done *done);
@@ -155,6 +159,8 @@ struct jobs_preflight {
     int64_t observed_at;  /* the oldest read that was used, ms; now where nothing was read */
     enum err refusal; /* what the call without dryRun is refused with: OK, ERR_PREFLIGHT_FAILED or
                          ERR_NOT_MANAGED */
+    const struct vm_plan *plan;
+    const struct vm *row; /* of the registry, as it was then; NULL: none */
 };
 
 void jobs_query_preflight_vm(struct jobs *j, struct jobs_preflight *p);

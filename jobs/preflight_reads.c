@@ -16,10 +16,10 @@ static bool is_latest(const struct vm_plan *p)
 static const char *versions_path(const struct preflight_facts *f)
 {
     const struct vm_plan *p = f->plan;
-    return arena_printf(f->arena,
-                        "/subscriptions/%s/providers/Microsoft.Compute/locations/%s/publishers/%s"
-                        "/artifacttypes/vmimage/offers/%s/skus/%s/versions",
-                        p->subscription, p->location, p->publisher, p->offer, p->sku);
+    return arena_concat(f->arena, "/subscriptions/", p->subscription,
+                        "/providers/Microsoft.Compute/locations/", p->location, "/publishers/",
+                        p->publisher, "/artifacttypes/vmimage/offers/", p->offer, "/skus/", p->sku,
+                        "/versions", NULL);
 }
 
 /* "1.10.0" comes after "1.9.0". */
@@ -63,7 +63,8 @@ static const char *image_target(const struct preflight_facts *f)
     }
     if (!version)
         return NULL;
-    return arena_printf(f->arena, "%s/%s?api-version=%s", versions_path(f), version, API_COMPUTE);
+    return arena_concat(f->arena, versions_path(f), "/", version, "?api-version=" API_COMPUTE,
+                        NULL);
 }
 
 static const char *gallery_target(const struct preflight_facts *f, bool definition)
@@ -103,15 +104,16 @@ static const char *vm_target(const struct preflight_facts *f)
 {
     if (wants_list(f) && (!f->read[READ_VMS].known || is_missing_in_list(f)))
         return NULL;
-    return arena_printf(f->arena, "%s?api-version=%s", f->plan->vm_id, API_COMPUTE);
+    return arena_concat(f->arena, f->plan->vm_id, "?api-version=" API_COMPUTE, NULL);
 }
 
 static const char *list_target(const struct preflight_facts *f)
 {
     if (!wants_list(f))
         return NULL;
-    return arena_printf(f->arena, "%s/providers/Microsoft.Compute/virtualMachines?api-version=%s",
-                        f->plan->group_id, API_COMPUTE);
+    return arena_concat(f->arena, f->plan->group_id,
+                        "/providers/Microsoft.Compute/virtualMachines?api-version=" API_COMPUTE,
+                        NULL);
 }
 
 const char *preflight_target(const struct preflight_facts *f, enum read_kind kind)
@@ -122,14 +124,14 @@ const char *preflight_target(const struct preflight_facts *f, enum read_kind kin
         return NULL;
     switch (kind) {
     case READ_SIZES:
-        return arena_printf(a,
-                            "/subscriptions/%s/providers/Microsoft.Compute/skus?api-version=%s"
-                            "&%%24filter=location%%20eq%%20%%27%s%%27",
-                            p->subscription, API_SKUS, p->location);
+        return arena_concat(a, "/subscriptions/", p->subscription,
+                            "/providers/Microsoft.Compute/skus?api-version=" API_SKUS
+                            "&%24filter=location%20eq%20%27",
+                            p->location, "%27", NULL);
     case READ_VERSIONS:
         if (p->gallery_version || !is_latest(p))
             return NULL;
-        return arena_printf(a, "%s?api-version=%s", versions_path(f), API_COMPUTE);
+        return arena_concat(a, versions_path(f), "?api-version=" API_COMPUTE, NULL);
     case READ_IMAGE:
         return p->gallery_version ? NULL : image_target(f);
     case READ_DEFINITION:
@@ -137,17 +139,17 @@ const char *preflight_target(const struct preflight_facts *f, enum read_kind kin
     case READ_IMAGE_VERSION:
         return p->gallery_version ? gallery_target(f, false) : NULL;
     case READ_GROUP:
-        return arena_printf(a, "%s?api-version=%s", p->group_id, API_RESOURCES);
+        return arena_concat(a, p->group_id, "?api-version=" API_RESOURCES, NULL);
     case READ_SUBNET:
         return p->makes_vnet ? NULL
-                             : arena_printf(a, "%s?api-version=%s", p->subnet_id, API_NETWORK);
+                             : arena_concat(a, p->subnet_id, "?api-version=" API_NETWORK, NULL);
     case READ_FEATURE:
         if (p->trusted)
             return NULL;
-        return arena_printf(a,
-                            "/subscriptions/%s/providers/Microsoft.Features/providers/"
-                            "Microsoft.Compute/features/UseStandardSecurityType?api-version=%s",
-                            p->subscription, API_FEATURES);
+        return arena_concat(a, "/subscriptions/", p->subscription,
+                            "/providers/Microsoft.Features/providers/Microsoft.Compute/features/"
+                            "UseStandardSecurityType?api-version=" API_FEATURES,
+                            NULL);
     case READ_VMS:
         return list_target(f);
     case READ_VM:

@@ -166,11 +166,11 @@ static enum err open_facts(struct jobs *j, struct arena *a, struct jobs_prefligh
                            struct preflight_facts *f, struct err_info *e)
 {
     struct vm *vm = ARENA_NEW(p->arena, struct vm);
+    p->plan = vm_plan_of(p->arena, &p->vm, p->spec);
+    enum err err = store_get_vm(j->config.store, p->arena, p->plan->vm_id, vm, e);
+    p->row = err ? NULL : vm;
     *f = (struct preflight_facts){
-        .arena = a, .ref = &p->vm, .spec = p->spec, .plan = vm_plan_of(p->arena, &p->vm, p->spec)};
-    enum err err = store_get_vm(j->config.store, p->arena, f->plan->vm_id, vm, e);
-    if (err == OK)
-        f->vm = vm;
+        .arena = a, .ref = &p->vm, .spec = p->spec, .plan = p->plan, .vm = p->row};
     return err == ERR_NOT_FOUND ? OK : err;
 }
 

@@ -98,6 +98,8 @@ struct submission {
     const struct jobs_origin *origin;
     const struct jobs_vm_ref *ref;
     const struct vm_spec *spec;
+    const struct jobs_preflight *judged;
+    const char *text; /* of the spec, once it was needed */
     struct jobs_submitted *out;
     struct store_done *outer;
     struct store_done done;
@@ -325,15 +327,35 @@ static void add_vm_row(struct submission *s, const struct work *w)
     s->in.vm = &s->vm;
 }
 
+/* The first plan is of what the preflight found, since the store sees when that is not so any more. */
+static enum err find_row(struct submission *s, const char *vm_id, const struct vm **row,
+                         struct err_info *e)
+{
+    enum err err = OK;
+    *row = s->judged && s->plans == 1 ? s->judged->row : read_vm(s->jobs, s->arena, vm_id, &err, e);
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+static enum err fill_spec(struct submission *s, const char *vm_id, struct err_info *e)
+{
+    if (!s->text) {
+        s->text = spec_text(s->arena, s->spec);
+        if (!fingerprint(s->jobs, s->origin, vm_id, s->spec, s->text, s->mac))
+            return err_set(e, ERR_INTERNAL, "no key for fingerprints");
+    }
+    s->in.spec = s->text;
+    return OK;
+}
+
 static enum err plan_put(struct submission *s, struct err_info *e)
 {
     struct jobs *j = s->jobs;
     const struct jobs_vm_ref *ref = s->ref;
     const struct vm_spec *spec = s->spec;
-    struct work w = {.arena = s->arena, .plan = vm_plan_of(s->arena, ref, spec)};
-    enum err err;
-    w.vm = read_vm(j, s->arena, w.plan->vm_id, &err, e);
-    if (err && err != ERR_NOT_FOUND)
+    struct work w = {.arena = s->arena,
+                     .plan = s->judged ? s->judged->plan : vm_plan_of(s->arena, ref, spec)};
+    enum err err = find_row(s, w.plan->vm_id, &w.vm, e);
+    if (err)
         return err;
     uuid_v7(engine_now(j), s->id);
     w.vars = (struct vm_vars){.owner = owner_of(s->arena, w.vm, s->id),
@@ -342,9 +364,8 @@ static enum err plan_put(struct submission *s, struct err_info *e)
                               .enrollment_key = keyring_current(j->config.keyring, KEY_ENROLLMENT),
                               .new_vm = !w.vm || !w.vm->vm_id,
                               .changes = w.vm ? vm_changes(s->arena, ref, w.vm->spec, spec) : 0};
-    s->in.spec = spec_text(s->arena, spec);
-    if (!fingerprint(j, s->origin, w.plan->vm_id, spec, s->in.spec, s->mac))
-        return err_set(e, ERR_INTERNAL, "no key for fingerprints");
+    if ((err = fill_spec(s, w.plan->vm_id, e)))
+        return err;
     fill_job(s, s->origin, &w, workflow_find(KIND_VM_PUT));
     add_vm_row(s, &w);
     add_password(s, spec);
@@ -353,13 +374,15 @@ static enum err plan_put(struct submission *s, struct err_info *e)
 
 void jobs_submit_vm_put(struct jobs *j, struct arena *a, const struct jobs_origin *origin,
                         const struct jobs_vm_ref *vm, const struct vm_spec *spec,
-                        struct jobs_submitted *out, struct store_done *done)
+                        const struct jobs_preflight *judged, struct jobs_submitted *out,
+                        struct store_done *done)
 {
     struct submission *s = submission_of(j, a, out, done);
     s->plan = plan_put;
     s->origin = origin;
     s->ref = vm;
     s->spec = spec;
+    s->judged = judged;
     plan_and_submit(s);
 }
 

@@ -9,12 +9,12 @@
 static const char *child_id(struct arena *a, const struct vm_plan *p, const char *type,
                             const char *name)
 {
-    return arena_printf(a, "%s/providers/%s/%s", p->group_id, type, name);
+    return arena_concat(a, p->group_id, "/providers/", type, "/", name, NULL);
 }
 
 static const char *child_name(struct arena *a, const struct vm_plan *p, const char *suffix)
 {
-    return arena_printf(a, "%s-%s", p->name, suffix);
+    return arena_concat(a, p->name, "-", suffix, NULL);
 }
 
 /* "10.1.0.0/16" -> "10.1.0.0/24"; a network that is not larger is the subnet itself. */
@@ -28,8 +28,8 @@ static const char *subnet_of(struct arena *a, const char *network)
 
 static void plan_names(struct arena *a, struct vm_plan *p)
 {
-    p->group_id =
-        arena_printf(a, "/subscriptions/%s/resourceGroups/%s", p->subscription, p->resource_group);
+    p->group_id = arena_concat(a, "/subscriptions/", p->subscription, "/resourceGroups/",
+                               p->resource_group, NULL);
     p->nsg_id = child_id(a, p, "Microsoft.Network/networkSecurityGroups", child_name(a, p, "nsg"));
     p->pip_id = child_id(a, p, "Microsoft.Network/publicIPAddresses", child_name(a, p, "pip"));
     p->nic_id = child_id(a, p, "Microsoft.Network/networkInterfaces", child_name(a, p, "nic"));
@@ -37,7 +37,7 @@ static void plan_names(struct arena *a, struct vm_plan *p)
     p->vm_id = child_id(a, p, "Microsoft.Compute/virtualMachines", p->name);
     p->disk_name = child_name(a, p, "osdisk");
     p->disk_id = child_id(a, p, "Microsoft.Compute/disks", p->disk_name);
-    p->extension_id = arena_printf(a, "%s/extensions/%s", p->vm_id, EXTENSION_NAME);
+    p->extension_id = arena_concat(a, p->vm_id, "/extensions/" EXTENSION_NAME, NULL);
 }
 
 static void plan_network(struct arena *a, struct vm_plan *p, const struct vm_network *n)
@@ -55,7 +55,7 @@ static void plan_network(struct arena *a, struct vm_plan *p, const struct vm_net
         p->vnet_prefix = n->virtual_network->address_prefix;
     }
     p->subnet_prefix = subnet_of(a, p->vnet_prefix);
-    p->subnet_id = arena_printf(a, "%s/subnets/%s", p->vnet_id, SUBNET_NAME);
+    p->subnet_id = arena_concat(a, p->vnet_id, "/subnets/" SUBNET_NAME, NULL);
 }
 
 static void plan_image(struct vm_plan *p, const struct vm_image *i)

@@ -144,7 +144,7 @@ static enum err submit(struct bench *b, const char *spec_text, struct jobs_submi
     struct vm_spec *spec = ARENA_NEW(b->arena, struct vm_spec);
     assert_int_equal(json_decode_text(BYTES_STR(spec_text), &vm_spec_schema, b->arena, spec, &b->e),
                      OK);
-    jobs_submit_vm_put(b->jobs, b->arena, &b->origin, &ref, spec, out, store_waiter_init(&w));
+    jobs_submit_vm_put(b->jobs, b->arena, &b->origin, &ref, spec, NULL, out, store_waiter_init(&w));
     return store_wait(&w, &b->e);
 }
 
@@ -574,7 +574,8 @@ static void job_is_planned_on_the_registry_as_it_is(void **state)
     struct vm_spec *spec = ARENA_NEW(b->arena, struct vm_spec);
     assert_int_equal(json_decode_text(BYTES_STR(SPEC("")), &vm_spec_schema, b->arena, spec, &b->e),
                      OK);
-    jobs_submit_vm_put(b->jobs, b->arena, &b->origin, &ref, spec, &s, store_waiter_init(&submit_w));
+    jobs_submit_vm_put(b->jobs, b->arena, &b->origin, &ref, spec, NULL, &s,
+                       store_waiter_init(&submit_w));
     atomic_store(&h.go, true);
     assert_int_equal(store_wait(&put_w, &b->e), OK);
     assert_int_equal(store_wait(&submit_w, &b->e), OK);
