@@ -2,43 +2,63 @@
 
 #include <inttypes.h>
 
-/* jansson recurses up to 2048 levels; ours is lower and checked before it starts. */
-static bool too_deep(struct bytes text)
+/* What a text would make: seen before jansson makes it, which recurses up to 2048 levels and takes up to
+ * 300 bytes for two of text ("{},"). */
+struct shape {
+    unsigned depth, deepest;
+    size_t values; /* at most so many */
+};
+
+static void see(struct shape *s, uint8_t c)
 {
-    unsigned depth = 0;
+    if (c == '{' || c == '[') {
+        s->values++;
+        if (++s->depth > s->deepest)
+            s->deepest = s->depth;
+    } else if (c == ',') {
+        s->values++;
+    } else if ((c == '}' || c == ']') && s->depth > 0) {
+        s->depth--;
+    }
+}
+
+static struct shape shape_of(struct bytes text)
+{
+    struct shape s = {.values = 1};
     bool in_string = false;
     for (size_t i = 0; i < text.len; i++) {
         uint8_t c = text.data[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > JSON_DEPTH_MAX)
-                return true;
-        } else if ((c == '}' || c == ']') && depth > 0) {
-            depth--;
-        }
+        if (in_string && c == '\\')
+            i++;
+        else if (c == '"')
+            in_string = !in_string;
+        else if (!in_string)
+            see(&s, c);
     }
-    return false;
+    return s;
 }
 
-enum err json_parse(struct bytes text, json_t **out, struct err_info *e)
+static enum err parse(struct bytes text, size_t max_values, json_t **out, struct err_info *e)
 {
     if (text.len == 0)
         return err_set(e, ERR_BAD_REQUEST, "the body is empty; a JSON object is expected");
-    if (too_deep(text))
+    struct shape shape = shape_of(text);
+    if (shape.deepest > JSON_DEPTH_MAX)
         return err_set(e, ERR_BAD_REQUEST, "the JSON is nested deeper than %d levels",
                        JSON_DEPTH_MAX);
+    if (shape.values > max_values)
+        return err_set(e, ERR_BAD_REQUEST, "the JSON has more than %zu values", max_values);
     json_error_t why;
     *out = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, &why);
     if (!*out)
         return err_set(e, ERR_BAD_REQUEST, "not valid JSON at line %d, column %d: %s", why.line,
                        why.column, why.text);
     return OK;
+}
+
+enum err json_parse(struct bytes text, json_t **out, struct err_info *e)
+{
+    return parse(text, SIZE_MAX, out, e);
 }
 
 /* Where the decoder is: a pointer that is only spelled out when something is wrong. */
@@ -397,7 +417,7 @@ enum err json_decode_text(struct bytes text, const struct schema *s, struct aren
                           struct err_info *e)
 {
     AUTO(json) json_t *v = NULL;
-    enum err err = json_parse(text, &v, e);
+    enum err err = parse(text, JSON_VALUES_MAX, &v, e);
     if (err)
         return err;
     return json_decode(v, s, a, out, e);

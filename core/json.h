@@ -22,8 +22,9 @@
 
 AUTO_DEFINE(json, json_t *, json_decref)
 
-#define JSON_DEPTH_MAX 32
-#define JSON_INT_UNSET INT64_MIN
+#define JSON_DEPTH_MAX  32
+#define JSON_VALUES_MAX 8192 /* of a request */
+#define JSON_INT_UNSET  INT64_MIN
 
 /* A boolean that may be absent. */
 enum tri { TRI_UNSET = -1, TRI_FALSE = 0, TRI_TRUE = 1 };
@@ -118,7 +119,8 @@ enum err json_parse(struct bytes text, json_t **out, struct err_info *e) MUST_CH
 enum err json_decode(const json_t *v, const struct schema *s, struct arena *a, void *out,
                      struct err_info *e) MUST_CHECK;
 
-/* json_parse and json_decode; nothing of the tree is left. */
+/* json_parse and json_decode; nothing of the tree is left. For what strangers send: more than
+ * JSON_VALUES_MAX values are ERR_BAD_REQUEST before any of them is made. */
 enum err json_decode_text(struct bytes text, const struct schema *s, struct arena *a, void *out,
                           struct err_info *e) MUST_CHECK;
 

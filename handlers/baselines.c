@@ -67,13 +67,19 @@ int list_baselines(struct call *c)
     return page_end(c, &page_of, list.more ? list.items[list.n - 1].id : NULL);
 }
 
+/* The revision rises with every change of what is seen. */
+static const char *etag_text(struct call *c, const struct baseline *b)
+{
+    return arena_printf(c->arena, "%lld", (long long)b->revision);
+}
+
 int get_baseline(struct call *c)
 {
     struct baseline b;
     if (store_get_baseline(c->app->store, c->arena, c->params[0], &b, &c->err))
         return call_fail(c);
     write_baseline(call_json(c), &b);
-    return call_etag_of_body(c);
+    return call_etag(c, etag_text(c, &b));
 }
 
 /* ---- changes ---- */
@@ -90,6 +96,19 @@ static enum err may_change(struct call *c)
     return scope_covers(call_scope(c), "/")
                ? OK
                : err_set(&c->err, ERR_FORBIDDEN, "a baseline is changed with a credential for /");
+}
+
+/* A tag that get_baseline never gave is of no revision. */
+static enum err read_revision(struct call *c, int64_t *revision)
+{
+    const char *etag = NULL;
+    enum err err = call_if_match(c, &etag);
+    *revision = 0;
+    if (err || !etag)
+        return err;
+    bool number = strspn(etag, "0123456789") == strlen(etag) && strlen(etag) < 19;
+    *revision = number ? strtoll(etag, NULL, 10) : 0;
+    return *revision ? OK : err_set(&c->err, ERR_PRECONDITION_FAILED, "the baseline has changed");
 }
 
 static struct changing *begin(struct call *c, const char *action)
@@ -112,6 +131,7 @@ static int changed(struct call *c)
         store_get_baseline(c->app->store, c->arena, c->params[0], &b, &c->err))
         return call_fail(c);
     write_baseline(call_json(c), &b);
+    c->ops->reply_header(c, "ETag", arena_printf(c->arena, "\"%s\"", etag_text(c, &b)));
     return 200;
 }
 
@@ -119,7 +139,7 @@ int confirm_baseline(struct call *c)
 {
     const struct baseline_confirmation *body = c->body;
     struct changing *g = begin(c, "attestation.baseline.confirm");
-    if (may_change(c))
+    if (may_change(c) || read_revision(c, &g->change.if_revision))
         return call_fail(c);
     g->change.keep = body->sets.n ? body->sets.items : NULL;
     g->change.n_keep = body->sets.n;
@@ -139,7 +159,7 @@ static int removed(struct call *c)
 int delete_baseline(struct call *c)
 {
     struct changing *g = begin(c, "attestation.baseline.delete");
-    if (may_change(c) ||
+    if (may_change(c) || read_revision(c, &g->change.if_revision) ||
         store_get_baseline(c->app->store, c->arena, c->params[0], &g->former, &c->err))
         return call_fail(c);
     store_delete_baseline(c->app->store, &g->change, NULL, call_commit(c, removed));
@@ -193,7 +213,7 @@ int accept_baseline(struct call *c)
     const struct baseline_acceptance *body = c->body;
     struct changing *g = begin(c, "attestation.baseline.accept");
     struct boot_set boot = {0};
-    if (may_change(c) ||
+    if (may_change(c) || read_revision(c, &g->change.if_revision) ||
         store_get_baseline(c->app->store, c->arena, c->params[0], &g->former, &c->err) ||
         read_boot(c, body->report_id, g->former.image, &boot))
         return call_fail(c);

@@ -134,6 +134,19 @@ int call_etag_of_body(struct call *c)
     return call_etag(c, etag);
 }
 
+enum err call_if_match(struct call *c, const char **etag)
+{
+    const char *field = c->ops->header(c, "If-Match");
+    size_t n = field ? strlen(field) : 0;
+    *etag = NULL;
+    if (!field)
+        return OK;
+    if (n < 3 || field[0] != '"' || field[n - 1] != '"' || memchr(field + 1, '"', n - 2))
+        return err_set(&c->err, ERR_BAD_REQUEST, "If-Match must be one strong ETag");
+    *etag = arena_strndup(c->arena, field + 1, n - 2);
+    return OK;
+}
+
 int call_stream(struct call *c, struct stream *s, const char *content_type)
 {
     c->stream = s;

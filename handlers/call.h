@@ -115,6 +115,9 @@ int call_etag_weak(struct call *c, const char *etag);
 int call_etag_public(struct call *c, int seconds);
 /* Strong ETag of the body that was written. */
 int call_etag_of_body(struct call *c);
+/* The opaque part of If-Match, in the arena; NULL where there is none. One strong tag: "*" and lists are
+ * refused (ERR_BAD_REQUEST), nobody needs them here. */
+enum err call_if_match(struct call *c, const char **etag) MUST_CHECK;
 
 /* The 32 hex digits of traceparent, in the arena. */
 const char *call_trace_id(const struct call *c);

@@ -208,21 +208,6 @@ struct putting {
     struct attestation_policy_spec spec;
 };
 
-/* The opaque part of If-Match with one strong tag; "*" and lists are refused: nobody needs them here.
- */
-static enum err read_if_match(struct call *c, const char **etag)
-{
-    const char *field = c->ops->header(c, "If-Match");
-    size_t n = field ? strlen(field) : 0;
-    *etag = NULL;
-    if (!field)
-        return OK;
-    if (n < 3 || field[0] != '"' || field[n - 1] != '"' || memchr(field + 1, '"', n - 2))
-        return err_set(&c->err, ERR_BAD_REQUEST, "If-Match must be one strong ETag");
-    *etag = arena_strndup(c->arena, field + 1, n - 2);
-    return OK;
-}
-
 static const char *encode(struct call *c, const struct attestation_policy_spec *spec)
 {
     struct buf out = {0};
@@ -322,7 +307,7 @@ int put_attestation_policy(struct call *c)
                             arena_printf(c->arena, "/attestation/policies/%s", c->params[0])),
     };
     c->state = p;
-    if (read_if_match(c, &p->put.if_etag) || check_scopes(c, &p->spec.scopes) ||
+    if (call_if_match(c, &p->put.if_etag) || check_scopes(c, &p->spec.scopes) ||
         attest_policy_compile(BYTES_STR(p->put.document), &compiled, &c->err) ||
         may_write(c, &p->spec.scopes) || check_former(c)) {
         attest_policy_unref(compiled);
@@ -349,7 +334,7 @@ int delete_attestation_policy(struct call *c)
     struct putting *p = ARENA_NEW(c->arena, struct putting);
     c->state = p;
     if (find(c, 0, &p->row, &p->spec) || may_write(c, &p->spec.scopes) ||
-        read_if_match(c, &p->delete.if_etag))
+        call_if_match(c, &p->delete.if_etag))
         return call_fail(c);
     p->delete.name = p->row.name;
     p->delete.now = c->now;

@@ -417,6 +417,8 @@ def test_a_baseline_is_learned_confirmed_and_changed(own):
     # PCRs that differ by VM are no part of it, and so all VMs of the image show one set.
     assert len(baseline["sets"]) == 1 and set(baseline["sets"][0]["pcrs"]) == {"0", "2", "4", "7"}
     one = f"{BASELINES}/{baseline['id']}"
+    seen = api.get(one).header("ETag")
+    assert api.get(one, headers={"If-None-Match": seen}).status == 304
 
     rule = policy({"baseline": "enforce"}, "/")
     assert api.put(POLICIES + "base", rule).status == 201
@@ -424,7 +426,13 @@ def test_a_baseline_is_learned_confirmed_and_changed(own):
     assert now["status"] == "unhealthy" and now["reasons"] == ["baseline_not_confirmed"], now
     unknown = api.post(one + "/confirm", {"sets": ["00" * 32]})
     assert unknown.status == 400 and unknown.json["errors"][0]["pointer"] == "#/sets/0", unknown
-    confirmed = api.post(one + "/confirm", {"sets": [baseline["sets"][0]["digest"]]})
+    sets = {"sets": [baseline["sets"][0]["digest"]]}
+    for stale in ('"1"', '"of another resource"', '"0"'):  # somebody has looked at what is no more
+        answer = api.post(one + "/confirm", sets, headers={"If-Match": stale})
+        assert answer.status == 412 and answer.code == "precondition_failed", answer
+    assert api.post(one + "/confirm", sets, headers={"If-Match": 'W/"1"'}).status == 400
+    assert api.get(one).header("ETag") == seen
+    confirmed = api.post(one + "/confirm", sets, headers={"If-Match": seen})
     assert confirmed.status == 200 and confirmed.json["state"] == "confirmed", confirmed
     assert api.post(one + "/confirm", {}).status == 409
     now = settled(api, vms[0])
@@ -443,13 +451,18 @@ def test_a_baseline_is_learned_confirmed_and_changed(own):
     assert not diff["matches"] and diff["state"] == "confirmed", diff
     assert [(d["kind"], d["pcr"], d["text"]) for d in diff["differences"]] == [
         ("added", 4, "\\EFI\\new\\loader.efi is new")], diff
-    accepted = api.post(one + "/accept", {"reportId": answer["reportId"]})
+    boot = {"reportId": answer["reportId"]}
+    stale = api.post(one + "/accept", boot, headers={"If-Match": seen})
+    assert stale.status == 412 and stale.code == "precondition_failed", stale
+    accepted = api.post(one + "/accept", boot, headers={"If-Match": confirmed.header("ETag")})
     assert accepted.status == 200 and len(accepted.json["sets"]) == 2, accepted
     assert accepted.json["sets"][1]["boot"]["events"], accepted
     for vm in (vms[0], vms[2]):  # both boots are good now
         assert settled(api, vm)["status"] == "healthy", vm.name
         assert api.get(vm.path + "/bootIntegrity/diff").json["matches"], vm.name
-    assert api.delete(one).status == 200
+    stale = api.delete(one, headers={"If-Match": confirmed.header("ETag")})
+    assert stale.status == 412 and api.get(one).header("ETag") == accepted.header("ETag"), stale
+    assert api.delete(one, headers={"If-Match": accepted.header("ETag")}).status == 200
     assert api.get(one).status == 404
 
 

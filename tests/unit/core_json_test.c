@@ -166,6 +166,43 @@ static void depth_is_bounded(void **state)
         json_parse(BYTES_STR("[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[[\"]"), &v, NULL), OK);
 }
 
+/* An array of `first` and then n times `more`. */
+static void add_array(struct buf *text, const char *first, const char *more, size_t n)
+{
+    buf_add_char(text, '[');
+    buf_add_str(text, first);
+    for (size_t i = 0; i < n; i++)
+        buf_add_str(text, more);
+    buf_add_char(text, ']');
+}
+
+/* Counted before any of them is made; what stands within a string counts nothing. */
+static void values_are_bounded(void **state)
+{
+    static const struct {
+        const char *first, *more;
+        size_t most; /* of `more` */
+    } arrays[] = {{"0", ",0", JSON_VALUES_MAX - 2},
+                  {"\",,[{\\\",\"", ",\"[,\"", JSON_VALUES_MAX - 2},
+                  {"{}", ",{}", JSON_VALUES_MAX / 2 - 2}};
+    struct arena *a = arena_new();
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++) {
+        for (size_t more = 0; more < 2; more++) {
+            AUTO(json) json_t *v = NULL;
+            struct buf text = {0};
+            struct err_info why = {0};
+            struct whole out;
+            add_array(&text, arrays[i].first, arrays[i].more, arrays[i].most + more);
+            enum err err = json_decode_text(buf_bytes(&text), &whole, a, &out, &why);
+            assert_int_equal(err, more ? ERR_BAD_REQUEST : ERR_VALIDATION); /* it is no object */
+            assert_int_equal(json_parse(buf_bytes(&text), &v, &why),
+                             OK); /* Azure's may be longer */
+            buf_free(&text);
+        }
+    }
+    arena_free(a);
+}
+
 static enum err decode(struct arena *a, const char *text, struct whole *out, struct err_info *why)
 {
     *why = (struct err_info){0};
@@ -428,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_json_is_refused),
         cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(values_are_bounded),
         cmocka_unit_test(everything_decodes_and_encodes),
         cmocka_unit_test(absent_members_have_their_defaults),
         cmocka_unit_test(every_fault_has_its_pointer),
