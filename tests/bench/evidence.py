@@ -1,18 +1,28 @@
 """Evidence of a software AK, certified by the bench's own CA: a real TPM signs too slowly for a load.
 
-The boot log is the VM's own, from the emulator, with the files that a boot loader would measure on top
-to make it as long as a real one; its PCRs come from the VM's vTPM.
+The boot log is a recorded one of RHEL 8 where ../shared has it (82 events, 34 KB), its PCRs those of a second
+replay. Else it is the VM's own, from the emulator, with the files that a boot loader would measure on top to
+make it as long; its PCRs come from the VM's vTPM.
 """
 import datetime
 import hashlib
 import os
+import pathlib
 import struct
+import sys
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.x509.oid import NameOID
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/vectors"))
+import tcglog  # noqa: E402
+
+RECORDED = (pathlib.Path(os.environ.get("TLGATE_SHARED", ROOT.parent / "shared"))
+            / "vectors/eventlogs/go-tpm-tools/rhel8-uefi.bin")
+QUOTED = range(8)  # firmware, boot loader and Secure Boot: what a Linux guest quotes
 LOG_SIZE = 34 * 1024
 EV_IPL = 0x0D
 FILE_PCR = 9  # GRUB measures the files it reads into it
@@ -82,6 +92,15 @@ def _lengthen(log):
         log += b"".join(struct.pack("<H", a) + hashlib.new(n, path).digest() for a, n in algorithms)
         log += struct.pack("<I", len(path)) + path
     return log
+
+
+def recorded():
+    """(log, {PCR: value}) of a real boot; None where it is not at hand."""
+    if not RECORDED.is_file():
+        return None
+    log = RECORDED.read_bytes()
+    values = tcglog.Log(log).replay(0x0B)
+    return log, {i: bytes.fromhex(values[str(i)]) for i in QUOTED}
 
 
 class Ak:

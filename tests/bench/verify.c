@@ -20,7 +20,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define TURNS 20
+#define TURNS      20
+#define ARENA_SIZE ((size_t)16 * 1024) /* of a request, in the gateway */
 
 struct work {
     struct evidence evidence, named;
@@ -97,12 +98,12 @@ static void open_bare(struct work *w)
     const char *why = NULL;
     struct tpm_signature sig;
     struct tpm_attest attest;
-    struct ak_cert *cert = trust_parse(w->in.trust, w->evidence.ak_certificate, &why);
+    struct ak_cert *cert = trust_parse(&w->in, w->evidence.ak_certificate, &why);
     check(cert && !tpm_parse_signature(w->evidence.quote_signature, &sig) &&
               !tpm_parse_attest(w->evidence.quote_message, &attest),
           "the evidence cannot be read");
     w->message = attest.message;
-    w->verify = EVP_PKEY_CTX_new_from_pkey(NULL, cert->pkey, NULL);
+    w->verify = EVP_PKEY_CTX_new_from_pkey(NULL, cert->loaded->pkey, NULL);
     check(EVP_PKEY_verify_init(w->verify) == 1, "verify context");
     if (sig.alg == TPM2_ALG_ECDSA) {
         unsigned char *at = w->signature;
@@ -182,7 +183,7 @@ static void measure(struct work *w, long rounds, double us[PARTS])
 
 int main(int argc, char **argv)
 {
-    struct work w = {.arena = arena_new()};
+    struct work w = {.arena = arena_new_sized(ARENA_SIZE)};
     struct arena *kept = arena_new();
     struct err_info e = {0};
     uint8_t nonce[64];
