@@ -3,7 +3,6 @@
 #include "attest/hash.h"
 
 #include <openssl/core_names.h>
-#include <openssl/ecdsa.h>
 #include <openssl/param_build.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
@@ -12,7 +11,6 @@ AUTO_DEFINE(param_bld, OSSL_PARAM_BLD *, OSSL_PARAM_BLD_free)
 AUTO_DEFINE(params, OSSL_PARAM *, OSSL_PARAM_free)
 AUTO_DEFINE(pkey_ctx, EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
 AUTO_DEFINE(bignum, BIGNUM *, BN_free)
-AUTO_DEFINE(ecdsa_sig, ECDSA_SIG *, ECDSA_SIG_free)
 
 struct curve {
     const char *name;
@@ -158,7 +156,7 @@ static bool push_ec(OSSL_PARAM_BLD *bld, const struct ak_key *k, const uint8_t *
            OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, k->n_len + 1) == 1;
 }
 
-EVP_PKEY *ak_key_load(const struct ak_key *k)
+static EVP_PKEY *pkey_of(const struct ak_key *k)
 {
     bool rsa = k->kind == AK_RSA;
     uint8_t point[1 + 2 * AK_COORD_MAX] = {4}; /* SEC 1: uncompressed */
@@ -219,11 +217,11 @@ static void put_rsa_key(struct buf *bits, const struct ak_key *k)
     buf_free(&numbers);
 }
 
-struct bytes ak_key_spki(const struct ak_key *k, struct arena *a)
+static void put_spki(struct buf *out, const struct ak_key *k)
 {
     static const uint8_t rsa_alg[] = {0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0};
     static const uint8_t ec_alg[] = {0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1};
-    struct buf alg = {0}, bits = {0}, body = {0}, out = {0};
+    struct buf alg = {0}, bits = {0}, body = {0};
     buf_add_char(&bits, 0); /* no unused bits */
     if (k->kind == AK_RSA) {
         buf_add(&alg, rsa_alg, sizeof rsa_alg);
@@ -236,18 +234,72 @@ struct bytes ak_key_spki(const struct ak_key *k, struct arena *a)
     }
     put_tlv(&body, 0x30, &alg);
     put_tlv(&body, 0x03, &bits);
-    put_tlv(&out, 0x30, &body);
-    struct bytes spki = arena_copy(a, buf_bytes(&out));
+    put_tlv(out, 0x30, &body);
     buf_free(&alg);
     buf_free(&bits);
     buf_free(&body);
+}
+
+struct bytes ak_key_spki(const struct ak_key *k, struct arena *a)
+{
+    struct buf out = {0};
+    put_spki(&out, k);
+    struct bytes spki = arena_copy(a, buf_bytes(&out));
     buf_free(&out);
     return spki;
 }
 
-void ak_key_spki_sha256(const struct ak_key *k, struct arena *a, uint8_t out[32])
+void ak_key_spki_sha256(const struct ak_key *k, uint8_t out[32])
 {
-    hash_digest(BANK_SHA256, ak_key_spki(k, a), out);
+    struct buf der = {0};
+    put_spki(&der, k);
+    hash_digest(BANK_SHA256, buf_bytes(&der), out);
+    buf_free(&der);
+}
+
+/* ---- a loaded key ---- */
+
+struct ak_setting {
+    EVP_PKEY_CTX *ctx;
+    uint16_t scheme;
+    enum pcr_bank hash;
+};
+
+static void setting_free(struct ak_setting *s)
+{
+    if (s)
+        EVP_PKEY_CTX_free(s->ctx);
+    free(s);
+}
+
+AUTO_DEFINE(setting, struct ak_setting *, setting_free)
+
+struct ak_loaded *ak_load(const struct ak_key *key)
+{
+    EVP_PKEY *pkey = pkey_of(key);
+    if (!pkey)
+        return NULL;
+    struct ak_loaded *k = calloc(1, sizeof *k);
+    if (!k)
+        abort();
+    *k = (struct ak_loaded){.refs = 1, .kind = key->kind, .n_len = key->n_len, .pkey = pkey};
+    ak_key_spki_sha256(key, k->spki_sha256);
+    return k;
+}
+
+struct ak_loaded *ak_loaded_hold(struct ak_loaded *k)
+{
+    __atomic_add_fetch(&k->refs, 1, __ATOMIC_RELAXED);
+    return k;
+}
+
+void ak_loaded_release(struct ak_loaded *k)
+{
+    if (!k || __atomic_sub_fetch(&k->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    setting_free(k->spare);
+    EVP_PKEY_free(k->pkey);
+    free(k);
 }
 
 /* ---- signature ---- */
@@ -262,44 +314,77 @@ static bool set_padding(EVP_PKEY_CTX *ctx, uint16_t scheme)
            EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_AUTO) == 1;
 }
 
-/* DER of r and s, as OpenSSL wants it. The caller frees with OPENSSL_free. */
-static int ecdsa_der(const struct tpm_signature *sig, unsigned char **out)
+static struct ak_setting *setting_new(EVP_PKEY *pkey, uint16_t scheme, enum pcr_bank hash)
 {
-    AUTO(ecdsa_sig) ECDSA_SIG *es = ECDSA_SIG_new();
-    AUTO(bignum) BIGNUM *r = BN_bin2bn(sig->r.data, (int)sig->r.len, NULL);
-    AUTO(bignum) BIGNUM *s = BN_bin2bn(sig->s.data, (int)sig->s.len, NULL);
-    if (!es || !r || !s || ECDSA_SIG_set0(es, r, s) != 1)
-        return -1;
-    r = s = NULL; /* es owns them */
-    return i2d_ECDSA_SIG(es, out);
+    AUTO(setting) struct ak_setting *s = calloc(1, sizeof *s);
+    if (!s)
+        abort();
+    *s = (struct ak_setting){EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL), scheme, hash};
+    if (!s->ctx || EVP_PKEY_verify_init(s->ctx) != 1 ||
+        (scheme != TPM2_ALG_ECDSA && !set_padding(s->ctx, scheme)) ||
+        EVP_PKEY_CTX_set_signature_md(s->ctx, hash_md(hash)) != 1)
+        return NULL;
+    return TAKE(s);
 }
 
-static bool verify_digest(EVP_PKEY *pkey, const struct tpm_signature *sig, struct bytes signature,
+static struct ak_setting *take_setting(struct ak_loaded *k, uint16_t scheme, enum pcr_bank hash)
+{
+    struct ak_setting *s = __atomic_exchange_n(&k->spare, NULL, __ATOMIC_ACQ_REL);
+    if (s && s->scheme == scheme && s->hash == hash)
+        return s;
+    setting_free(s);
+    return setting_new(k->pkey, scheme, hash);
+}
+
+/* Only what a verification left in order is used again: a signature that was refused leaves nothing. */
+static bool verify_digest(struct ak_loaded *k, uint16_t scheme, struct bytes signature,
                           enum pcr_bank alg, struct bytes message)
 {
     uint8_t digest[DIGEST_MAX];
     hash_digest(alg, message, digest);
-    AUTO(pkey_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
-    if (!ctx || EVP_PKEY_verify_init(ctx) != 1)
+    AUTO(setting) struct ak_setting *s = take_setting(k, scheme, alg);
+    if (!s ||
+        EVP_PKEY_verify(s->ctx, signature.data, signature.len, digest, pcr_banks[alg].size) != 1)
         return false;
-    if (sig->alg != TPM2_ALG_ECDSA && !set_padding(ctx, sig->alg))
-        return false;
-    if (EVP_PKEY_CTX_set_signature_md(ctx, hash_md(alg)) != 1)
-        return false;
-    return EVP_PKEY_verify(ctx, signature.data, signature.len, digest, pcr_banks[alg].size) == 1;
+    s = __atomic_exchange_n(&k->spare, s, __ATOMIC_ACQ_REL);
+    return true;
 }
 
-bool ak_verify(EVP_PKEY *pkey, const struct ak_key *k, const struct tpm_signature *sig,
-               struct bytes message)
+#define ECDSA_DER_MAX (3 + 2 * (3 + AK_COORD_MAX))
+
+static uint8_t *add_integer(uint8_t *at, struct bytes v)
+{
+    v = strip_zeros(v);
+    bool pad = v.len == 0 || v.data[0] & 0x80;
+    *at++ = 0x02;
+    *at++ = (uint8_t)(v.len + pad);
+    if (pad)
+        *at++ = 0;
+    memcpy(at, v.data, v.len);
+    return at + v.len;
+}
+
+/* ECDSA-Sig-Value (RFC 3279, 2.2.3), as OpenSSL wants it. */
+static struct bytes ecdsa_der(const struct tpm_signature *sig, uint8_t out[ECDSA_DER_MAX])
+{
+    uint8_t *end = add_integer(add_integer(out + 3, sig->r), sig->s);
+    size_t n = (size_t)(end - out) - 3;
+    uint8_t *from = out + (n < 128);
+    from[0] = 0x30;
+    from[1] = 0x81;
+    out[2] = (uint8_t)n;
+    return BYTES(from, (size_t)(end - from));
+}
+
+bool ak_verify(struct ak_loaded *k, const struct tpm_signature *sig, struct bytes message)
 {
     enum pcr_bank alg = hash_of_tpm_alg(sig->hash);
     if (alg == BANK_COUNT || (k->kind == AK_RSA) != (sig->alg != TPM2_ALG_ECDSA))
         return false;
     if (k->kind == AK_RSA)
-        return sig->rsa.len == k->n_len && verify_digest(pkey, sig, sig->rsa, alg, message);
-    unsigned char *der = NULL;
-    int n = ecdsa_der(sig, &der);
-    bool ok = n > 0 && verify_digest(pkey, sig, BYTES(der, (size_t)n), alg, message);
-    OPENSSL_free(der);
-    return ok;
+        return sig->rsa.len == k->n_len && verify_digest(k, sig->alg, sig->rsa, alg, message);
+    if (sig->r.len > AK_COORD_MAX || sig->s.len > AK_COORD_MAX)
+        return false;
+    uint8_t der[ECDSA_DER_MAX];
+    return verify_digest(k, sig->alg, ecdsa_der(sig, der), alg, message);
 }

@@ -2,8 +2,6 @@
  * The attestation key: its public material, its OpenSSL key (built by fromdata, never through the
  * PEM or DER decoders, which cost several times a verification) and its SubjectPublicKeyInfo, whose
  * SHA-256 is how the key is pinned: a renewed certificate keeps the key.
- *
- * An EVP_PKEY made here may be shared by threads.
  */
 #ifndef ATTEST_AK_H
 #define ATTEST_AK_H
@@ -35,15 +33,32 @@ const char *ak_key_of_pkey(EVP_PKEY *pkey, struct ak_key *out);
 bool ak_key_equal(const struct ak_key *a, const struct ak_key *b);
 size_t ak_key_bits(const struct ak_key *k);
 
-/* NULL where OpenSSL refuses it (a point that is not on the curve). The caller frees. */
-EVP_PKEY *ak_key_load(const struct ak_key *k);
+/*
+ * A key as OpenSSL verifies with it. Counted and shared by threads. To set OpenSSL up for a signature costs
+ * a fifth of verifying one, so the setting that verified last is kept for whoever comes next with the
+ * same scheme and hash; who finds it taken makes one.
+ */
+struct ak_setting;
+struct ak_loaded {
+    int refs;
+    enum ak_kind kind;
+    size_t n_len; /* as in struct ak_key */
+    EVP_PKEY *pkey;
+    uint8_t spki_sha256[32];
+    struct ak_setting *spare; /* NULL, or of nobody: taken and put back in one exchange */
+};
+
+/* NULL where OpenSSL refuses it (a point that is not on the curve). The caller releases. */
+struct ak_loaded *ak_load(const struct ak_key *k);
+struct ak_loaded *ak_loaded_hold(struct ak_loaded *k);
+void ak_loaded_release(struct ak_loaded *k); /* NULL is fine */
+AUTO_DEFINE(ak_loaded, struct ak_loaded *, ak_loaded_release)
 
 /* DER SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), in the arena. */
 struct bytes ak_key_spki(const struct ak_key *k, struct arena *a);
-void ak_key_spki_sha256(const struct ak_key *k, struct arena *a, uint8_t out[32]);
+void ak_key_spki_sha256(const struct ak_key *k, uint8_t out[32]);
 
 /* The signature over `message`, with exactly the scheme and hash that `sig` names. */
-bool ak_verify(EVP_PKEY *pkey, const struct ak_key *k, const struct tpm_signature *sig,
-               struct bytes message);
+bool ak_verify(struct ak_loaded *k, const struct tpm_signature *sig, struct bytes message);
 
 #endif

@@ -128,8 +128,8 @@ static void check_key(struct ak_cert *c)
         problem(c, "key_type");
         return;
     }
-    c->pkey = ak_key_load(&c->key);
-    if (!c->pkey || (c->key.kind == AK_RSA && (ak_key_bits(&c->key) < 2048 || c->key.e != 65537)))
+    c->loaded = ak_load(&c->key);
+    if (!c->loaded || (c->key.kind == AK_RSA && (ak_key_bits(&c->key) < 2048 || c->key.e != 65537)))
         problem(c, "weak_key");
 }
 
@@ -173,12 +173,13 @@ struct ak_cert *akcert_parse(struct bytes in, const char **why)
         *why = "not a DER certificate";
         return NULL;
     }
-    struct ak_cert *c = calloc(1, sizeof *c);
+    struct ak_cert *c = calloc(1, sizeof *c + der.len);
     if (!c)
         abort();
     c->refs = 1;
     c->x509 = TAKE(x);
-    x509_fingerprint(der, c->sha256);
+    memcpy(c + 1, der.data, der.len);
+    c->der = BYTES(c + 1, der.len);
     c->not_before = x509_not_before(c->x509);
     c->not_after = x509_not_after(c->x509);
     read_subject(c);
@@ -200,7 +201,7 @@ void akcert_release(struct ak_cert *c)
     if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     X509_free(c->x509);
-    EVP_PKEY_free(c->pkey);
+    ak_loaded_release(c->loaded);
     free(c);
 }
 
@@ -264,7 +265,7 @@ void akcert_describe(const struct ak_cert *c, const char *reason, struct arena *
         *found = text_signature_algorithm(c);
     } else if (strcmp(reason, "key_type") == 0) {
         *expected = "an RSA key, signed with RSA";
-        *found = c->pkey
+        *found = c->loaded
                      ? arena_printf(a, "%s, %s", words_key(a, &c->key), text_signature_algorithm(c))
                      : text_signature_algorithm(c);
     } else if (strcmp(reason, "version") == 0) {

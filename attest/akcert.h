@@ -13,9 +13,9 @@ AUTO_DEFINE(x509, X509 *, X509_free)
 
 struct ak_cert {
     int refs;
-    uint8_t sha256[32]; /* of the DER */
+    struct bytes der;
     X509 *x509;
-    EVP_PKEY *pkey; /* built by fromdata; NULL: the key is of no usable kind */
+    struct ak_loaded *loaded; /* NULL: the key is of no usable kind */
     struct ak_key key;
     char subject[96];   /* CN; empty where there is not exactly one */
     char policies[128]; /* OIDs of its certificate policies, recorded and not judged; empty: none */

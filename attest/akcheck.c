@@ -35,8 +35,8 @@ static bool choose_pin(const struct attest_input *in, const struct tpm_signature
         struct ak_key key;
         if (!pin_key(&in->pins[i], &key))
             continue;
-        AUTO(pkey) EVP_PKEY *pkey = ak_key_load(&key);
-        bool signs = pkey && ak_verify(pkey, &key, sig, message);
+        AUTO(ak_loaded) struct ak_loaded *loaded = ak_load(&key);
+        bool signs = loaded && ak_verify(loaded, sig, message);
         if (signs || !found)
             *out = key;
         found = true;
@@ -47,18 +47,17 @@ static bool choose_pin(const struct attest_input *in, const struct tpm_signature
 }
 
 static bool choose_key(const struct attest_input *in, const struct ak_material *m,
-                       const struct tpm_signature *sig, struct bytes message, struct arena *a,
-                       struct ak_key *out)
+                       const struct tpm_signature *sig, struct bytes message, struct ak_key *out)
 {
     bool azure = in->profile != PROFILE_TPM;
-    if (m->cert && m->cert->pkey && azure) {
+    if (m->cert && m->cert->loaded && azure) {
         *out = m->cert->key;
         return true;
     }
     if (public_key(m->public, out))
         return true;
-    if (m->cert && m->cert->pkey &&
-        (!in->n_pins || trust_find_pin(in, &m->cert->key, a) < in->n_pins)) {
+    if (m->cert && m->cert->loaded &&
+        (!in->n_pins || trust_find_pin(in, m->cert->loaded->spki_sha256) < in->n_pins)) {
         *out = m->cert->key;
         return true;
     }
@@ -67,34 +66,43 @@ static bool choose_key(const struct attest_input *in, const struct ak_material *
 
 /* The certificate that is known from before has its key loaded, with what OpenSSL works out once for
  * each modulus. */
-static EVP_PKEY *load_key(const struct ak_material *m, const struct ak_key *key)
+static struct ak_loaded *load_key(const struct ak_material *m, const struct ak_key *key)
 {
-    bool loaded = m->cert && m->cert->pkey && ak_key_equal(&m->cert->key, key);
-    if (!loaded || EVP_PKEY_up_ref(m->cert->pkey) != 1)
-        return ak_key_load(key);
-    return m->cert->pkey;
+    if (m->cert && m->cert->loaded && ak_key_equal(&m->cert->key, key))
+        return ak_loaded_hold(m->cert->loaded);
+    return ak_load(key);
+}
+
+static void choose_public(const struct attest_input *in, struct ak_choice *c)
+{
+    if (c->pin == in->n_pins)
+        return;
+    const struct attest_pin *pin = &in->pins[c->pin];
+    if (pin->public_area.len && !tpm_parse_public(pin->public_area, &c->pinned_public))
+        c->public = &c->pinned_public;
+    else if (in->profile == PROFILE_TPM) {
+        /* What is sent beside a bare key is vouched for by nobody. */
+        c->public = NULL;
+        c->pinned_by_key = true;
+    }
 }
 
 void ak_choose(const struct attest_input *in, const struct ak_material *m,
-               const struct tpm_signature *sig, struct bytes message, struct arena *a,
-               struct ak_choice *out)
+               const struct tpm_signature *sig, struct bytes message, struct ak_choice *out)
 {
     *out = (struct ak_choice){.public = m->public, .pin = in->n_pins};
-    out->found = choose_key(in, m, sig, message, a, &out->key);
-    if (!out->found)
-        return;
-    out->pkey = load_key(m, &out->key);
-    out->pin = trust_find_pin(in, &out->key, a);
-    if (out->pin == in->n_pins)
-        return;
-    const struct attest_pin *pin = &in->pins[out->pin];
-    if (pin->public_area.len && !tpm_parse_public(pin->public_area, &out->pinned_public))
-        out->public = &out->pinned_public;
-    else if (in->profile == PROFILE_TPM) {
-        /* What is sent beside a bare key is vouched for by nobody. */
-        out->public = NULL;
-        out->pinned_by_key = true;
+    out->found = choose_key(in, m, sig, message, &out->key);
+    if (out->found) {
+        out->loaded = load_key(m, &out->key);
+        if (out->loaded)
+            memcpy(out->spki_sha256, out->loaded->spki_sha256, AK_SPKI_SIZE);
+        else
+            ak_key_spki_sha256(&out->key, out->spki_sha256);
+        out->pin = trust_find_pin(in, out->spki_sha256);
+        choose_public(in, out);
     }
+    if (out->public)
+        out->name_len = tpm_name(out->public, out->name);
 }
 
 /* What a check writes into. */
@@ -144,7 +152,7 @@ void ak_check_binding(const struct attest_input *in, const struct ak_material *m
         result_fail(r, CHECK_AK_BINDING, "ak_public_mismatch");
     else if (m->public)
         check_same_key(&t, &c->key, &sent);
-    if (m->cert && in->profile == PROFILE_TPM && !in->n_pins && m->cert->pkey)
+    if (m->cert && in->profile == PROFILE_TPM && !in->n_pins && m->cert->loaded)
         check_same_key(&t, &m->cert->key, &c->key);
     if (in->n_pins && c->pin == in->n_pins)
         fail(&t, CHECK_AK_BINDING, "ak_not_pinned", text_pins(in, a), words_spki(a, &c->key));

@@ -14,9 +14,12 @@ struct ak_material {
 
 struct ak_choice {
     bool found;
-    struct ak_key key;               /* verifies the quote */
-    EVP_PKEY *pkey;                  /* the caller frees; NULL: none */
+    struct ak_key key;        /* verifies the quote */
+    struct ak_loaded *loaded; /* the caller releases; NULL: none */
+    uint8_t spki_sha256[AK_SPKI_SIZE];
     const struct tpm_public *public; /* area to judge attributes and Name by, or NULL */
+    uint8_t name[AK_NAME_MAX];       /* TPM Name of `public`; name_len 0 where there is none */
+    size_t name_len;
     struct tpm_public pinned_public; /* storage for it */
     bool pinned_by_key;              /* the pin is a bare key and the anchor */
     size_t pin;                      /* index in in->pins; n_pins: none matches */
@@ -25,8 +28,7 @@ struct ak_choice {
 /* In the Azure profiles the certificate's key, else the public area's, else the pin's whose signature
  * it is. */
 void ak_choose(const struct attest_input *in, const struct ak_material *m,
-               const struct tpm_signature *sig, struct bytes message, struct arena *a,
-               struct ak_choice *out);
+               const struct tpm_signature *sig, struct bytes message, struct ak_choice *out);
 
 void ak_check_binding(const struct attest_input *in, const struct ak_material *m,
                       const struct ak_choice *c, struct arena *a, struct attest_result *r);

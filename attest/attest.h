@@ -102,6 +102,9 @@ struct attest_baseline;
 struct attest_input {
     const struct evidence *evidence;
     struct attest_trust *trust;
+    /* What other verifications left in `trust` is not used, and nothing is left there. No verdict depends
+     * on it: test presets judge everything both ways. */
+    bool afresh;
     struct attest_logs *logs; /* NULL: every log is judged from its bytes */
     /* The log that evidence->event_log_digest names, where it is known: then it need not be there. */
     struct attest_log *log;

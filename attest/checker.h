@@ -13,7 +13,6 @@
 struct checker {
     struct attest_result *r;
     struct arena *arena; /* for what was expected and what was found */
-    struct hasher hasher;
     struct content_report report;
     enum pcr_bank bank;
     uint8_t separators[2][DIGEST_MAX]; /* digests of 00000000 and FFFFFFFF */

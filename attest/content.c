@@ -22,7 +22,7 @@ void checker_malformed(struct checker *c, const char *structure, const char *why
 void checker_mismatch(struct checker *c, struct bytes data)
 {
     uint8_t out[DIGEST_MAX];
-    hasher_run(&c->hasher, &data, 1, out);
+    hash_digest(c->bank, data, out);
     checker_fail(c, "digest_mismatch", text_hex(c->digest, DIGEST_MAX, c->arena),
                  text_hex(BYTES(out, c->size), DIGEST_MAX, c->arena));
 }
@@ -30,7 +30,7 @@ void checker_mismatch(struct checker *c, struct bytes data)
 bool checker_is_digest_of(struct checker *c, struct bytes data)
 {
     uint8_t out[DIGEST_MAX];
-    hasher_run(&c->hasher, &data, 1, out);
+    hash_digest(c->bank, data, out);
     return bytes_equal(BYTES(out, c->size), c->digest);
 }
 
@@ -68,7 +68,7 @@ void checker_action(struct checker *c)
             quirk_tolerate(QUIRK_ACTION_TERMINATED, c->index, c->ev->pcr, c->r);
         return;
     }
-    hasher_run(&c->hasher, parts, ARRAY_LEN(parts), out);
+    hash_parts(c->bank, parts, ARRAY_LEN(parts), out);
     if (bytes_equal(BYTES(out, c->size), c->digest))
         quirk_tolerate(QUIRK_ACTION_TERMINATED, c->index, c->ev->pcr, c->r);
     else
@@ -217,15 +217,13 @@ struct content_report content_check(const struct event_log *log, enum pcr_bank b
     const struct bytes separators[] = {BYTES_OF(zero), BYTES_OF(ones)};
     struct checker c = {.r = r,
                         .arena = a,
-                        .hasher = hasher_new(bank),
                         .bank = bank,
                         .size = pcr_banks[bank].size,
                         .separator7 = ATTEST_NO_INDEX,
                         .windows = checker_has_windows(log)};
     for (size_t i = 0; i < ARRAY_LEN(separators); i++)
-        hasher_run(&c.hasher, &separators[i], 1, c.separators[i]);
+        hash_digest(bank, separators[i], c.separators[i]);
     check_all(&c, log);
     checker_pcr7_complete(&c);
-    hasher_free(&c.hasher);
     return c.report;
 }

@@ -10,10 +10,27 @@ const struct pcr_bank_info pcr_banks[BANK_COUNT] = {
 };
 
 static EVP_MD *fetched[BANK_COUNT];
+static pthread_key_t of_thread;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Each thread keeps its own: making one costs more than a short digest. A digest is begun and ended in
+ * hash_parts, so that nothing is ever in them between calls. */
+struct contexts {
+    EVP_MD_CTX *of[BANK_COUNT];
+};
+
+static void free_contexts(void *own)
+{
+    struct contexts *c = own;
+    for (int i = 0; i < BANK_COUNT; i++)
+        EVP_MD_CTX_free(c->of[i]);
+    free(c);
+}
 
 static void fetch(void)
 {
+    if (pthread_key_create(&of_thread, free_contexts) != 0)
+        abort();
     for (int i = 0; i < BANK_COUNT; i++) {
         fetched[i] = EVP_MD_fetch(NULL, pcr_banks[i].name, NULL);
         if (!fetched[i])
@@ -35,36 +52,38 @@ enum pcr_bank hash_of_tpm_alg(uint16_t alg)
     return BANK_COUNT;
 }
 
-struct hasher hasher_new(enum pcr_bank alg)
+static struct contexts *make_contexts(void)
 {
-    struct hasher h = {EVP_MD_CTX_new(), alg};
-    if (!h.ctx)
+    pthread_once(&once, fetch);
+    struct contexts *c = calloc(1, sizeof *c);
+    if (!c || pthread_setspecific(of_thread, c) != 0)
         abort();
-    return h;
+    return c;
 }
 
-void hasher_run(struct hasher *h, const struct bytes *parts, size_t n, uint8_t *out)
+static EVP_MD_CTX *context_of(enum pcr_bank alg)
 {
-    if (EVP_DigestInit_ex(h->ctx, hash_md(h->alg), NULL) != 1)
+    static _Thread_local struct contexts *own;
+    if (!own)
+        own = make_contexts();
+    if (!own->of[alg] && !(own->of[alg] = EVP_MD_CTX_new()))
         abort();
+    return own->of[alg];
+}
+
+void hash_parts(enum pcr_bank alg, const struct bytes *parts, size_t n, uint8_t *out)
+{
+    EVP_MD_CTX *ctx = context_of(alg);
+    bool ok = EVP_DigestInit_ex2(ctx, fetched[alg], NULL) == 1;
     for (size_t i = 0; i < n; i++)
-        if (EVP_DigestUpdate(h->ctx, parts[i].data, parts[i].len) != 1)
-            abort();
-    if (EVP_DigestFinal_ex(h->ctx, out, NULL) != 1)
+        ok = ok && EVP_DigestUpdate(ctx, parts[i].data, parts[i].len) == 1;
+    if (!ok || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
         abort();
-}
-
-void hasher_free(struct hasher *h)
-{
-    EVP_MD_CTX_free(h->ctx);
-    h->ctx = NULL;
 }
 
 void hash_digest(enum pcr_bank alg, struct bytes in, uint8_t *out)
 {
-    struct hasher h = hasher_new(alg);
-    hasher_run(&h, &in, 1, out);
-    hasher_free(&h);
+    hash_parts(alg, &in, 1, out);
 }
 
 bool hash_matches(enum pcr_bank alg, struct bytes in, struct bytes digest)

@@ -130,8 +130,8 @@ static void add_key(struct jwks *set, const json_t *v)
         abort();
     k->unfit = read_key(v, &k->key);
     if (!k->unfit)
-        k->pkey = ak_key_load(&k->key);
-    if (!k->unfit && !k->pkey)
+        k->loaded = ak_load(&k->key);
+    if (!k->unfit && !k->loaded)
         k->unfit = "the key cannot be loaded";
 }
 
@@ -207,7 +207,7 @@ void jwks_release(struct jwks *set)
         return;
     for (size_t i = 0; i < set->n; i++) {
         free(set->keys[i].kid);
-        EVP_PKEY_free(set->keys[i].pkey);
+        ak_loaded_release(set->keys[i].loaded);
     }
     free(set);
 }
@@ -216,7 +216,7 @@ size_t jwks_usable(const struct jwks *set)
 {
     size_t n = 0;
     for (size_t i = 0; i < set->n; i++)
-        n += set->keys[i].pkey != NULL;
+        n += set->keys[i].loaded != NULL;
     return n;
 }
 

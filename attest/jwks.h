@@ -19,8 +19,8 @@
 struct jwk {
     char *kid;
     struct ak_key key;
-    EVP_PKEY *pkey;    /* NULL: unfit */
-    const char *unfit; /* why the key cannot be used, or NULL */
+    struct ak_loaded *loaded; /* NULL: unfit */
+    const char *unfit;        /* why the key cannot be used, or NULL */
 };
 
 struct jwks;

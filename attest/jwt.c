@@ -64,11 +64,11 @@ void jwt_done(struct jwt *t)
     *t = (struct jwt){0};
 }
 
-bool jwt_verify_rs256(const struct jwt *t, EVP_PKEY *pkey, const struct ak_key *key)
+bool jwt_verify_rs256(const struct jwt *t, struct ak_loaded *key)
 {
     const struct tpm_signature sig = {
         .alg = TPM2_ALG_RSASSA, .hash = TPM2_ALG_SHA256, .rsa = t->signature};
-    return ak_verify(pkey, key, &sig, t->signed_part);
+    return ak_verify(key, &sig, t->signed_part);
 }
 
 const char *jwt_text(const json_t *object, const char *name)

@@ -24,7 +24,7 @@ const char *jwt_parse(struct bytes token, struct arena *a, struct jwt *out);
 void jwt_done(struct jwt *t);
 
 /* RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518, 3.3), whatever the header says. */
-bool jwt_verify_rs256(const struct jwt *t, EVP_PKEY *pkey, const struct ak_key *key);
+bool jwt_verify_rs256(const struct jwt *t, struct ak_loaded *key);
 
 /* A member that is a string, or NULL. */
 const char *jwt_text(const json_t *object, const char *name);

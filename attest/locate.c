@@ -5,7 +5,6 @@
 /* One PCR's events, and the values before each of them. */
 struct search {
     const struct log_replay *replay;
-    struct hasher hasher;
     struct locate_budget *budget;
     enum pcr_bank bank;
     size_t size;
@@ -36,7 +35,7 @@ static bool ends_right(struct search *s, const uint8_t *from, size_t k)
         return false;
     memcpy(value, from, s->size);
     for (; k < s->n; k++)
-        replay_extend(&s->hasher, value, digest_of(s, k));
+        replay_extend(s->bank, value, digest_of(s, k));
     return memcmp(value, s->want, s->size) == 0;
 }
 
@@ -55,7 +54,7 @@ static bool collect(struct search *s, unsigned pcr)
             return false;
         s->event[s->n] = (int)i;
         memcpy(s->before[s->n], value, s->size);
-        replay_extend(&s->hasher, value, ev->digest[s->bank]);
+        replay_extend(s->bank, value, ev->digest[s->bank]);
         s->n++;
     }
     memcpy(s->before[s->n], value, s->size);
@@ -79,11 +78,11 @@ static bool was_altered(struct search *s, size_t k)
     uint8_t value[DIGEST_MAX], digest[DIGEST_MAX];
     if (!spend(s, 1 + ev->data.len / 256)) /* hashing the data costs as well */
         return false;
-    hasher_run(&s->hasher, &ev->data, 1, digest);
+    hash_digest(s->bank, ev->data, digest);
     if (bytes_equal(BYTES(digest, s->size), digest_of(s, k)))
         return false;
     memcpy(value, s->before[k], s->size);
-    replay_extend(&s->hasher, value, BYTES(digest, s->size));
+    replay_extend(s->bank, value, BYTES(digest, s->size));
     return ends_right(s, value, k + 1);
 }
 
@@ -93,8 +92,8 @@ static bool was_swapped(struct search *s, size_t k)
     if (k + 1 >= s->n)
         return false;
     memcpy(value, s->before[k], s->size);
-    replay_extend(&s->hasher, value, digest_of(s, k + 1));
-    replay_extend(&s->hasher, value, digest_of(s, k));
+    replay_extend(s->bank, value, digest_of(s, k + 1));
+    replay_extend(s->bank, value, digest_of(s, k));
     return ends_right(s, value, k + 2);
 }
 
@@ -142,10 +141,8 @@ struct located locate_event(const struct log_replay *replay, unsigned pcr, const
     s->size = pcr_banks[replay->bank].size;
     s->want = want;
     s->budget = budget;
-    s->hasher = hasher_new(replay->bank);
     if (collect(s, pcr))
         out = try_all(s, pcr);
-    hasher_free(&s->hasher);
     free(s);
     return out;
 }

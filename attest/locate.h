@@ -28,6 +28,6 @@ struct located locate_event(const struct log_replay *replay, unsigned pcr, const
 /* Parts of a replay that both use. */
 bool replay_is_locality(const struct log_event *ev);
 void replay_start(unsigned pcr, size_t size, uint8_t *value);
-void replay_extend(struct hasher *h, uint8_t *value, struct bytes digest);
+void replay_extend(enum pcr_bank bank, uint8_t *value, struct bytes digest);
 
 #endif

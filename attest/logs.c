@@ -164,7 +164,7 @@ void log_write_claims(struct jw *w, const struct attest_claims *claims)
     if (same)
         jw_inside(w, s->text, s->text_len);
     else
-        claims_write_log(w, &claims->log);
+        claims_write_log(w, claims->log);
 }
 
 /* ---- the known ones ---- */

@@ -86,7 +86,7 @@ static const struct jwk *find_key(struct judging *j, const struct jwks *keys)
         refuse(j, "token_key_unknown", "a key of the provider", shown(j, given));
     else if (n > 1)
         refuse(j, "token_key_ambiguous", "one key with this kid", shown(j, given));
-    else if (!key->pkey)
+    else if (!key->loaded)
         refuse(j, "token_key_unfit", "an RSA key of at least 2048 bits", key->unfit);
     else
         return key;
@@ -105,7 +105,7 @@ static bool check_signature(struct judging *j)
     const struct jwk *key = find_key(j, p->keys);
     if (!key)
         return false;
-    if (!jwt_verify_rs256(j->token, key->pkey, &key->key))
+    if (!jwt_verify_rs256(j->token, key->loaded))
         refuse(j, "token_signature", NULL, NULL);
     return !j->failed;
 }
@@ -323,10 +323,10 @@ static void check_id(struct judging *j, struct maa_claims *out)
 static void cross_check(struct judging *j, const struct maa_claims *c)
 {
     const struct attest_claims *tpm = j->r->claims;
-    if (!tpm || !tpm->has_log || tpm->log.secure_boot == TRI_UNSET ||
+    if (!tpm || !tpm->has_log || tpm->log->secure_boot == TRI_UNSET ||
         !json_is_boolean(claim(j, "secureboot")))
         return;
-    bool proven = tpm->log.secure_boot == TRI_TRUE;
+    bool proven = tpm->log->secure_boot == TRI_TRUE;
     if (proven != c->secure_boot)
         refuse(j, "token_contradicts_evidence", proven ? "secureboot true" : "secureboot false",
                shown(j, claim(j, "secureboot")));

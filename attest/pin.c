@@ -34,6 +34,6 @@ enum err attest_pin_read(struct bytes file, struct arena *a, struct attest_pin *
     if (why)
         return err_set(e, ERR_VALIDATION, "%s", why);
     out->spki = ak_key_spki(&key, a);
-    ak_key_spki_sha256(&key, a, out->spki_sha256);
+    ak_key_spki_sha256(&key, out->spki_sha256);
     return OK;
 }

@@ -17,7 +17,7 @@ static void check_secure_boot(const struct attest_input *in, const struct policy
         result_skip(r, CHECK_SECURE_BOOT, "not_proven");
         return;
     }
-    enum tri state = f->claims->log.secure_boot;
+    enum tri state = f->claims->log->secure_boot;
     if (state == TRI_TRUE)
         result_pass(r, CHECK_SECURE_BOOT);
     else if (in->require_secure_boot)

@@ -62,7 +62,7 @@ static void check_profile(struct judging *j)
 
 static void check_secure_boot_rule(struct judging *j)
 {
-    enum tri state = j->claims->log.secure_boot;
+    enum tri state = j->claims->log->secure_boot;
     if (j->p->rules->require_secure_boot != TRI_TRUE)
         return;
     if (!j->claims->has_log || state == TRI_UNSET)
@@ -82,7 +82,7 @@ static enum tri windows_is(const struct judging *j, enum tri measured)
 {
     if (!is_proven(j, 1u << 12 | 1u << 13))
         return TRI_UNSET;
-    return j->claims->log.windows.present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
+    return j->claims->log->windows.present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
 }
 
 static enum tri opposite(enum tri t)
@@ -95,27 +95,27 @@ static enum tri state_of(const struct judging *j, enum policy_state s)
 {
     switch (s) {
     case STATE_UEFI_DEBUG:
-        return j->claims->has_log ? j->claims->log.debug_mode : TRI_UNSET;
+        return j->claims->has_log ? j->claims->log->debug_mode : TRI_UNSET;
     case STATE_DMA_PROTECTION_DISABLED: /* firmware logs it only where it is off (PFP 1.05, 3.3.4.8) */
         if (!is_proven(j, 1u << 7))
             return TRI_UNSET;
-        return j->claims->log.dma_protection == TRI_FALSE ? TRI_TRUE : TRI_FALSE;
+        return j->claims->log->dma_protection == TRI_FALSE ? TRI_TRUE : TRI_FALSE;
     case STATE_BOOT_DEBUGGING:
-        return windows_is(j, j->claims->log.windows.boot_debugging);
+        return windows_is(j, j->claims->log->windows.boot_debugging);
     case STATE_KERNEL_DEBUGGING:
-        return windows_is(j, j->claims->log.windows.kernel_debugging);
+        return windows_is(j, j->claims->log->windows.kernel_debugging);
     case STATE_HYPERVISOR_DEBUGGING:
-        return windows_is(j, j->claims->log.windows.hypervisor_debugging);
+        return windows_is(j, j->claims->log->windows.hypervisor_debugging);
     case STATE_TEST_SIGNING:
-        return windows_is(j, j->claims->log.windows.test_signing);
+        return windows_is(j, j->claims->log->windows.test_signing);
     case STATE_FLIGHT_SIGNING:
-        return windows_is(j, j->claims->log.windows.flight_signing);
+        return windows_is(j, j->claims->log->windows.flight_signing);
     case STATE_SAFE_MODE:
-        return windows_is(j, j->claims->log.windows.safe_mode);
+        return windows_is(j, j->claims->log->windows.safe_mode);
     case STATE_WIN_PE:
-        return windows_is(j, j->claims->log.windows.win_pe);
+        return windows_is(j, j->claims->log->windows.win_pe);
     case STATE_CODE_INTEGRITY_DISABLED:
-        return windows_is(j, opposite(j->claims->log.windows.code_integrity));
+        return windows_is(j, opposite(j->claims->log->windows.code_integrity));
     case POLICY_STATES:
         break;
     }
@@ -331,7 +331,7 @@ static void check_command_lines(struct judging *j)
     const struct str_list *globs = &j->p->rules->kernel_command_lines;
     if (globs->n == 0)
         return;
-    const struct log_claims *log = &j->claims->log;
+    const struct log_claims *log = j->claims->log;
     if (!j->claims->has_log || log->n_command_lines == 0 || log->truncated) {
         unproven(j, "kernelCommandLines", 8, "no proven event holds a kernel command line");
         return;

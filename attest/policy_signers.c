@@ -37,7 +37,7 @@ static const char *hex_of(struct signing *s, struct bytes b)
 
 static bool is_proven(const struct signing *s, uint32_t pcrs)
 {
-    return s->claims->has_log && (s->claims->proven & pcrs) == pcrs && !s->claims->log.truncated;
+    return s->claims->has_log && (s->claims->proven & pcrs) == pcrs && !s->claims->log->truncated;
 }
 
 /* ---- signers ---- */
@@ -45,7 +45,7 @@ static bool is_proven(const struct signing *s, uint32_t pcrs)
 static const char *subject_of(struct signing *s, size_t i)
 {
     if (!s->subjects[i]) {
-        struct cert_facts f = cert_describe(s->claims->log.authorities[i].certificate, s->a);
+        struct cert_facts f = cert_describe(s->claims->log->authorities[i].certificate, s->a);
         s->subjects[i] = f.decoded ? f.subject : "";
     }
     return s->subjects[i];
@@ -71,7 +71,7 @@ static bool is_fingerprint(const char *text, uint8_t out[CERT_FINGERPRINT])
 /* Index of an authority that the rule's entry names, or n_authorities. */
 static size_t find_signer(struct signing *s, const char *entry)
 {
-    const struct log_claims *log = &s->claims->log;
+    const struct log_claims *log = s->claims->log;
     uint8_t wanted[CERT_FINGERPRINT];
     bool by_hash = is_fingerprint(entry, wanted);
     size_t i = 0;
@@ -87,7 +87,7 @@ static size_t find_signer(struct signing *s, const char *entry)
 
 static const char *signers_seen(struct signing *s)
 {
-    const struct log_claims *log = &s->claims->log;
+    const struct log_claims *log = s->claims->log;
     struct buf out = {0};
     for (size_t i = 0; i < log->n_authorities && out.len < 400; i++)
         if (log->authorities[i].certificate.len)
@@ -100,7 +100,7 @@ static const char *signers_seen(struct signing *s)
 static void check_signers(struct signing *s)
 {
     const struct rules_signers *rule = s->p->rules->signers;
-    const struct log_claims *log = &s->claims->log;
+    const struct log_claims *log = s->claims->log;
     if (!rule)
         return;
     if (!is_proven(s, 1u << 7)) {
@@ -125,7 +125,7 @@ static void check_sbat(struct signing *s)
 {
     const struct attest_rules *rules = s->p->rules;
     const struct rules_sbat *minimum = rules->sbat.items;
-    struct bytes level = s->claims->log.sbat_level;
+    struct bytes level = s->claims->log->sbat_level;
     if (rules->sbat.n == 0 && !rules->sbat_level)
         return;
     if (!is_proven(s, 1u << 7) || level.len == 0) {
@@ -183,7 +183,7 @@ static void tell_missing(struct signing *s, const struct policy_revocation *r,
             first = i;
         }
     if (missing)
-        violated(s, "dbx_incomplete", s->claims->log.variables[SB_DBX].event, 7,
+        violated(s, "dbx_incomplete", s->claims->log->variables[SB_DBX].event, 7,
                  arena_printf(s->a, "every %s of %s", what, r->rule->name),
                  arena_printf(s->a, "%zu missing, the first is %s", missing,
                               hex_of(s, BYTES(set->items[first].v, 32))));
@@ -193,7 +193,7 @@ static void check_dbx(struct signing *s, const struct policy_revocation *r)
 {
     bool *hashes = arena_array(s->a, r->hashes.n + 1, sizeof *hashes);
     bool *certificates = arena_array(s->a, r->certificates.n + 1, sizeof *certificates);
-    struct uefi_signature_walk walk = uefi_signature_walk(s->claims->log.variables[SB_DBX].value);
+    struct uefi_signature_walk walk = uefi_signature_walk(s->claims->log->variables[SB_DBX].value);
     struct uefi_signature entry;
     while (uefi_signature_next(&walk, &entry)) {
         uint8_t fingerprint[CERT_FINGERPRINT];
@@ -210,7 +210,7 @@ static void check_dbx(struct signing *s, const struct policy_revocation *r)
 
 static void check_booted(struct signing *s, const struct policy_revocation *r)
 {
-    const struct log_claims *log = &s->claims->log;
+    const struct log_claims *log = s->claims->log;
     const char *expected = arena_printf(s->a, "nothing of %s", r->rule->name);
     for (size_t i = 0; i < log->n_applications; i++)
         if (digest_set_has(&r->hashes, log->applications[i].digest))
@@ -248,9 +248,9 @@ void policy_check_signers(const struct attest_input *in, const struct policy_fac
         return;
     struct signing *s = ARENA_NEW(a, struct signing);
     *s = (struct signing){.p = in->policy, .claims = f->claims, .a = a, .r = r};
-    for (size_t i = 0; i < f->claims->log.n_authorities; i++)
-        if (f->claims->log.authorities[i].certificate.len)
-            cert_fingerprint(f->claims->log.authorities[i].certificate, s->fingerprints[i]);
+    for (size_t i = 0; i < f->claims->log->n_authorities; i++)
+        if (f->claims->log->authorities[i].certificate.len)
+            cert_fingerprint(f->claims->log->authorities[i].certificate, s->fingerprints[i]);
     check_signers(s);
     check_sbat(s);
     for (size_t i = 0; i < rules->revocations.n; i++)

@@ -64,6 +64,12 @@ static void check_nonce(struct quoting *s)
              words_hex(s->a, s->at->extra_data));
 }
 
+static const char *text_required(struct quoting *s)
+{
+    uint32_t pcrs = required_pcrs(s->in);
+    return pcrs ? words_pcrs(s->a, pcrs) : "one PCR or more";
+}
+
 /* The bits of one TPMS_PCR_SELECTION; false where no TPM of a PC has such a map. */
 static bool read_mask(struct bytes bits, uint32_t *mask)
 {
@@ -109,10 +115,8 @@ static bool has_duplicate_bank(const struct tpm_attest *at)
 static bool read_selection(struct quoting *s)
 {
     const struct tpm_attest *at = s->at;
-    const char *wanted =
-        required_pcrs(s->in) ? words_pcrs(s->a, required_pcrs(s->in)) : "one PCR or more";
     if (at->n_selections == 0) /* CVE-2022-0317 */
-        return refuse_selection(s, "empty_selection", wanted, "no bank");
+        return refuse_selection(s, "empty_selection", text_required(s), "no bank");
     if (has_duplicate_bank(at))
         return refuse_selection(s, "duplicate_bank", "one bank", text_banks(s));
     if (at->n_selections > 1)
@@ -127,7 +131,7 @@ static bool read_selection(struct quoting *s)
         return refuse_selection(s, "selection_size", "a map of PCRs 0 to 23",
                                 words_hex(s->a, at->selections[0].bits));
     if (!s->pcrs.mask)
-        return refuse_selection(s, "empty_selection", wanted, "no PCR");
+        return refuse_selection(s, "empty_selection", text_required(s), "no PCR");
     return true;
 }
 
@@ -195,9 +199,7 @@ static void check_digest(struct quoting *s)
         parts[n++] = bank->value[i];
     }
     uint8_t digest[DIGEST_MAX];
-    struct hasher h = hasher_new(alg);
-    hasher_run(&h, parts, n, digest);
-    hasher_free(&h);
+    hash_parts(alg, parts, n, digest);
     if (bytes_equal(BYTES(digest, pcr_banks[alg].size), s->at->pcr_digest))
         result_pass(s->r, CHECK_QUOTE_PCR_DIGEST);
     else
@@ -235,7 +237,7 @@ static const char *scheme_problem(const struct quoting *s)
 static void check_signature(struct quoting *s)
 {
     const struct tpm_signature *sig = s->q->signature;
-    if (!s->q->pkey) {
+    if (!s->q->loaded) {
         result_fail(s->r, CHECK_QUOTE_SIGNATURE, "key_missing");
         return;
     }
@@ -243,7 +245,7 @@ static void check_signature(struct quoting *s)
     if (why)
         fail(s, CHECK_QUOTE_SIGNATURE, why, expected_scheme(s),
              words_scheme(s->a, sig->alg, sig->hash));
-    else if (ak_verify(s->q->pkey, s->q->key, sig, s->at->message))
+    else if (ak_verify(s->q->loaded, sig, s->at->message))
         result_pass(s->r, CHECK_QUOTE_SIGNATURE);
     else
         fail(s, CHECK_QUOTE_SIGNATURE, "signature_invalid",
@@ -265,14 +267,12 @@ static void check_signer(struct quoting *s)
         return;
     }
     static const uint8_t endorsement[4] = {0x40, 0x00, 0x00, 0x0b};
-    uint8_t name[AK_NAME_MAX], want[AK_NAME_MAX];
-    size_t n = tpm_name(public, name);
+    uint8_t want[AK_NAME_MAX];
+    size_t n = s->q->name.len;
     enum pcr_bank alg = hash_of_tpm_alg(public->name_alg);
-    const struct bytes parts[] = {BYTES_OF(endorsement), {name, n}};
-    memcpy(want, name, 2);
-    struct hasher h = hasher_new(alg);
-    hasher_run(&h, parts, ARRAY_LEN(parts), want + 2);
-    hasher_free(&h);
+    const struct bytes parts[] = {BYTES_OF(endorsement), s->q->name};
+    memcpy(want, s->q->name.data, 2);
+    hash_parts(alg, parts, ARRAY_LEN(parts), want + 2);
     if (bytes_equal(BYTES(want, n), s->at->qualified_signer))
         result_pass(s->r, CHECK_QUOTE_SIGNER);
     else if (is_azure(s->in))

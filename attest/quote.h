@@ -26,8 +26,9 @@ struct quote_input {
     const struct tpm_attest *attest;
     const struct tpm_signature *signature;
     const struct ak_key *key;        /* NULL: no usable key */
-    EVP_PKEY *pkey;                  /* NULL: no usable key */
+    struct ak_loaded *loaded;        /* NULL: no usable key */
     const struct tpm_public *public; /* NULL: none sent */
+    struct bytes name;               /* TPM Name of `public` */
     bool pinned_by_key;              /* the pin is a bare key: nothing is known of its TPM object */
 };
 

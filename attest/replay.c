@@ -81,10 +81,10 @@ void replay_start(unsigned pcr, size_t size, uint8_t *value)
     memset(value, initial_byte(pcr), size);
 }
 
-void replay_extend(struct hasher *h, uint8_t *value, struct bytes digest)
+void replay_extend(enum pcr_bank bank, uint8_t *value, struct bytes digest)
 {
-    const struct bytes parts[] = {{value, pcr_banks[h->alg].size}, digest};
-    hasher_run(h, parts, ARRAY_LEN(parts), value);
+    const struct bytes parts[] = {{value, pcr_banks[bank].size}, digest};
+    hash_parts(bank, parts, ARRAY_LEN(parts), value);
 }
 
 /* "sha1, sha256" of those that are set. */
@@ -119,7 +119,6 @@ void replay_run(const struct event_log *log, enum pcr_bank bank, struct log_repl
         out->ok = false;
         return;
     }
-    struct hasher h = hasher_new(bank);
     bool locality_seen = false;
     for (size_t i = 0; i < log->n; i++) {
         const struct log_event *ev = &log->events[i];
@@ -132,10 +131,9 @@ void replay_run(const struct event_log *log, enum pcr_bank bank, struct log_repl
             out->ok = false;
             continue;
         }
-        replay_extend(&h, out->values[ev->pcr], ev->digest[bank]);
+        replay_extend(bank, out->values[ev->pcr], ev->digest[bank]);
         out->touched |= 1u << ev->pcr;
     }
-    hasher_free(&h);
 }
 
 static const char ebs_invocation[] = "Exit Boot Services Invocation";
@@ -151,7 +149,6 @@ static bool explained_by_exit(const struct log_replay *replay, const uint8_t *wa
         {ebs_invocation, ebs_failure},
         {ebs_invocation, ebs_failure, ebs_invocation, ebs_success},
     };
-    struct hasher h = hasher_new(replay->bank);
     size_t size = pcr_banks[replay->bank].size;
     bool found = false;
     for (size_t t = 0; t < ARRAY_LEN(tails) && !found; t++) {
@@ -159,12 +156,11 @@ static bool explained_by_exit(const struct log_replay *replay, const uint8_t *wa
         memcpy(value, replay->values[5], size);
         for (size_t i = 0; i < ARRAY_LEN(tails[t]) && tails[t][i]; i++) {
             struct bytes text = BYTES_STR(tails[t][i]);
-            hasher_run(&h, &text, 1, digest);
-            replay_extend(&h, value, BYTES(digest, size));
+            hash_digest(replay->bank, text, digest);
+            replay_extend(replay->bank, value, BYTES(digest, size));
         }
         found = memcmp(value, want, size) == 0;
     }
-    hasher_free(&h);
     return found;
 }
 

@@ -15,10 +15,13 @@ struct attest_claims {
     uint64_t firmware_version;
     bool has_log;
     size_t n_events;
-    struct log_claims log;
-    struct attest_log *source; /* of `log`: the claims of these PCRs in this bank */
-    uint32_t proven;           /* bit i: the log explains PCR i, and its events are understood */
+    const struct log_claims *log; /* all unset where there is no log */
+    struct attest_log *source;    /* of `log`: the claims of these PCRs in this bank */
+    uint32_t proven;              /* bit i: the log explains PCR i, and its events are understood */
 };
+
+/* Claims of nothing, in the arena. */
+struct attest_claims *result_claims(struct arena *a);
 
 void result_init(struct attest_result *r);
 /* A check that failed, was not done, or has a remark. Where the table is full the oldest lines stay,

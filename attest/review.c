@@ -130,7 +130,7 @@ static void review_log(struct reviewing *v)
     v->claims->source = log;
     v->claims->n_events = log_events(log)->n;
     v->claims->proven = replay_proven(v->facts.log) & ~view->content.unfit;
-    v->claims->log = *log_claims(log, replay_bank(v->facts.log), v->claims->proven, v->arena);
+    v->claims->log = log_claims(log, replay_bank(v->facts.log), v->claims->proven, v->arena);
 }
 
 static enum err read_claims(struct reviewing *v)
@@ -160,12 +160,8 @@ static enum err read_claims(struct reviewing *v)
 enum err attest_review(const struct attest_input *in, const struct attest_record *record,
                        struct arena *a, struct attest_result *r, struct err_info *e)
 {
-    struct reviewing v = {.in = in,
-                          .record = record,
-                          .arena = a,
-                          .r = r,
-                          .claims = ARENA_NEW(a, struct attest_claims),
-                          .e = e};
+    struct reviewing v = {
+        .in = in, .record = record, .arena = a, .r = r, .claims = result_claims(a), .e = e};
     result_init(r);
     enum err err;
     if ((err = read_checks(&v)) || (err = read_claims(&v)))

@@ -109,7 +109,7 @@ uint32_t rollover_of(const struct log_claims *c)
 
 uint32_t rollover_of_result(const struct attest_result *r)
 {
-    return r->claims && r->claims->has_log ? rollover_of(&r->claims->log) : 0;
+    return r->claims && r->claims->has_log ? rollover_of(r->claims->log) : 0;
 }
 
 /* ---- what that means ---- */

@@ -1,7 +1,8 @@
 /*
- * In test presets every verification is made again with and without known logs, and the program ends
- * where one of them says anything else: so each test of a verdict, an API call or a vector is also one
- * of the claim that no cache can change a verdict. Nothing of it is in other builds.
+ * In test presets every verification is made again without all that is known from others (certificates
+ * and their paths, loaded keys, logs), and with known logs; the program ends where one of them says
+ * anything else: so each test of a verdict, an API call or a vector is also one of the claim that no cache can
+ * change a verdict. Nothing of it is in other builds.
  */
 #ifndef ATTEST_SELFCHECK_H
 #define ATTEST_SELFCHECK_H
@@ -13,8 +14,12 @@ enum err verify_evidence(const struct attest_input *in, struct arena *a, struct 
                          struct err_info *e);
 
 #ifdef TLGATE_FAULTS
-/* Ends the process unless *r, and *e where err says that it counts, come out the same again. */
-void selfcheck_verdict(const struct attest_input *in, enum err err, const struct attest_result *r);
+/* Which certificates are trusted, before the verification. */
+struct trust_set *selfcheck_begin(const struct attest_input *in);
+/* Ends the process unless *r comes out the same again. Where other certificates have become trusted since
+ * selfcheck_begin, whose result is taken over, that says nothing. */
+void selfcheck_verdict(const struct attest_input *in, enum err err, const struct attest_result *r,
+                       struct trust_set *began);
 #endif
 
 #endif

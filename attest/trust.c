@@ -124,7 +124,7 @@ const struct trusted_ak *trust_by_chain(const struct attest_input *in, struct ak
     if (in->profile != PROFILE_TPM)
         check_azure(&c);
     check_validity(&c, at);
-    struct path_fault f = truststore_check_path(in->trust, cert, in->evidence, at, a);
+    struct path_fault f = truststore_check_path(in, cert, at, a);
     /* what the leaf lacks was said above */
     if (f.reason &&
         !(result_has_failed(r, CHECK_AK_CHAIN) && strcmp(f.reason, "leaf_refused") == 0))
@@ -136,12 +136,10 @@ const struct trusted_ak *trust_by_chain(const struct attest_input *in, struct ak
     return trusted(&cert->key, a);
 }
 
-size_t trust_find_pin(const struct attest_input *in, const struct ak_key *key, struct arena *a)
+size_t trust_find_pin(const struct attest_input *in, const uint8_t spki_sha256[AK_SPKI_SIZE])
 {
-    uint8_t spki[AK_SPKI_SIZE];
-    ak_key_spki_sha256(key, a, spki);
     size_t i = 0;
-    while (i < in->n_pins && memcmp(in->pins[i].spki_sha256, spki, sizeof spki) != 0)
+    while (i < in->n_pins && memcmp(in->pins[i].spki_sha256, spki_sha256, AK_SPKI_SIZE) != 0)
         i++;
     return i;
 }
@@ -149,15 +147,15 @@ size_t trust_find_pin(const struct attest_input *in, const struct ak_key *key, s
 const struct trusted_ak *trust_by_pin(const struct attest_input *in, const struct ak_key *key,
                                       struct arena *a)
 {
-    if (in->profile != PROFILE_TPM || trust_find_pin(in, key, a) == in->n_pins)
+    uint8_t spki[AK_SPKI_SIZE];
+    ak_key_spki_sha256(key, spki);
+    if (in->profile != PROFILE_TPM || trust_find_pin(in, spki) == in->n_pins)
         return NULL;
     return trusted(key, a);
 }
 
-struct ak_cert *trust_parse(struct attest_trust *t, struct bytes in, const char **why)
+struct ak_cert *trust_parse(const struct attest_input *in, struct bytes cert, const char **why)
 {
-    uint8_t sha256[32];
-    x509_fingerprint(akcert_strip(in), sha256);
-    struct ak_cert *c = truststore_find(t, sha256);
-    return c ? c : akcert_parse(in, why);
+    struct ak_cert *c = in->afresh ? NULL : truststore_find(in->trust, akcert_strip(cert));
+    return c ? c : akcert_parse(cert, why);
 }

@@ -10,7 +10,7 @@
 struct trusted_ak;
 
 /* A parsed certificate: from the cache where it was verified before (thread-safe). As akcert_parse. */
-struct ak_cert *trust_parse(struct attest_trust *t, struct bytes in, const char **why);
+struct ak_cert *trust_parse(const struct attest_input *in, struct bytes cert, const char **why);
 
 /*
  * Runs ak.chain and ak.profile. The chain's certificates are material to build with, nothing more:
@@ -23,8 +23,8 @@ const struct trusted_ak *trust_by_chain(const struct attest_input *in, struct ak
 const struct trusted_ak *trust_by_pin(const struct attest_input *in, const struct ak_key *key,
                                       struct arena *a);
 
-/* Index of the pin that names this key; n_pins where none does. */
-size_t trust_find_pin(const struct attest_input *in, const struct ak_key *key, struct arena *a);
+/* Index of the pin that names the key with this digest; n_pins where none does. */
+size_t trust_find_pin(const struct attest_input *in, const uint8_t spki_sha256[AK_SPKI_SIZE]);
 
 /* The AK of a kept report that was proven then. Only for attest_review (review.h). */
 const struct trusted_ak *trust_of_record(struct arena *a);

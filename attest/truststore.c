@@ -14,57 +14,123 @@ static bool in_window(struct trust_window w, int64_t at)
     return at >= w.from && at <= w.to;
 }
 
-static struct known_leaf *slot_of(struct attest_trust *t, const uint8_t sha256[32])
+/* A certificate ends with its signature: bytes as good as a digest's, and only of an issuer under an
+ * anchor, since nobody else's are kept. */
+static struct known_leaf *slot_of(struct attest_trust *t, struct bytes der)
 {
-    return &t->slots[((size_t)sha256[0] << 8 | sha256[1]) % TRUST_CACHE_SLOTS];
+    size_t tail = 0;
+    for (size_t i = 0; i < 4 && i < der.len; i++)
+        tail = tail << 8 | der.data[der.len - 1 - i];
+    return &t->slots[tail % TRUST_CACHE_SLOTS];
 }
 
-struct ak_cert *truststore_find(struct attest_trust *t, const uint8_t sha256[32])
+struct ak_cert *truststore_find(struct attest_trust *t, struct bytes der)
 {
     struct ak_cert *found = NULL;
     pthread_mutex_lock(&t->lock);
-    struct known_leaf *s = slot_of(t, sha256);
-    if (s->leaf && memcmp(s->leaf->sha256, sha256, 32) == 0)
+    struct known_leaf *s = slot_of(t, der);
+    if (s->leaf && bytes_equal(s->leaf->der, der))
         found = akcert_hold(s->leaf);
     pthread_mutex_unlock(&t->lock);
     return found;
 }
 
-static bool known_path(struct attest_trust *t, const struct ak_cert *leaf, int64_t at)
+static bool is_sent(const struct known_chain *k, const struct evidence *ev)
 {
+    for (size_t i = 0; i < ev->n_chain && i < k->n; i++)
+        if (!bytes_equal(k->parts[i], ev->chain[i]))
+            return false;
+    return k->n == ev->n_chain;
+}
+
+/* With the lock held. */
+static bool find_chain(const struct attest_trust *t, const struct evidence *ev, size_t *out)
+{
+    for (size_t i = 0; i < t->n_chains; i++) {
+        if (!is_sent(&t->chains[i], ev))
+            continue;
+        *out = i;
+        return true;
+    }
+    return false;
+}
+
+static struct known_chain copy_chain(const struct evidence *ev)
+{
+    struct known_chain k = {.n = ev->n_chain};
+    size_t size = 0;
+    for (size_t i = 0; i < k.n; i++)
+        size += ev->chain[i].len;
+    uint8_t *at = k.block = malloc(size + 1);
+    if (!at)
+        abort();
+    for (size_t i = 0; i < k.n; i++) {
+        k.parts[i] = BYTES(at, ev->chain[i].len);
+        memcpy(at, ev->chain[i].data, ev->chain[i].len);
+        at += ev->chain[i].len;
+    }
+    return k;
+}
+
+/* With the lock held. What sends so many chains is no fleet of Azure's: then all begins anew. */
+static size_t keep_chain(struct attest_trust *t, const struct evidence *ev)
+{
+    size_t at;
+    if (find_chain(t, ev, &at))
+        return at;
+    if (t->n_chains == TRUST_CACHE_CHAINS)
+        truststore_forget(t);
+    t->chains[t->n_chains] = copy_chain(ev);
+    return t->n_chains++;
+}
+
+/* A verification under way. */
+struct checking {
+    struct attest_trust *t;
+    const struct trust_set *set;
+    const struct evidence *ev;
+    struct ak_cert *leaf;
+    int64_t at;
+};
+
+static bool known_path(const struct attest_input *in, const struct ak_cert *leaf, int64_t at)
+{
+    struct attest_trust *t = in->trust;
     pthread_mutex_lock(&t->lock);
-    const struct known_leaf *s = slot_of(t, leaf->sha256);
-    bool known =
-        s->leaf && memcmp(s->leaf->sha256, leaf->sha256, 32) == 0 && in_window(s->window, at);
+    const struct known_leaf *s = slot_of(t, leaf->der);
+    bool known = s->leaf && bytes_equal(s->leaf->der, leaf->der) && in_window(s->window, at) &&
+                 is_sent(&t->chains[s->chain], in->evidence);
     pthread_mutex_unlock(&t->lock);
     return known;
 }
 
 /* What was verified with a set that was replaced meanwhile says nothing about the new one. */
-static void remember_leaf(struct attest_trust *t, const struct trust_set *set, struct ak_cert *leaf,
-                          struct trust_window w)
+static void remember_leaf(const struct checking *c, struct trust_window w)
 {
+    struct attest_trust *t = c->t;
     pthread_mutex_lock(&t->lock);
-    if (t->set == set) {
-        struct known_leaf *s = slot_of(t, leaf->sha256);
+    if (t->set == c->set) {
+        size_t chain = keep_chain(t, c->ev);
+        struct known_leaf *s = slot_of(t, c->leaf->der);
         akcert_release(s->leaf);
-        *s = (struct known_leaf){akcert_hold(leaf), w};
+        *s = (struct known_leaf){akcert_hold(c->leaf), w, chain};
     }
     pthread_mutex_unlock(&t->lock);
 }
 
 /* Constraints on names below it are not looked at on the short way, so such a CA stays out. */
-static void remember_issuer(struct attest_trust *t, const struct trust_set *set, X509 *ca,
-                            struct trust_window w)
+static void remember_issuer(const struct checking *c, X509 *ca, struct trust_window w)
 {
+    struct attest_trust *t = c->t;
     if (X509_get_ext_by_NID(ca, NID_name_constraints, -1) >= 0)
         return;
     pthread_mutex_lock(&t->lock);
-    bool known = t->set != set || t->n_issuers == TRUST_CACHE_ISSUERS;
+    size_t chain = t->set == c->set ? keep_chain(t, c->ev) : 0;
+    bool known = t->set != c->set || t->n_issuers == TRUST_CACHE_ISSUERS;
     for (size_t i = 0; i < t->n_issuers && !known; i++)
-        known = X509_cmp(t->issuers[i].ca, ca) == 0;
+        known = t->issuers[i].chain == chain && X509_cmp(t->issuers[i].ca, ca) == 0;
     if (!known && X509_up_ref(ca) == 1)
-        t->issuers[t->n_issuers++] = (struct known_issuer){ca, w};
+        t->issuers[t->n_issuers++] = (struct known_issuer){ca, w, chain};
     pthread_mutex_unlock(&t->lock);
 }
 
@@ -77,17 +143,23 @@ void truststore_forget(struct attest_trust *t)
     for (size_t i = 0; i < t->n_issuers; i++)
         X509_free(t->issuers[i].ca);
     t->n_issuers = 0;
+    for (size_t i = 0; i < t->n_chains; i++)
+        free(t->chains[i].block);
+    t->n_chains = 0;
 }
 
-/* The short way: an issuer whose own path was verified before. The caller frees. */
-static X509 *find_issuer(struct attest_trust *t, X509 *leaf, int64_t at, struct trust_window *w)
+/* The short way: an issuer whose own path was verified before, with what is sent now. The caller frees. */
+static X509 *find_issuer(const struct checking *c, struct trust_window *w)
 {
+    struct attest_trust *t = c->t;
     X509 *found = NULL;
+    size_t chain;
     pthread_mutex_lock(&t->lock);
-    for (size_t i = 0; i < t->n_issuers && !found; i++) {
+    size_t n = find_chain(t, c->ev, &chain) ? t->n_issuers : 0;
+    for (size_t i = 0; i < n && !found; i++) {
         struct known_issuer *k = &t->issuers[i];
-        if (in_window(k->window, at) && X509_check_issued(k->ca, leaf) == X509_V_OK &&
-            X509_up_ref(k->ca) == 1) {
+        if (k->chain == chain && in_window(k->window, c->at) &&
+            X509_check_issued(k->ca, c->leaf->x509) == X509_V_OK && X509_up_ref(k->ca) == 1) {
             found = k->ca;
             *w = k->window;
         }
@@ -261,31 +333,30 @@ static struct path_fault run(X509_STORE_CTX *ctx, const struct material *m, int6
     return f;
 }
 
-static void keep_path(struct attest_trust *t, const struct trust_set *set, struct ak_cert *leaf,
-                      STACK_OF(X509) * path)
+static void keep_path(const struct checking *c, STACK_OF(X509) * path)
 {
     struct trust_window w = {INT64_MIN, INT64_MAX};
     int n = sk_X509_num(path);
     for (int i = n - 1; i > 0; i--)
         w = narrow(w, sk_X509_value(path, i));
     if (n >= 2)
-        remember_issuer(t, set, sk_X509_value(path, 1), w);
-    remember_leaf(t, set, leaf, narrow(w, leaf->x509));
+        remember_issuer(c, sk_X509_value(path, 1), w);
+    remember_leaf(c, narrow(w, c->leaf->x509));
 }
 
 /* A leaf under an issuer that is known: one signature. False: the long way must say. */
-static bool verify_short(struct attest_trust *t, const struct trust_set *set, struct ak_cert *leaf,
-                         int64_t at)
+static bool verify_short(const struct checking *c)
 {
+    const struct ak_cert *leaf = c->leaf;
     struct trust_window w;
-    if (sk_X509_CRL_num(set->crls) > 0)
+    if (sk_X509_CRL_num(c->set->crls) > 0)
         return false; /* the leaf may be on one of them */
-    AUTO(x509) X509 *ca = find_issuer(t, leaf->x509, at, &w);
+    AUTO(x509) X509 *ca = find_issuer(c, &w);
     EVP_PKEY *key = ca ? X509_get0_pubkey(ca) : NULL;
-    if (!key || leaf->n_problems > 0 || at < leaf->not_before || at > leaf->not_after ||
+    if (!key || leaf->n_problems > 0 || c->at < leaf->not_before || c->at > leaf->not_after ||
         X509_verify(leaf->x509, key) != 1)
         return false;
-    remember_leaf(t, set, leaf, narrow(w, leaf->x509));
+    remember_leaf(c, narrow(w, leaf->x509));
     return true;
 }
 
@@ -304,32 +375,32 @@ static bool add_sent(const struct attest_trust *t, const struct evidence *ev,
     return true;
 }
 
-static struct path_fault check_long(struct attest_trust *t, const struct trust_set *set,
-                                    struct ak_cert *leaf, const struct evidence *ev, int64_t at,
-                                    struct arena *a)
+static struct path_fault check_long(const struct checking *c, bool keep, struct arena *a)
 {
+    const struct trust_set *set = c->set;
     const struct material m = {truststore_copy(set->anchors), truststore_copy(set->intermediates)};
     struct path_fault f = {.reason = "chain_invalid", .found = "a part is no certificate"};
-    if (add_sent(t, ev, &m)) {
-        AUTO(store_ctx) X509_STORE_CTX *ctx = start(set, &m, leaf->x509, at);
-        f = run(ctx, &m, at, a);
-        if (!f.reason)
-            keep_path(t, set, leaf, X509_STORE_CTX_get0_chain(ctx));
+    if (add_sent(c->t, c->ev, &m)) {
+        AUTO(store_ctx) X509_STORE_CTX *ctx = start(set, &m, c->leaf->x509, c->at);
+        f = run(ctx, &m, c->at, a);
+        if (!f.reason && keep)
+            keep_path(c, X509_STORE_CTX_get0_chain(ctx));
     }
     truststore_free_stack(m.trusted);
     truststore_free_stack(m.untrusted);
     return f;
 }
 
-struct path_fault truststore_check_path(struct attest_trust *t, struct ak_cert *leaf,
-                                        const struct evidence *ev, int64_t at, struct arena *a)
+struct path_fault truststore_check_path(const struct attest_input *in, struct ak_cert *leaf,
+                                        int64_t at, struct arena *a)
 {
-    if (known_path(t, leaf, at))
+    if (!in->afresh && known_path(in, leaf, at))
         return (struct path_fault){0};
-    AUTO(trust_set) struct trust_set *set = truststore_hold(t);
-    if (verify_short(t, set, leaf, at))
+    AUTO(trust_set) struct trust_set *set = truststore_hold(in->trust);
+    const struct checking c = {in->trust, set, in->evidence, leaf, at};
+    if (!in->afresh && verify_short(&c))
         return (struct path_fault){0};
-    return check_long(t, set, leaf, ev, at, a);
+    return check_long(&c, !in->afresh, a);
 }
 
 static const char *text_path(X509_STORE_CTX *ctx, struct arena *a)

@@ -3,7 +3,8 @@
  *
  * A set of certificates never changes; a reload puts another one in its place and forgets what was
  * verified with the old one. So a path that was verified once holds for as long as every certificate on
- * it is valid and the set is the same. All functions lock for themselves.
+ * it is valid, the set is the same and the same certificates come with the leaf: without them there may be no
+ * path, and among others OpenSSL may choose another one. All functions lock for themselves.
  */
 #ifndef ATTEST_TRUSTSTORE_H
 #define ATTEST_TRUSTSTORE_H
@@ -14,7 +15,8 @@
 #include <pthread.h>
 
 #define TRUST_CACHE_SLOTS   4096
-#define TRUST_CACHE_ISSUERS 32
+#define TRUST_CACHE_ISSUERS 64
+#define TRUST_CACHE_CHAINS  64
 
 AUTO_DEFINE(crl, X509_CRL *, X509_CRL_free)
 
@@ -33,14 +35,23 @@ struct trust_window {
     int64_t from, to;
 };
 
+/* What was sent beside a leaf, byte by byte. Many VMs send the same. */
+struct known_chain {
+    size_t n;
+    struct bytes parts[EVIDENCE_CHAIN_MAX];
+    uint8_t *block; /* that holds them */
+};
+
 struct known_issuer {
     X509 *ca;
     struct trust_window window;
+    size_t chain; /* index in `chains` */
 };
 
 struct known_leaf {
     struct ak_cert *leaf;
     struct trust_window window;
+    size_t chain;
 };
 
 struct attest_trust {
@@ -50,6 +61,8 @@ struct attest_trust {
     struct known_leaf slots[TRUST_CACHE_SLOTS];
     struct known_issuer issuers[TRUST_CACHE_ISSUERS];
     size_t n_issuers;
+    struct known_chain chains[TRUST_CACHE_CHAINS];
+    size_t n_chains;
 };
 
 /* ---- the set (trustload.c) ---- */
@@ -66,8 +79,9 @@ void truststore_free_stack(STACK_OF(X509) * stack);
 
 /* ---- paths (truststore.c) ---- */
 
-/* A certificate whose path was verified; held for the caller. NULL where it is not in the cache. */
-struct ak_cert *truststore_find(struct attest_trust *t, const uint8_t sha256[32]);
+/* A certificate whose path was verified, of this DER; held for the caller. NULL where it is not in the
+ * cache. */
+struct ak_cert *truststore_find(struct attest_trust *t, struct bytes der);
 
 /* Why no path leads to an anchor; reason NULL: one does. Texts are static or in the arena. */
 struct path_fault {
@@ -75,10 +89,11 @@ struct path_fault {
     const char *expected, *found;
 };
 
-/* Is there a path of valid certificates from the leaf to an anchor at the time `at` (ms)? The reason
+/* Is there a path of valid certificates from the leaf to an anchor at the time `at` (ms), by way of the
+ * set's certificates and those of in->evidence? The reason
  * "issuer_missing" says that it cannot be said for want of a certificate. */
-struct path_fault truststore_check_path(struct attest_trust *t, struct ak_cert *leaf,
-                                        const struct evidence *ev, int64_t at, struct arena *a);
+struct path_fault truststore_check_path(const struct attest_input *in, struct ak_cert *leaf,
+                                        int64_t at, struct arena *a);
 
 /* The same for any certificate, with `untrusted` beside the set's own; nothing is remembered. *path
  * (may be NULL) gets the subjects on it, the certificate's first. */

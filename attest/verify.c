@@ -50,7 +50,7 @@ static void parse_evidence(struct verifying *v)
         parse_part(v, "#/ak/public", tpm_parse_public(ev->ak_public, &v->public));
     if (ev->ak_certificate.len) {
         const char *why = NULL;
-        v->cert = trust_parse(v->in->trust, ev->ak_certificate, &why);
+        v->cert = trust_parse(v->in, ev->ak_certificate, &why);
         parse_part(v, "#/ak/certificate", why);
     }
     parse_chain(v);
@@ -64,7 +64,7 @@ static void check_ak(struct verifying *v)
 {
     const struct attest_input *in = v->in;
     const struct ak_material m = {v->ev->ak_public.len ? &v->public : NULL, v->cert};
-    ak_choose(in, &m, &v->signature, v->attest.message, v->arena, &v->choice);
+    ak_choose(in, &m, &v->signature, v->attest.message, &v->choice);
     ak_check_binding(in, &m, &v->choice, v->arena, v->r);
     ak_check_attributes(in, &v->choice, v->arena, v->r);
     if (in->profile == PROFILE_TPM && in->n_pins) {
@@ -94,9 +94,9 @@ static void describe_ak(struct verifying *v)
     if (!v->choice.found)
         return;
     r->has_ak = true;
-    ak_key_spki_sha256(&v->choice.key, v->arena, r->ak_spki_sha256);
-    if (v->choice.public)
-        r->ak_name_len = tpm_name(v->choice.public, r->ak_name);
+    memcpy(r->ak_spki_sha256, v->choice.spki_sha256, sizeof r->ak_spki_sha256);
+    memcpy(r->ak_name, v->choice.name, v->choice.name_len);
+    r->ak_name_len = v->choice.name_len;
 }
 
 /* A trusted certificate is no proof about a key whose attributes or binding are wrong. */
@@ -114,8 +114,9 @@ static void check_quote(struct verifying *v)
         .attest = &v->attest,
         .signature = &v->signature,
         .key = v->choice.found ? &v->choice.key : NULL,
-        .pkey = v->choice.pkey,
+        .loaded = v->choice.loaded,
         .public = v->choice.public,
+        .name = BYTES(v->choice.name, v->choice.name_len),
         .pinned_by_key = v->choice.pinned_by_key,
     };
     v->facts.quote = quote_verify(&q, v->arena, v->r, &v->malformed);
@@ -195,7 +196,7 @@ static void check_content(struct verifying *v, struct attest_log *log, struct at
     claims->n_events = log_events(log)->n;
     claims->source = log;
     claims->proven = replay_proven(v->facts.log) & ~view->content.unfit;
-    claims->log = *log_claims(log, replay_bank(v->facts.log), claims->proven, v->arena);
+    claims->log = log_claims(log, replay_bank(v->facts.log), claims->proven, v->arena);
     /* Only what an AK vouches for that is trusted itself: nobody else can drive others' logs out. */
     if (v->facts.ak)
         log_remember(v->in->logs, log);
@@ -261,7 +262,7 @@ static void check_token(struct verifying *v)
 
 static void judge(struct verifying *v)
 {
-    struct attest_claims *claims = ARENA_NEW(v->arena, struct attest_claims);
+    struct attest_claims *claims = result_claims(v->arena);
     check_ak(v);
     check_quote(v);
     settle_ak(v);
@@ -275,27 +276,29 @@ static void judge(struct verifying *v)
 enum err verify_evidence(const struct attest_input *in, struct arena *a, struct attest_result *r,
                          struct err_info *e)
 {
-    struct verifying *v = ARENA_NEW(a, struct verifying);
-    *v = (struct verifying){.in = in, .ev = in->evidence, .arena = a, .r = r};
+    struct verifying v = {.in = in, .ev = in->evidence, .arena = a, .r = r};
     result_init(r);
-    parse_evidence(v);
-    if (!v->malformed.code)
-        judge(v);
-    akcert_release(v->cert);
-    jwt_done(&v->token);
-    EVP_PKEY_free(v->choice.pkey);
+    parse_evidence(&v);
+    if (!v.malformed.code)
+        judge(&v);
+    akcert_release(v.cert);
+    jwt_done(&v.token);
+    ak_loaded_release(v.choice.loaded);
     ERR_clear_error();
-    if (v->malformed.code && e)
-        *e = v->malformed;
-    return v->malformed.code;
+    if (v.malformed.code && e)
+        *e = v.malformed;
+    return v.malformed.code;
 }
 
 enum err attest_verify(const struct attest_input *in, struct arena *a, struct attest_result *r,
                        struct err_info *e)
 {
-    enum err err = verify_evidence(in, a, r, e);
 #ifdef TLGATE_FAULTS
-    selfcheck_verdict(in, err, r);
-#endif
+    struct trust_set *began = selfcheck_begin(in);
+    enum err err = verify_evidence(in, a, r, e);
+    selfcheck_verdict(in, err, r, began);
     return err;
+#else
+    return verify_evidence(in, a, r, e);
+#endif
 }

@@ -108,7 +108,7 @@ const char *words_key(struct arena *a, const struct ak_key *k)
 const char *words_spki(struct arena *a, const struct ak_key *k)
 {
     uint8_t sha256[32];
-    ak_key_spki_sha256(k, a, sha256);
+    ak_key_spki_sha256(k, sha256);
     return words_hex(a, BYTES_OF(sha256));
 }
 

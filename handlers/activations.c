@@ -41,7 +41,7 @@ static enum err read_ak(struct call *c, struct bytes public_area, struct activat
     if (why)
         return err_add_field(&c->err, "#/akPublic", "%s", why);
     memcpy(x->ak_name, name, sizeof x->ak_name);
-    ak_key_spki_sha256(&key, c->arena, x->ak_spki);
+    ak_key_spki_sha256(&key, x->ak_spki);
     return OK;
 }
 

@@ -25,7 +25,7 @@ static void judge(const struct attest_input *in, struct bytes der, struct arena 
                   struct attest_result *r)
 {
     const char *why = NULL;
-    struct ak_cert *cert = trust_parse(in->trust, der, &why);
+    struct ak_cert *cert = trust_parse(in, der, &why);
     result_init(r);
     if (cert)
         (void)trust_by_chain(in, cert, a, r);

@@ -10,7 +10,7 @@ static void read_keys(struct bytes text)
     if (jwks_parse(text, &set, NULL))
         return;
     size_t n = jwks_usable(set);
-    if (jwks_find(set, "k", &key) == 1 && key->pkey && (n == 0 || key->unfit))
+    if (jwks_find(set, "k", &key) == 1 && key->loaded && (n == 0 || key->unfit))
         abort();
     jwks_release(set);
 }

@@ -15,7 +15,7 @@ static void use_public(struct bytes in)
         return;
     struct arena *a = arena_new();
     ak_key_spki(&key, a);
-    EVP_PKEY_free(ak_key_load(&key));
+    ak_loaded_release(ak_load(&key));
     arena_free(a);
 }
 

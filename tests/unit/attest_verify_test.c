@@ -127,8 +127,17 @@ static void missing_issuer_is_indeterminate(void **state)
     attest_trust_free(fresh);
 }
 
-static void verified_issuers_and_leaves_are_remembered(void **state)
+static void assert_issuer_missing(void)
 {
+    assert_int_equal(judge(), OK);
+    assert_int_equal(result.verdict, VERDICT_INDETERMINATE);
+    assert_true(has(CHECK_AK_CHAIN, STATUS_FAIL, "issuer_missing"));
+}
+
+/* Verified leaves and issuers are known, but only together with the chain that they were verified with. */
+static void what_is_known_changes_no_verdict(void **state)
+{
+    static const uint8_t no_certificate[] = {0x30, 0x00};
     struct err_info e;
     struct attest_trust *kept = m->in.trust, *fresh;
     const char *anchors[] = {m->anchor_file};
@@ -139,19 +148,28 @@ static void verified_issuers_and_leaves_are_remembered(void **state)
     make_build(m);
     assert_int_equal(judge(), OK);
     assert_int_equal(result.verdict, VERDICT_TRUSTED);
-    m->ev.n_chain = 0; /* the same leaf without its chain: known */
     assert_int_equal(judge(), OK);
     assert_int_equal(result.verdict, VERDICT_TRUSTED);
+    size_t n = m->ev.n_chain;
+    m->ev.n_chain = 0; /* the same leaf without its chain */
+    assert_issuer_missing();
+    m->ev.n_chain = n;
+    m->ev.chain[m->ev.n_chain++] = BYTES_OF(no_certificate);
+    assert_int_equal(judge(), OK);
+    assert_true(has(CHECK_AK_CHAIN, STATUS_FAIL, "chain_invalid"));
+    m->ev.n_chain = n;
     m->in.now = MAKE_NOW + 31LL * MAKE_DAY * 1000; /* known, and expired all the same */
     assert_int_equal(judge(), OK);
     assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
     assert_true(has(CHECK_AK_CHAIN, STATUS_FAIL, "expired"));
     m->in.now = MAKE_NOW;
-    m->send_chain = false;
     m->certified = m->ak_key;
     make_build(m); /* another leaf of the known issuer */
     assert_int_equal(judge(), OK);
     assert_int_equal(result.verdict, VERDICT_TRUSTED);
+    m->send_chain = false;
+    make_build(m);
+    assert_issuer_missing();
     m->in.trust = kept;
     attest_trust_free(fresh);
 }
@@ -606,7 +624,7 @@ int main(void)
         cmocka_unit_test(order_across_pcrs_is_free),
         cmocka_unit_test(secure_boot_off_is_told),
         cmocka_unit_test(missing_issuer_is_indeterminate),
-        cmocka_unit_test(verified_issuers_and_leaves_are_remembered),
+        cmocka_unit_test(what_is_known_changes_no_verdict),
         cmocka_unit_test(flipped_pcr_value),
         cmocka_unit_test(missing_pcr_value),
         cmocka_unit_test(surplus_pcr_value),
