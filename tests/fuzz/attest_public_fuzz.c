@@ -59,14 +59,14 @@ static void compare(const struct tpm_public *p)
 static void use_key(const struct ak_key *key, struct arena *a)
 {
     struct bytes spki = ak_key_spki(key, a);
-    EVP_PKEY *loaded = ak_key_load(key);
+    struct ak_loaded *loaded = ak_load(key);
     if (loaded) {
         unsigned char *der = NULL;
-        int n = i2d_PUBKEY(loaded, &der);
+        int n = i2d_PUBKEY(loaded->pkey, &der);
         assert(n > 0 && bytes_equal(spki, BYTES(der, (size_t)n)));
         OPENSSL_free(der);
     }
-    EVP_PKEY_free(loaded);
+    ak_loaded_release(loaded);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
