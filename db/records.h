@@ -283,7 +283,13 @@ struct vm {
 
     enum vm_status status;
     const char *reasons; /* JSON array */
-    const char *claims;  /* JSON object */
+    const char *claims;  /* JSON object, but for the counters */
+    struct vm_said {     /* which are these; they change with each report */
+        bool counted;    /* false: the claims stand as they are */
+        int64_t reset_count;
+        int64_t restart_count;
+        int64_t clock_ms;
+    } said;
     const char *last_report_id;
     const char *last_verdict;
     int64_t last_report_at;
@@ -310,6 +316,15 @@ struct vm {
     const char *policy; /* "name@version" that judged the last report; NULL: none did */
     const char *baseline; /* "id@revision" that it was compared with; NULL: none */
     int64_t stale_at;     /* when the last report stops to count; 0: as the gateway is configured */
+
+    /* The store's own: what stands in the row itself, where the rest of the last report stands beside
+     * it. */
+    struct vm_settled {
+        int64_t rowid;
+        int64_t last_report_at;
+        int64_t stale_at;
+        int64_t echoes; /* reports since then; 0: none */
+    } settled;
 };
 
 /*

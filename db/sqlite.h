@@ -188,7 +188,12 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
     " reset_count, restart_count, clock_ms, quarantined_at, quarantine_reason, quarantine_other,"  \
     " quarantine_report_id, candidate_ak_spki, candidate_ak_name, candidate_ak_profile,"           \
     " candidate_ek_spki, candidate_proof, certificates, certificates_state, certificates_log, "    \
-    "etag, image, policy, baseline, stale_at"
+    "etag, image, policy, baseline, stale_at, said_counted, said_reset, said_restart, said_clock," \
+    " vm.rowid, " VM_ECHO_COLUMNS
+#define VM_ECHO_COLUMNS                                                                            \
+    "echo_n, echo_report_id, echo_at, echo_reset, echo_restart, echo_clock, echo_stale_at"
+/* What they are read from (sqlite_vm_reports.c). */
+#define VM_TABLES "vm LEFT JOIN vm_echo ON echo_key = vm_key"
 /* Columns of a quarantine, as in a row that never had one. */
 #define VM_NO_QUARANTINE                                                                           \
     " quarantined_at = 0, quarantine_reason = NULL, quarantine_other = NULL,"                      \
@@ -200,6 +205,20 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
     " enrolled_at = 0, reset_count = 0, restart_count = 0, clock_ms = 0"
 void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm);
 const char *db_etag_new(struct arena *a);
+/* The ETag of a row whose last `echoes` reports said the same. */
+const char *db_vm_etag(struct arena *a, const char *etag, int64_t echoes);
+/* sqlite_vm_reports.c: what a report leaves in the VM's row; `vm` is the row before it. */
+struct vm_report {
+    const struct vm *vm;
+    const char *vm_key;
+    enum vm_binding binding;
+    const struct report_new *in;
+};
+enum err db_vm_report(struct write *w, const struct vm_report *r, struct err_info *e) MUST_CHECK;
+/* All of the last report stands in the row itself from here on. The caller gives it a new ETag. */
+enum err db_vm_settle(struct write *w, const char *resource_key, struct err_info *e) MUST_CHECK;
+/* Nothing of a last report stands beside the row. */
+enum err db_vm_forget_echo(struct write *w, const char *vm_key, struct err_info *e) MUST_CHECK;
 /* PRECONDITION_FAILED unless the row has this ETag; NULL: unless there is none. */
 enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, struct err_info *e);
 /* sqlite_jobs.c: the jobs that wait for this key become due */
@@ -252,9 +271,9 @@ enum err db_quarantine_set(struct write *w, const struct vm *vm, const struct re
  *     filter_int(&f, " ORDER BY id DESC LIMIT ", 100);
  *     AUTO(query) struct query q = filter_query(&f, conn);
  */
-#define FILTER_MAX 12
+#define FILTER_MAX 16
 struct filter {
-    char sql[1400];
+    char sql[2000];
     size_t len;
     int n;
     struct {

@@ -6,13 +6,20 @@ static bool status_ages(enum vm_status s)
     return s == VM_HEALTHY || s == VM_UNHEALTHY;
 }
 
-/* True in SQL where the last report does not count any more. */
+/* True in SQL where the last report does not count any more. What stands in the row is never newer than
+ * the last report, so only rows that seem too old are looked up in vm_echo. */
 static void filter_stale(struct filter *f, const char *before, const struct vm_filter *in)
 {
+    static const char echo[] =
+        " AND NOT EXISTS (SELECT 1 FROM vm_echo WHERE echo_key = vm.vm_key AND";
     filter_add(f, before);
     filter_int(f, " CASE WHEN stale_at > 0 THEN stale_at <= ", in->now);
-    filter_int(f, " ELSE last_report_at < ", in->fresh_after);
-    filter_add(f, " END");
+    filter_add(f, echo);
+    filter_int(f, " echo_stale_at > ", in->now);
+    filter_int(f, ") ELSE last_report_at < ", in->fresh_after);
+    filter_add(f, echo);
+    filter_int(f, " echo_at >= ", in->fresh_after);
+    filter_add(f, ") END");
 }
 
 static void filter_status(struct filter *f, enum vm_status status, const struct vm_filter *in)
@@ -32,7 +39,7 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
 {
     size_t limit = (size_t)in->page.limit;
     *out = (struct vm_list){.items = arena_array(a, limit + 1, sizeof *out->items)};
-    struct filter f = filter_of("SELECT " VM_COLUMNS " FROM vm WHERE 1 = 1");
+    struct filter f = filter_of("SELECT " VM_COLUMNS " FROM " VM_TABLES " WHERE 1 = 1");
     filter_below(&f, a, "resource_key", in->scope);
     filter_below(&f, a, "resource_key", in->within);
     if (in->status)

@@ -210,6 +210,8 @@ static enum err end_quarantine(const struct deciding *d)
 static enum err decide(const struct deciding *d)
 {
     enum err err = check_named(d);
+    if (!err)
+        err = db_vm_settle(d->w, d->key, d->e);
     if (!err && d->in->decision == REQUALIFY_ACCEPT)
         err = accept_candidate(d);
     if (!err && d->in->decision == REQUALIFY_REBUILD)

@@ -296,40 +296,8 @@ static enum err add_report(struct putting *p)
 
 static enum err update_vm(struct putting *p)
 {
-    const struct report *r = &p->in->report;
-    if (p->in->history_only)
-        return OK;
-    bool count =
-        p->binding == BINDING_ENROLLED || (p->binding == BINDING_PINNED && !p->in->clock_regressed);
-    AUTO(query)
-    struct query q = conn_query(
-        p->w->conn, "UPDATE vm SET updated_at = $1, etag = $2, status = $3, reasons = $4,"
-                    " claims = $5, last_report_id = $6, last_verdict = $7, last_report_at = $1,"
-                    " reset_count = CASE WHEN $8 = 1 THEN $9 ELSE reset_count END,"
-                    " restart_count = CASE WHEN $10 = 1 THEN $11 ELSE restart_count END,"
-                    " clock_ms = CASE WHEN $12 = 1 THEN $13 ELSE clock_ms END,"
-                    " policy = $14, baseline = $15, stale_at = $16 WHERE vm_key = $17"
-                    " RETURNING " VM_COLUMNS ", rowid");
-    q_int(&q, r->received_at);
-    q_text(&q, db_etag_new(p->w->arena));
-    q_text(&q, vm_status_text(p->in->status));
-    q_text(&q, p->in->reasons);
-    q_text(&q, p->in->vm_claims);
-    q_text(&q, r->id);
-    q_text(&q, r->verdict);
-    q_set_int(&q, count, r->reset_count);
-    q_set_int(&q, count, r->restart_count);
-    q_set_int(&q, count, r->clock_ms);
-    q_text(&q, r->policy);
-    q_text(&q, p->in->baseline);
-    q_int(&q, p->in->stale_at);
-    q_text(&q, p->vm_key);
-    if (q_step(&q)) {
-        struct vm vm = {0};
-        db_vm_read_row(&q, p->w->arena, &vm);
-        vm_cache_offer(p->w->store->vms, p->w->arena, p->vm_key, q_get_int(&q), &vm);
-    }
-    return q_run(&q, p->e);
+    const struct vm_report r = {&p->vm, p->vm_key, p->binding, p->in};
+    return p->in->history_only ? OK : db_vm_report(p->w, &r, p->e);
 }
 
 /* Once for each new log, so it does not burden the statement above. */

@@ -363,8 +363,29 @@ static const char migration_5[] =
     "CREATE INDEX vm_status ON vm (status, resource_key, last_report_at, stale_at);"
     "CREATE INDEX vm_policy ON vm (resource_key) WHERE policy IS NOT NULL;";
 
-static const char *const migrations[] = {migration_1, migration_2, migration_3, migration_4,
-                                         migration_5};
+/*
+ * The last report of a VM that says the same again and again: a narrow row, while the VM's own, which is
+ * wide, stays (db/sqlite_vm_reports.c). The counters of its claims become columns (said_counted 1), so
+ * that the claims are equal then.
+ */
+static const char migration_6[] =
+    "ALTER TABLE vm ADD COLUMN said_counted INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE vm ADD COLUMN said_reset INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE vm ADD COLUMN said_restart INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE vm ADD COLUMN said_clock INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE vm_echo ("
+    " echo_key TEXT PRIMARY KEY REFERENCES vm (vm_key) ON DELETE CASCADE,"
+    " echo_n INTEGER NOT NULL," /* reports since the one in the VM's row */
+    " echo_report_id TEXT NOT NULL,"
+    " echo_at INTEGER NOT NULL,"
+    " echo_reset INTEGER NOT NULL,"
+    " echo_restart INTEGER NOT NULL,"
+    " echo_clock INTEGER NOT NULL,"
+    " echo_stale_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;";
+
+static const char *const migrations[] = {migration_1, migration_2, migration_3,
+                                         migration_4, migration_5, migration_6};
 
 int store_schema_newest(void)
 {

@@ -43,14 +43,12 @@ static const size_t texts[] = {
 struct slot {
     char *key;   /* NULL: free; the texts follow it in one block */
     size_t size; /* of that block */
-    int64_t rowid;
     struct vm vm;
 };
 
 struct vm_offer {
     struct vm_offer *before;
     const char *key;
-    int64_t rowid;
     struct vm vm;
     size_t seen; /* changes before it */
 };
@@ -146,10 +144,9 @@ static const char *append(char **at, const char *text)
     return copy;
 }
 
-void vm_cache_put(struct vm_cache *c, const char *key, int64_t rowid, const struct vm *vm,
-                  uint64_t began)
+void vm_cache_put(struct vm_cache *c, const char *key, const struct vm *vm, uint64_t began)
 {
-    struct slot fresh = {.rowid = rowid, .vm = *vm};
+    struct slot fresh = {.vm = *vm};
     size_t n = size_of(key);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         n += size_of(*text_at(&fresh.vm, i));
@@ -173,14 +170,17 @@ void vm_cache_put(struct vm_cache *c, const char *key, int64_t rowid, const stru
 
 /* ---- the writer ---- */
 
-static void note(void *ctx, int what, const char *database, const char *table, sqlite3_int64 rowid)
+void vm_cache_note(struct vm_cache *c, int64_t rowid)
 {
-    struct vm_cache *c = ctx;
-    if (strcmp(table, "vm") != 0)
-        return;
     c->many = c->many || c->n_changed == CHANGED_MAX;
     if (!c->many)
         c->changed[c->n_changed++] = rowid;
+}
+
+static void note(void *ctx, int what, const char *database, const char *table, sqlite3_int64 rowid)
+{
+    if (strcmp(table, "vm") == 0)
+        vm_cache_note(ctx, rowid);
 }
 
 void vm_cache_watch(struct vm_cache *c, sqlite3 *writer)
@@ -201,22 +201,35 @@ static bool is_changed(const struct vm_cache *c, int64_t rowid)
     return changed_since(c, rowid, 0);
 }
 
+/* As the transaction has left it; its texts live until the end of the batch. */
+static const struct vm_offer *find_offer(const struct vm_cache *c, const char *key)
+{
+    const struct vm_offer *o = c->offers;
+    while (o && strcmp(o->key, key) != 0)
+        o = o->before;
+    return o && !changed_since(c, o->vm.settled.rowid, o->seen) ? o : NULL;
+}
+
 bool vm_cache_peek(struct vm_cache *c, const char *key, struct arena *a, struct vm *out)
 {
+    const struct vm_offer *o = find_offer(c, key);
+    if (o) {
+        *out = o->vm;
+        return true;
+    }
     pthread_mutex_lock(&c->lock);
     const struct slot *s = slot_of(c, key);
-    bool hit = s->key && strcmp(s->key, key) == 0 && !is_changed(c, s->rowid);
+    bool hit = s->key && strcmp(s->key, key) == 0 && !is_changed(c, s->vm.settled.rowid);
     if (hit)
         copy_out(s, a, out);
     pthread_mutex_unlock(&c->lock);
     return hit;
 }
 
-void vm_cache_offer(struct vm_cache *c, struct arena *a, const char *key, int64_t rowid,
-                    const struct vm *vm)
+void vm_cache_offer(struct vm_cache *c, struct arena *a, const char *key, const struct vm *vm)
 {
     struct vm_offer *o = ARENA_NEW(a, struct vm_offer);
-    *o = (struct vm_offer){c->offers, key, rowid, *vm, c->n_changed};
+    *o = (struct vm_offer){c->offers, key, *vm, c->n_changed};
     c->offers = o;
 }
 
@@ -235,7 +248,7 @@ void vm_cache_commit_begin(struct vm_cache *c)
     pthread_mutex_lock(&c->lock);
     c->commits++;
     for (size_t i = 0; i < SLOTS && (c->many || c->n_changed); i++)
-        if (c->slots[i].key && is_changed(c, c->slots[i].rowid))
+        if (c->slots[i].key && is_changed(c, c->slots[i].vm.settled.rowid))
             clear(&c->slots[i]);
     pthread_mutex_unlock(&c->lock);
 }
@@ -246,8 +259,8 @@ void vm_cache_commit_end(struct vm_cache *c, bool committed)
     uint64_t now = ++c->commits;
     pthread_mutex_unlock(&c->lock);
     for (const struct vm_offer *o = committed ? c->offers : NULL; o; o = o->before)
-        if (!changed_since(c, o->rowid, o->seen))
-            vm_cache_put(c, o->key, o->rowid, &o->vm, now);
+        if (!changed_since(c, o->vm.settled.rowid, o->seen))
+            vm_cache_put(c, o->key, &o->vm, now);
     c->offers = NULL;
     c->n_changed = 0;
     c->many = false;

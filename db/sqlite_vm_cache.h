@@ -25,21 +25,21 @@ void vm_cache_free(struct vm_cache *c);
  * with what *began holds now. `key` is in lower case. */
 bool vm_cache_get(struct vm_cache *c, const char *key, struct arena *a, struct vm *out,
                   uint64_t *began);
-void vm_cache_put(struct vm_cache *c, const char *key, int64_t rowid, const struct vm *vm,
-                  uint64_t began);
+void vm_cache_put(struct vm_cache *c, const char *key, const struct vm *vm, uint64_t began);
 
 /* The writer's thread only, from here on. Watches its connection; the transaction is about to be
  * committed (begin), or it has ended (end). */
 void vm_cache_watch(struct vm_cache *c, sqlite3 *writer);
+/* What belongs to this row of vm has changed in another table. */
+void vm_cache_note(struct vm_cache *c, int64_t rowid);
 void vm_cache_commit_begin(struct vm_cache *c);
 void vm_cache_commit_end(struct vm_cache *c, bool committed);
 
-/* The row within the transaction; false: read it. */
+/* The row within the transaction, until the end of the batch; false: read it. */
 bool vm_cache_peek(struct vm_cache *c, const char *key, struct arena *a, struct vm *out);
 /* The row as this transaction has made it enters the cache with its commit, unless it is written once
  * more before that. All that is given must live until then. */
-void vm_cache_offer(struct vm_cache *c, struct arena *a, const char *key, int64_t rowid,
-                    const struct vm *vm);
+void vm_cache_offer(struct vm_cache *c, struct arena *a, const char *key, const struct vm *vm);
 /* What was offered so far; a verb that is taken back leaves no more than was there before it. */
 struct vm_offer *vm_cache_offers(const struct vm_cache *c);
 void vm_cache_take_back(struct vm_cache *c, struct vm_offer *offers);

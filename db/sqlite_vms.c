@@ -2,7 +2,8 @@
 
 /* Everything that belongs to one vmId, as in a row that never had one. */
 #define NO_ATTESTATION                                                                             \
-    " claims = NULL, last_report_id = NULL, last_verdict = NULL, last_report_at = 0," VM_NO_PIN    \
+    " claims = NULL, said_counted = 0, last_report_id = NULL, last_verdict = NULL,"                \
+    " last_report_at = 0," VM_NO_PIN                                                               \
     ", policy = NULL, baseline = NULL, stale_at = 0," VM_NO_QUARANTINE
 
 /* ---- writing ---- */
@@ -16,12 +17,14 @@ struct vm_row {
 static enum err find_row(struct write *w, const char *key, struct vm_row *row, struct err_info *e)
 {
     AUTO(query)
-    struct query q = conn_query(w->conn, "SELECT vm_key, etag FROM vm WHERE resource_key = $1");
+    struct query q = conn_query(w->conn, "SELECT vm_key, etag, echo_n FROM " VM_TABLES
+                                         " WHERE resource_key = $1");
     q_text(&q, key);
     row->there = q_step(&q);
     if (row->there) {
         row->vm_key = q_get_text(&q, w->arena);
-        row->etag = q_get_text(&q, w->arena);
+        const char *etag = q_get_text(&q, w->arena);
+        row->etag = db_vm_etag(w->arena, etag, q_get_int(&q));
     }
     return q_end(&q, e);
 }
@@ -50,6 +53,11 @@ const char *db_etag_new(struct arena *a)
     random_id(raw, sizeof raw);
     base64url_encode(BYTES_OF(raw), text);
     return arena_strdup(a, text);
+}
+
+const char *db_vm_etag(struct arena *a, const char *etag, int64_t echoes)
+{
+    return echoes ? arena_printf(a, "%s.%lld", etag, (long long)echoes) : etag;
 }
 
 static enum err insert_row(struct write *w, const char *key, const struct vm_write *v, int64_t now,
@@ -100,11 +108,12 @@ static enum err take_vm_id(struct write *w, const char *key, const char *vm_key,
     return q_run(&q, e);
 }
 
-static enum err change_vm_id(struct write *w, const char *key, const char *vm_key,
+static enum err change_vm_id(struct write *w, const char *key, const char *from, const char *vm_key,
                              struct err_info *e)
 {
-    enum err err = vm_key ? take_vm_id(w, key, vm_key, e) : OK;
-    if (err)
+    enum err err;
+    if ((err = db_vm_forget_echo(w, from, e)) || (err = db_vm_forget_echo(w, vm_key, e)) ||
+        (vm_key ? (err = take_vm_id(w, key, vm_key, e)) : OK))
         return err;
     return run_with_key(w,
                         "UPDATE vm SET status = 'unknown', reasons = NULL," NO_ATTESTATION
@@ -180,7 +189,7 @@ enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, con
     if (err || (!row.there && (v->set & VM_ONLY_IF_THERE)))
         return err;
     if ((v->set & VM_SET_VM_ID) && !same_text(row.vm_key, vm_key) &&
-        (err = change_vm_id(w, key, vm_key, e)))
+        (err = change_vm_id(w, key, row.vm_key, vm_key, e)))
         return err;
     return row.there ? update_row(w, key, v, now, job_id, e)
                      : insert_row(w, key, v, now, job_id, e);
@@ -209,6 +218,33 @@ void store_put_vm(struct store *s, const struct vm_put *in, void *out, struct st
 }
 
 /* ---- reading ---- */
+
+/* The reports since the one that the row has, which said the same. */
+static void read_echo(struct query *q, struct arena *a, struct vm *vm)
+{
+    int64_t n = q_get_int(q);
+    const char *id = q_get_text(q, a);
+    int64_t at = q_get_int(q);
+    const struct vm_said said = {
+        .counted = true,
+        .reset_count = q_get_int(q),
+        .restart_count = q_get_int(q),
+        .clock_ms = q_get_int(q),
+    };
+    int64_t stale_at = q_get_int(q);
+    vm->settled.echoes = n;
+    if (!n)
+        return;
+    vm->etag = db_vm_etag(a, vm->etag, n);
+    vm->last_report_id = id;
+    vm->last_report_at = at;
+    vm->updated_at = at > vm->updated_at ? at : vm->updated_at;
+    vm->stale_at = stale_at;
+    vm->said = said;
+    vm->reset_count = said.reset_count;
+    vm->restart_count = said.restart_count;
+    vm->clock_ms = said.clock_ms;
+}
 
 void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm)
 {
@@ -259,26 +295,32 @@ void db_vm_read_row(struct query *q, struct arena *a, struct vm *vm)
     vm->policy = q_get_text(q, a);
     vm->baseline = q_get_text(q, a);
     vm->stale_at = q_get_int(q);
+    vm->said.counted = q_get_int(q);
+    vm->said.reset_count = q_get_int(q);
+    vm->said.restart_count = q_get_int(q);
+    vm->said.clock_ms = q_get_int(q);
+    vm->settled.rowid = q_get_int(q);
+    vm->settled.last_report_at = vm->last_report_at;
+    vm->settled.stale_at = vm->stale_at;
+    read_echo(q, a, vm);
 }
 
 static const char *const by_column[] = {
-    [VM_BY_RESOURCE] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE resource_key = $1",
-    [VM_BY_ID] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE vm_key = $1",
-    [VM_BY_AK] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE ak_spki = $1",
-    [VM_BY_EK] = "SELECT " VM_COLUMNS ", rowid FROM vm WHERE ek_spki = $1",
+    [VM_BY_RESOURCE] = "SELECT " VM_COLUMNS " FROM " VM_TABLES " WHERE resource_key = $1",
+    [VM_BY_ID] = "SELECT " VM_COLUMNS " FROM " VM_TABLES " WHERE vm_key = $1",
+    [VM_BY_AK] = "SELECT " VM_COLUMNS " FROM " VM_TABLES " WHERE ak_spki = $1",
+    [VM_BY_EK] = "SELECT " VM_COLUMNS " FROM " VM_TABLES " WHERE ek_spki = $1",
 };
 
 /* `key` is in lower case. */
 static enum err read_vm(struct conn *c, struct arena *a, enum vm_by by, const char *key,
-                        struct vm *out, int64_t *rowid, struct err_info *e)
+                        struct vm *out, struct err_info *e)
 {
     AUTO(query) struct query q = conn_query(c, by_column[by]);
     q_text(&q, key);
     bool there = q_step(&q);
-    if (there) {
+    if (there)
         db_vm_read_row(&q, a, out);
-        *rowid = q_get_int(&q);
-    }
     enum err err = q_end(&q, e);
     if (!err && !there)
         return err_set(e, ERR_NOT_FOUND, "no such VM");
@@ -288,8 +330,7 @@ static enum err read_vm(struct conn *c, struct arena *a, enum vm_by by, const ch
 enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
                     struct vm *out, struct err_info *e)
 {
-    int64_t rowid;
-    return read_vm(c, a, by, db_key_of(a, value), out, &rowid, e);
+    return read_vm(c, a, by, db_key_of(a, value), out, e);
 }
 
 /* ARM ids begin with a slash and vmIds do not, so both can be keys of the one cache. */
@@ -297,13 +338,12 @@ static enum err read_cached(struct store *s, struct arena *a, enum vm_by by, con
                             struct vm *out, struct err_info *e)
 {
     uint64_t began;
-    int64_t rowid = 0;
     if (vm_cache_get(s->vms, key, a, out, &began))
         return OK;
     AUTO(reader) struct reader r = db_reader_take(s);
-    enum err err = read_vm(r.conn, a, by, key, out, &rowid, e);
+    enum err err = read_vm(r.conn, a, by, key, out, e);
     if (!err)
-        vm_cache_put(s->vms, key, rowid, out, began);
+        vm_cache_put(s->vms, key, out, began);
     return err;
 }
 

@@ -447,10 +447,11 @@ struct report_new {
     bool history_only;
     enum vm_status status;
     const char *reasons;
-    const char *baseline;  /* "id@revision" that it was compared with; NULL: none */
-    int64_t stale_at;      /* see struct vm */
-    const char *vm_claims; /* of the VM; report.claims is without what changes with each report */
-    const char *wake_key;  /* NULL: none */
+    const char *baseline;   /* "id@revision" that it was compared with; NULL: none */
+    int64_t stale_at;       /* see struct vm */
+    const char *vm_claims;  /* of the VM */
+    bool vm_claims_counted; /* the report's counters belong to them */
+    const char *wake_key;   /* NULL: none */
     /* vm.certificates, as this report's log has them; certificates_log NULL: they stay. */
     int64_t certificates;
     const char *certificates_state;

@@ -404,7 +404,8 @@ static void fill_write(struct call *c, struct submission *s)
     s->write.reasons = attestation_reasons(c->arena, &s->vm, r, s->terms.quote_only);
     s->write.baseline = s->terms.baseline;
     s->write.stale_at = applied_stale_at(&s->terms, c->now);
-    s->write.vm_claims = text_of(c, attest_write_claims, r);
+    s->write.vm_claims_counted = r->claims != NULL;
+    s->write.vm_claims = r->claims ? s->write.report.claims : text_of(c, attest_write_claims, r);
     s->write.wake_key = s->stale ? NULL : jobs_wake_key(c->arena, s->vm.vm_id);
     s->write.audit = &s->audit;
 }

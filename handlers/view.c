@@ -133,6 +133,22 @@ void view_ref(struct jw *w, const char *key, const char *id)
     jw_close(w, '}');
 }
 
+/* With the counters, which are stored apart. No claims: nothing is proven, nor are they. */
+static void write_claims(struct jw *w, const char *claims, const struct vm_said *said)
+{
+    size_t n = strlen(claims);
+    jw_key(w, "claims");
+    jw_open(w, '{');
+    if (n > 2)
+        jw_inside(w, claims + 1, n - 2);
+    if (said->counted) {
+        jw_key_int(w, "resetCount", said->reset_count);
+        jw_key_int(w, "restartCount", said->restart_count);
+        jw_key_int(w, "clock", said->clock_ms);
+    }
+    jw_close(w, '}');
+}
+
 void view_integrity(struct jw *w, const struct vm *vm, const char *scope, bool pending)
 {
     jw_open(w, '{');
@@ -144,28 +160,14 @@ void view_integrity(struct jw *w, const struct vm *vm, const char *scope, bool p
     jw_key_time_opt(w, "lastReportAt", vm->last_report_at);
     jw_key_str_opt(w, "lastReportId", vm->last_report_id);
     jw_key_str_opt(w, "verdict", vm->last_verdict);
-    jw_key_raw_opt(w, "claims", vm->claims);
+    if (vm->claims)
+        write_claims(w, vm->claims, &vm->said);
     view_enrollment(w, vm);
     view_quarantine(w, &vm->quarantine, scope);
     view_ref(w, "policy", vm->policy);
     view_ref(w, "baseline", vm->baseline);
     if (pending)
         jw_key_bool(w, "policyPending", true);
-    jw_close(w, '}');
-}
-
-/* With the counters, which are stored apart. No claims: nothing is proven, nor are they. */
-static void write_claims(struct jw *w, const struct report *r)
-{
-    size_t n = strlen(r->claims);
-    jw_key(w, "claims");
-    jw_open(w, '{');
-    if (n > 2) {
-        jw_inside(w, r->claims + 1, n - 2);
-        jw_key_int(w, "resetCount", r->reset_count);
-        jw_key_int(w, "restartCount", r->restart_count);
-        jw_key_int(w, "clock", r->clock_ms);
-    }
     jw_close(w, '}');
 }
 
@@ -176,7 +178,9 @@ static void report_members(struct jw *w, const struct report *r)
     jw_key_str(w, "verdict", r->verdict);
     jw_key(w, "checks");
     jw_raw(w, r->checks);
-    write_claims(w, r);
+    const struct vm_said said = {strlen(r->claims) > 2, r->reset_count, r->restart_count,
+                                 r->clock_ms};
+    write_claims(w, r->claims, &said);
     view_ref(w, "policy", r->policy);
     jw_key_time(w, "receivedAt", r->received_at);
 }

@@ -143,6 +143,7 @@ static struct report_new report_of(struct fixture *f, int n)
         .status = VM_HEALTHY,
         .reasons = "[]",
         .vm_claims = "{}",
+        .vm_claims_counted = true,
     };
 }
 

@@ -118,6 +118,7 @@ static void put_report(const char *name, const char *vm_id, const char *id, int6
         .certificates_state = rollover_state_name(rollover_state_of(certificates)),
         .certificates_log = certificates ? id : NULL,
         .vm_claims = "{\"secureBoot\":true}",
+        .vm_claims_counted = true,
     };
     struct report_stored stored;
     store_put_report(store, &report, &stored, store_waiter_init(&w));
