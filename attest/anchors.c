@@ -1,5 +1,7 @@
 #include "attest/anchors.h"
 
+#include "attest/pem.h"
+
 #include "core/cleanup.h"
 
 #include <dirent.h>
@@ -32,7 +34,7 @@ static int load_pem(STACK_OF(X509) * into, BIO *in)
 {
     int n = 0;
     for (;; n++) {
-        AUTO(x509_ptr) X509 *x = PEM_read_bio_X509(in, NULL, NULL, NULL);
+        AUTO(x509_ptr) X509 *x = PEM_read_bio_X509(in, NULL, pem_no_passphrase, NULL);
         if (!x)
             break;
         /* OpenSSL works the extensions out at their first use: now, before threads share them. */

@@ -1,5 +1,6 @@
 #include "attest/issuers.h"
 
+#include "attest/pem.h"
 #include "attest/words.h"
 #include "attest/truststore.h"
 
@@ -212,7 +213,7 @@ static X509_CRL *parse_crl(struct bytes in)
     if (crl)
         return crl;
     AUTO(bio) BIO *bio = BIO_new_mem_buf(in.data, (int)in.len);
-    return bio ? PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL) : NULL;
+    return bio ? PEM_read_bio_X509_CRL(bio, NULL, pem_no_passphrase, NULL) : NULL;
 }
 
 static bool signed_by(X509_CRL *crl, const struct issuer *by)

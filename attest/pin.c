@@ -1,5 +1,6 @@
 #include "attest/ak.h"
 #include "attest/attest.h"
+#include "attest/pem.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -10,7 +11,7 @@ AUTO_DEFINE(bio, BIO *, BIO_free)
 static EVP_PKEY *read_pem(struct bytes file)
 {
     AUTO(bio) BIO *in = BIO_new_mem_buf(file.data, (int)file.len);
-    return in ? PEM_read_bio_PUBKEY(in, NULL, NULL, NULL) : NULL;
+    return in ? PEM_read_bio_PUBKEY(in, NULL, pem_no_passphrase, NULL) : NULL;
 }
 
 enum err attest_pin_read(struct bytes file, struct arena *a, struct attest_pin *out,

@@ -1,4 +1,5 @@
 /* Where the certificates of a trust come from: files, read at the start and again at each reload. */
+#include "attest/pem.h"
 #include "attest/truststore.h"
 
 #include <dirent.h>
@@ -151,7 +152,7 @@ static enum err load_file(struct attest_trust *t, struct trust_set *s, const cha
         return err_set(e, ERR_CONFIG, "cannot read the certificate file %s", path);
     int n = 0;
     for (;; n++) {
-        AUTO(x509) X509 *x = PEM_read_bio_X509(in, NULL, NULL, NULL);
+        AUTO(x509) X509 *x = PEM_read_bio_X509(in, NULL, pem_no_passphrase, NULL);
         if (!x)
             break;
         keep(t, s, x, anchor);
@@ -174,7 +175,7 @@ static enum err load_crl(struct trust_set *s, const char *path, struct err_info 
         return err_set(e, ERR_CONFIG, "cannot read the CRL %s", path);
     AUTO(crl) X509_CRL *crl = d2i_X509_CRL_bio(in, NULL);
     if (!crl && BIO_reset(in) == 0)
-        crl = PEM_read_bio_X509_CRL(in, NULL, NULL, NULL);
+        crl = PEM_read_bio_X509_CRL(in, NULL, pem_no_passphrase, NULL);
     if (!crl || !keep_crl(s, crl))
         return err_set(e, ERR_CONFIG, "%s holds no CRL", path);
     return OK;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 
 #define TOKEN_MAX 4096u
@@ -71,15 +72,8 @@ enum err guest_token_read(const char *path, struct arena *a, struct secret *out,
     return OK;
 }
 
-enum err guest_chain_read(const char *path, struct arena *a, struct evidence *out,
-                          struct err_info *e)
+void guest_chain_parse(struct bytes pem, struct arena *a, struct evidence *out)
 {
-    struct bytes pem = {0};
-    enum err rc = guest_file_read(path, EVIDENCE_CHAIN_MAX * 2 * EVIDENCE_CERT_MAX, a, &pem, e);
-    if (rc == ERR_NOT_FOUND)
-        return OK;
-    if (rc != OK)
-        return rc;
     AUTO(bio) BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
     while (bio && out->n_chain < EVIDENCE_CHAIN_MAX) {
         char *name = NULL, *header = NULL;
@@ -93,5 +87,18 @@ enum err guest_chain_read(const char *path, struct arena *a, struct evidence *ou
         OPENSSL_free(header);
         OPENSSL_free(der);
     }
+    ERR_clear_error();
+}
+
+enum err guest_chain_read(const char *path, struct arena *a, struct evidence *out,
+                          struct err_info *e)
+{
+    struct bytes pem = {0};
+    enum err rc = guest_file_read(path, EVIDENCE_CHAIN_MAX * 2 * EVIDENCE_CERT_MAX, a, &pem, e);
+    if (rc == ERR_NOT_FOUND)
+        return OK;
+    if (rc != OK)
+        return rc;
+    guest_chain_parse(pem, a, out);
     return out->n_chain ? OK : err_set(e, ERR_BAD_REQUEST, "%s holds no certificate", path);
 }

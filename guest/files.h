@@ -18,5 +18,7 @@ enum err guest_token_read(const char *path, struct arena *a, struct secret *out,
 /* The certificates of a PEM file as DER, up to EVIDENCE_CHAIN_MAX; none where there is no file. */
 enum err guest_chain_read(const char *path, struct arena *a, struct evidence *out,
                           struct err_info *e) MUST_CHECK;
+/* What guest_chain_read takes of the file's content. */
+void guest_chain_parse(struct bytes pem, struct arena *a, struct evidence *out);
 
 #endif

@@ -106,8 +106,8 @@ enum err guest_gateway_challenge(const struct guest_gateway *g, struct arena *a,
     return guest_challenge_parse(r.body, a, out, e);
 }
 
-static enum err parse_credential(struct bytes body, struct arena *a, struct guest_credential *out,
-                                 struct err_info *e)
+enum err guest_credential_parse(struct bytes body, struct arena *a, struct guest_credential *out,
+                                struct err_info *e)
 {
     AUTO(json) json_t *v = NULL;
     if (json_parse(body, &v, NULL) != OK)
@@ -140,7 +140,7 @@ enum err guest_gateway_activation(const struct guest_gateway *g, struct bytes ek
     buf_free(&body);
     if (rc != OK || answer->status != 201)
         return rc;
-    return parse_credential(r.body, a, out, e);
+    return guest_credential_parse(r.body, a, out, e);
 }
 
 enum err guest_gateway_report(const struct guest_gateway *g, const struct evidence *evidence,

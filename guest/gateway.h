@@ -56,8 +56,10 @@ enum err guest_gateway_report(const struct guest_gateway *g, const struct eviden
                               struct arena *a, struct guest_answer *answer,
                               struct err_info *e) MUST_CHECK;
 
-/* A challenge as the gateway sends it. ERR_UPSTREAM where it cannot be used. */
+/* A challenge, a credential as the gateway sends it. ERR_UPSTREAM where it cannot be used. */
 enum err guest_challenge_parse(struct bytes body, struct arena *a, struct guest_challenge *out,
                                struct err_info *e) MUST_CHECK;
+enum err guest_credential_parse(struct bytes body, struct arena *a, struct guest_credential *out,
+                                struct err_info *e) MUST_CHECK;
 
 #endif

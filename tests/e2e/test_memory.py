@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests/rows"))
 import made  # noqa: E402  (needs the path above)
 
 BODY_MAX, LOG_MAX, GROWS_MAX_KIB = 256 * 1024, 128 * 1024, 4 * 1024
-ACTIVATION_MAX = 96 * 1024
+POLICY_MAX, ACTIVATION_MAX = 128 * 1024, 96 * 1024
 REPORTS, ACTIVATIONS, POLICY = ("/v1/attestation/" + p for p in (
     "reports", "activations", "policies/memory"))
 JSON, CBOR = "application/json", "application/cbor"
@@ -41,6 +41,8 @@ TEXTS = [
     ("an unknown member of many numbers", JSON, filled(b'{"x":[0', b",0", b"]}")),
     ("many objects", JSON, filled(b'{"x":[{}', b",{}", b"]}")),
     ("many texts", JSON, filled(b'{"x":[""', b',""', b"]}")),
+    ("as many objects as are let pass", JSON, b'{"x":[' + b",".join(
+        [b'{"a":"%s"}' % (b"x" * 55)] * 4094) + b"]}"),
     ("objects in an object", JSON, b'{"x":{' + b",".join(
         b'"%x":{}' % i for i in range(BODY_MAX))[:BODY_MAX - 8] + b"}}"),
     ("unknown members", JSON, filled(b"{", b'"a":1,', b'"b":1}')),
@@ -198,12 +200,14 @@ def test_the_peak_is_seen(gateway, vm):
 def test_bodies_that_are_no_evidence(gateway, vm):
     growth = Growth(gateway.pid)
     for name, kind, body in TEXTS:
-        assert len(body) <= BODY_MAX and len(body) > BODY_MAX - 32
+        assert BODY_MAX - 4096 < len(body) <= BODY_MAX
         assert growth.of(name, lambda: send(vm, REPORTS, kind, body)) == 400, name
         if kind == JSON:
-            assert growth.of(name, lambda: send(vm, POLICY, kind, body, "PUT")) == 400, name
-            cut = body[:ACTIVATION_MAX]
-            assert growth.of(name, lambda: send(vm, ACTIVATIONS, kind, cut)) == 400, name
+            assert growth.of(name, lambda: send(vm, POLICY, kind, body, "PUT")) == 413, name
+            for path, most, method in ((POLICY, POLICY_MAX, "PUT"),
+                                       (ACTIVATIONS, ACTIVATION_MAX, "POST")):
+                cut = body[:most]
+                assert growth.of(name, lambda: send(vm, path, kind, cut, method)) == 400, name
     growth.show("bodies that are no evidence", len(TEXTS))
 
 
@@ -217,3 +221,19 @@ def test_evidence(gateway, vm):
             seen.setdefault(growth.of(name, lambda: send(vm, REPORTS, kind, body)), []).append(name)
     growth.show("pieces of evidence, each in JSON and CBOR", len(cases))
     assert set(seen) == {200, 400}, seen  # some are judged, some are not well-formed
+
+
+def test_a_large_policy(gateway, vm):
+    """What is taken, and kept."""
+    def policy(n):
+        hashes = [f"{n * 65536 + i:064x}" for i in range(1925)]
+        return json.dumps({"scopes": ["/"], "rules": {"revocations": [
+            {"name": str(i), "hashes": hashes[i::2]} for i in range(2)]}},
+            separators=(",", ":")).encode()
+
+    growth = Growth(gateway.pid)
+    for n, status in ((1, 201), (2, 200)):
+        assert POLICY_MAX - 4096 < len(policy(n)) <= POLICY_MAX
+        assert growth.of("a policy", lambda: send(vm, POLICY, JSON, policy(n), "PUT")) == status
+    growth.show("versions of a large policy", 2)
+    assert vm.api.delete(POLICY).status == 200

@@ -85,10 +85,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (usable)
         use_key(&key, a);
+    if (!area && (size == 0 || !memmem(data, size, "-----BEGIN", 10)))
+        goto done; /* OpenSSL takes a millisecond to find no PEM in it */
     if (attest_pin_read(BYTES(data, size), a, &pin, &e) == OK)
         assert(pin.spki.len && (!area || (usable && bytes_equal(pin.public_area, p.area))));
     else
         assert(e.code == ERR_VALIDATION);
+done:
     ERR_clear_error();
     arena_free(a);
     return 0;

@@ -1,7 +1,9 @@
 /*
- * What the agent reads from others: the first byte chooses IMDS's document or the gateway's challenge.
+ * What the agent reads from others: the first byte chooses IMDS's instance ('i') or attested document
+ * ('d'), the gateway's credential ('a'), the PEM file of issuers ('p') or the gateway's challenge.
  * Whatever comes, what is taken for good can be used.
  */
+#include "guest/files.h"
 #include "guest/gateway.h"
 #include "guest/imds.h"
 
@@ -24,6 +26,30 @@ static void read_imds(struct bytes document, struct arena *a)
     check(!id.token.text || strlen(id.token.text) == id.token.len);
 }
 
+static void read_document(struct bytes answer, struct arena *a)
+{
+    struct bytes der = {0};
+    if (guest_imds_document_parse(answer, a, &der, NULL) == OK)
+        check(der.data && der.len <= EVIDENCE_DOCUMENT_MAX);
+}
+
+static void read_credential(struct bytes body, struct arena *a)
+{
+    struct guest_credential c = {0};
+    if (guest_credential_parse(body, a, &c, NULL) == OK)
+        check(c.id && c.blob.len > 0 && c.blob.len <= 2048 && c.secret.len > 0 &&
+              c.secret.len <= 2048);
+}
+
+static void read_chain(struct bytes pem, struct arena *a)
+{
+    struct evidence ev = {0};
+    guest_chain_parse(pem, a, &ev);
+    check(ev.n_chain <= EVIDENCE_CHAIN_MAX);
+    for (size_t i = 0; i < ev.n_chain; i++)
+        check(ev.chain[i].len <= EVIDENCE_CERT_MAX);
+}
+
 static void read_challenge(struct bytes body, struct arena *a)
 {
     struct guest_challenge c;
@@ -42,6 +68,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bytes rest = BYTES(data + 1, size - 1);
     if (data[0] == 'i')
         read_imds(rest, a);
+    else if (data[0] == 'd')
+        read_document(rest, a);
+    else if (data[0] == 'a')
+        read_credential(rest, a);
+    else if (data[0] == 'p')
+        read_chain(rest, a);
     else
         read_challenge(rest, a);
     arena_free(a);

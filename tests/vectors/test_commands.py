@@ -1,9 +1,14 @@
 """What `tlgate verify` and `tlgate eventlog` answer to wrong usage and to what is not well-formed."""
 import json
+import os
+import pty
+import select
+import signal
+import time
 
 import pytest
 
-from vectors import tlgate
+from vectors import BIN, tlgate
 
 NONCE = ("--nonce", "00" * 32)
 
@@ -29,6 +34,42 @@ def test_trust_that_cannot_be_read(option, tmp_path):
     (tmp_path / "missing").write_text("not a key and not a certificate")
     status, text = tlgate("verify", tmp_path / "e.json", *NONCE, option, tmp_path / "missing")
     assert status == 2 and isinstance(text, str)
+
+
+ENCRYPTED = """-----BEGIN {0}-----
+Proc-Type: 4,ENCRYPTED
+DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF
+
+AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+-----END {0}-----
+"""
+
+
+@pytest.mark.parametrize("option, kind, name", [
+    ("--trusted-ak", "PUBLIC KEY", "key"), ("--trust-anchor", "CERTIFICATE", "anchor"),
+    ("--trust-dir", "CERTIFICATE", "issuer.pem"), ("--trust-dir", "X509 CRL", "list.crl")])
+def test_nobody_is_asked_for_a_passphrase(option, kind, name, tmp_path):
+    """At a terminal OpenSSL would ask where a PEM text says that it is encrypted."""
+    (tmp_path / "e.json").write_text("{}")
+    (tmp_path / name).write_text(ENCRYPTED.format(kind))
+    given = tmp_path if option == "--trust-dir" else tmp_path / name
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(BIN / "tlgate", ["tlgate", "verify", str(tmp_path / "e.json"), *NONCE, option,
+                                  str(given)])
+    said, end = b"", time.monotonic() + 30
+    while time.monotonic() < end and select.select([terminal], [], [], 30)[0]:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # it has ended
+            break
+        said += part
+        if not part or b"pass" in said:
+            break
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    assert said and b"pass" not in said, said
 
 
 @pytest.mark.parametrize("text", [
