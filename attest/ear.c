@@ -1,6 +1,6 @@
 #include "attest/ear.h"
 
-#define EAR_PROFILE   "tag:github.com,2023:veraison/ear"
+#define EAR_PROFILE   "tag:ietf.org,2026:rats/ear#04"
 #define EAR_DEVELOPER "tlgate"
 #define EAR_SUBMODULE "vtpm"
 
@@ -138,7 +138,7 @@ const char *ear_status(const char *verdict, const struct ear_vector *v)
 
 static void write_vector(struct jw *w, const struct ear_vector *v)
 {
-    jw_key(w, "ear.trustworthiness-vector");
+    jw_key(w, "ear_trustworthiness_vector");
     jw_open(w, '{');
     jw_key_int(w, "instance-identity", v->instance_identity);
     jw_key_int(w, "configuration", v->configuration);
@@ -147,9 +147,19 @@ static void write_vector(struct jw *w, const struct ear_vector *v)
     jw_close(w, '}');
 }
 
+/* In the order in which they were applied; the list must not be empty. */
+static void write_policies(struct jw *w, const struct ear *in)
+{
+    jw_key(w, "ear_appraisal_policy_ids");
+    jw_open(w, '[');
+    for (size_t i = 0; i < in->n_policy_ids; i++)
+        jw_str(w, in->policy_ids[i]);
+    jw_close(w, ']');
+}
+
 static void write_reasons(struct jw *w, const struct ear *in)
 {
-    jw_key(w, "tlgate.failed");
+    jw_key(w, "tlgate_failed");
     jw_open(w, '[');
     for (size_t i = 0; i < in->n_findings; i++) {
         const struct attest_finding *f = &in->findings[i];
@@ -166,26 +176,30 @@ static void write_reasons(struct jw *w, const struct ear *in)
     jw_close(w, ']');
 }
 
-static void write_submodule(struct jw *w, const struct ear *in)
+static void write_submodule(struct jw *w, const struct ear *in, const struct ear_vector *v)
 {
-    const struct ear_vector v = ear_vector_of(in->findings, in->n_findings);
     jw_key(w, "submods");
     jw_open(w, '{');
     jw_key(w, EAR_SUBMODULE);
     jw_open(w, '{');
-    jw_key_str(w, "ear.status", ear_status(in->verdict, &v));
-    write_vector(w, &v);
-    jw_key_str(w, "ear.appraisal-policy-id", in->policy_id);
-    jw_key_str(w, "tlgate.verdict", in->verdict);
+    jw_key_str(w, "ear_status", ear_status(in->verdict, v));
+    write_vector(w, v);
+    write_policies(w, in);
+    jw_key(w, "ear_verifier_claims");
+    jw_open(w, '{');
+    jw_key_str(w, "tlgate_verdict", in->verdict);
     write_reasons(w, in);
+    jw_close(w, '}');
     jw_close(w, '}');
     jw_close(w, '}');
 }
 
 void ear_write(struct jw *w, const struct ear *in)
 {
+    const struct ear_vector v = ear_vector_of(in->findings, in->n_findings);
     jw_open(w, '{');
     jw_key_str(w, "eat_profile", EAR_PROFILE);
+    jw_key_str(w, "ear_status", ear_status(in->verdict, &v));
     jw_key_str(w, "iss", in->verifier);
     jw_key_str(w, "sub", in->vm_id);
     jw_key_str(w, "jti", in->report_id);
@@ -196,11 +210,11 @@ void ear_write(struct jw *w, const struct ear *in)
         base64url_encode(in->nonce, text);
         jw_key_str(w, "eat_nonce", text);
     }
-    jw_key(w, "ear.verifier-id");
+    jw_key(w, "ear_verifier_id");
     jw_open(w, '{');
     jw_key_str(w, "developer", EAR_DEVELOPER);
     jw_key_str(w, "build", "tlgate " TLGATE_VERSION);
     jw_close(w, '}');
-    write_submodule(w, in);
+    write_submodule(w, in, &v);
     jw_close(w, '}');
 }

@@ -1,7 +1,7 @@
 /*
  * EAT Attestation Results (EAR): a verdict as claims that others understand without this product
- * (profile tag:github.com,2023:veraison/ear; the trustworthiness vector is AR4SI's). Claims only;
- * whoever has a key makes a JWT of them. Pure.
+ * (draft-ietf-rats-ear-04; the trustworthiness vector is AR4SI's). Claims only; whoever has a key makes a
+ * JWT of them. Pure.
  */
 #ifndef ATTEST_EAR_H
 #define ATTEST_EAR_H
@@ -15,7 +15,8 @@ struct ear {
     const char *verdict;   /* as in attest_verdict_name */
     const struct attest_finding *findings;
     size_t n_findings;
-    const char *policy_id;         /* which policy was appraised by */
+    const char *const *policy_ids; /* what was appraised by, one or more, as applied */
+    size_t n_policy_ids;
     struct bytes nonce;            /* of the challenge; empty: not told */
     int64_t issued_at, expires_at; /* ms since 1970 */
 };
@@ -30,7 +31,7 @@ struct ear_vector {
 struct ear_vector ear_vector_of(const struct attest_finding *findings, size_t n);
 
 /* "affirming", "warning", "contraindicated", "none": the verdict, but never better than the worst
- * entry of the vector (EAR, 3.2). */
+ * entry of the vector (EAR, 3.1). */
 const char *ear_status(const char *verdict, const struct ear_vector *v);
 
 /* The claims set, an object. */

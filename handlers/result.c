@@ -7,7 +7,8 @@
 #include "handlers/routes.h"
 
 #define KEYS_CACHE_S 300
-#define POLICY       "tlgate:azureTrustedLaunch"
+/* What every report is judged by, whatever a policy adds: its version is the gateway's. */
+#define BUILT_IN "tlgate:azureTrustedLaunch@" TLGATE_VERSION
 
 static void add_base64url(struct buf *out, struct bytes b)
 {
@@ -51,6 +52,9 @@ static const char *sign(struct call *c, const struct ear *ear)
 const char *result_sign(struct call *c, const struct report *report,
                         const struct attest_finding *findings, size_t n, struct bytes nonce)
 {
+    const char *policies[] = {
+        BUILT_IN,
+        report->policy ? arena_concat(c->arena, "tlgate:policy/", report->policy, NULL) : NULL};
     const struct ear ear = {
         .verifier = c->app->public_url,
         .report_id = report->id,
@@ -58,7 +62,8 @@ const char *result_sign(struct call *c, const struct report *report,
         .verdict = report->verdict,
         .findings = findings,
         .n_findings = n,
-        .policy_id = POLICY,
+        .policy_ids = policies,
+        .n_policy_ids = report->policy ? 2 : 1,
         .nonce = nonce,
         .issued_at = report->received_at,
         .expires_at = report->received_at + c->app->result_ttl_ms,

@@ -61,17 +61,19 @@ def report(anonymous, vm, token=None, change=None):
 
 def test_others_can_rely_on_a_result(api, anonymous, gateway, vm):
     _, claims = read(vm.first.json["result"], published(anonymous))
-    assert claims["eat_profile"] == "tag:github.com,2023:veraison/ear"
+    assert claims["eat_profile"] == "tag:ietf.org,2026:rats/ear#04"
     assert claims["iss"] == gateway.url and claims["sub"] == vm.vm_id
     assert claims["jti"] == vm.first.json["reportId"]
     assert unb64(claims["eat_nonce"]) == vm.first.nonce
     assert claims["exp"] - claims["iat"] == 24 * 3600
-    assert set(claims["ear.verifier-id"]) == {"developer", "build"}
+    assert set(claims["ear_verifier_id"]) == {"developer", "build"}
     appraisal = claims["submods"]["vtpm"]
-    assert appraisal["ear.status"] == "affirming" and appraisal["tlgate.verdict"] == "trusted"
-    assert appraisal["ear.trustworthiness-vector"] == {
+    assert claims["ear_status"] == appraisal["ear_status"] == "affirming"
+    assert appraisal["ear_trustworthiness_vector"] == {
         "instance-identity": 2, "configuration": 2, "executables": 3, "hardware": 2}
-    assert appraisal["ear.appraisal-policy-id"] and appraisal["tlgate.failed"] == []
+    version = claims["ear_verifier_id"]["build"].removeprefix("tlgate ")
+    assert appraisal["ear_appraisal_policy_ids"] == [f"tlgate:azureTrustedLaunch@{version}"]
+    assert appraisal["ear_verifier_claims"] == {"tlgate_verdict": "trusted", "tlgate_failed": []}
 
 
 def test_a_stored_report_is_signed_too(api, anonymous, vm):
@@ -95,9 +97,10 @@ def test_untrusted_evidence_is_contraindicated(anonymous, vm):
     assert answer.json["verdict"] == "untrusted", answer
     _, claims = read(answer.json["result"], published(anonymous))
     appraisal = claims["submods"]["vtpm"]
-    assert appraisal["ear.status"] == "contraindicated"
-    assert appraisal["ear.trustworthiness-vector"]["executables"] == 96
-    assert {"check": "log.content", "reason": "digest_mismatch"} in appraisal["tlgate.failed"]
+    assert appraisal["ear_status"] == "contraindicated"
+    assert appraisal["ear_trustworthiness_vector"]["executables"] == 96
+    failed = appraisal["ear_verifier_claims"]["tlgate_failed"]
+    assert {"check": "log.content", "reason": "digest_mismatch"} in failed
     assert report(anonymous, vm).json["verdict"] == "trusted"
 
 
@@ -156,6 +159,6 @@ def test_signing_can_wait_until_somebody_reads(folder, emulator, make_vm_on):
         assert answer.json["verdict"] == "trusted" and "result" not in answer.json
         stored = own.api(own.admin_key).get(f"{REPORTS}/{answer.json['reportId']}")
         _, claims = read(stored.json["result"], published(anonymous))
-        assert claims["submods"]["vtpm"]["ear.status"] == "affirming"
+        assert claims["submods"]["vtpm"]["ear_status"] == "affirming"
     finally:
         own.close()

@@ -88,7 +88,8 @@ static void the_claims_are_those_of_the_profile(void **state)
                             .verdict = "untrusted",
                             .findings = &failed,
                             .n_findings = 1,
-                            .policy_id = "p",
+                            .policy_ids = (const char *const[]){"built-in@1", "p@7"},
+                            .n_policy_ids = 2,
                             .nonce = BYTES_OF(nonce),
                             .issued_at = 1780000000999,
                             .expires_at = 1780003600000};
@@ -97,20 +98,22 @@ static void the_claims_are_those_of_the_profile(void **state)
     ear_write(&w, &ear);
     AUTO(json) json_t *v = NULL;
     assert_int_equal(json_parse(buf_bytes(&out), &v, NULL), OK);
-    assert_string_equal(json_path_str(v, "eat_profile"), "tag:github.com,2023:veraison/ear");
+    assert_string_equal(json_path_str(v, "eat_profile"), "tag:ietf.org,2026:rats/ear#04");
+    assert_string_equal(json_path_str(v, "ear_status"), "contraindicated");
     assert_int_equal(json_integer_value(json_path(v, "iat")), 1780000000);
     assert_int_equal(json_integer_value(json_path(v, "exp")), 1780003600);
     assert_string_equal(json_path_str(v, "sub"), "vm");
     assert_int_equal(strlen(json_path_str(v, "eat_nonce")), 43);
     const json_t *vtpm = json_path(v, "submods/vtpm");
-    assert_string_equal(json_path_str(vtpm, "ear.status"), "contraindicated");
+    assert_string_equal(json_path_str(vtpm, "ear_status"), "contraindicated");
     assert_int_equal(json_integer_value(json_object_get(
-                         json_object_get(vtpm, "ear.trustworthiness-vector"), "executables")),
+                         json_object_get(vtpm, "ear_trustworthiness_vector"), "executables")),
                      96);
-    assert_string_equal(json_path_str(vtpm, "ear.appraisal-policy-id"), "p");
-    assert_string_equal(
-        json_path_str(json_array_get(json_object_get(vtpm, "tlgate.failed"), 0), "reason"),
-        "digest_mismatch");
+    const json_t *policies = json_object_get(vtpm, "ear_appraisal_policy_ids");
+    assert_int_equal(json_array_size(policies), 2);
+    assert_string_equal(json_string_value(json_array_get(policies, 1)), "p@7");
+    const json_t *failures = json_path(vtpm, "ear_verifier_claims/tlgate_failed");
+    assert_string_equal(json_path_str(json_array_get(failures, 0), "reason"), "digest_mismatch");
     buf_free(&out);
 }
 
