@@ -2,6 +2,7 @@
 #include "handlers_fake.h"
 
 #include "attest/rollover.h"
+#include "handlers/applied.h"
 #include "handlers/routes.h"
 #include "jobs/enrollment.h"
 #include "openapi/schemas.h"
@@ -85,6 +86,8 @@ static void put_vm(const char *sub, const char *name, const char *vm_id)
 
 /* What the next report's log shows of Microsoft's certificates; 0: nothing. */
 static uint32_t certificates;
+/* maxAge of the policy that judges the next report, in ms; 0: no policy says. */
+static int64_t policy_age;
 
 /* A report of a VM that an enrolment lets in. */
 static void put_report(const char *name, const char *vm_id, const char *id, int64_t at)
@@ -114,6 +117,7 @@ static void put_report(const char *name, const char *vm_id, const char *id, int6
         .enrollment_hash = hash,
         .status = VM_HEALTHY,
         .reasons = "[]",
+        .stale_at = applied_stale_at(&(struct applied_terms){.max_age_ms = policy_age}, at),
         .certificates = certificates,
         .certificates_state = rollover_state_name(rollover_state_of(certificates)),
         .certificates_log = certificates ? id : NULL,
@@ -468,6 +472,71 @@ static void a_token_is_shown_once_and_kept_as_a_hash(void **state)
     fake_close(&f);
 }
 
+/* ---- the age that a policy allows ---- */
+
+static const char *status_at(int64_t now, const char **etag, const char *if_none_match)
+{
+    struct fake f;
+    begin(&f, &admin, SUB, "policed");
+    f.call.now = now;
+    f.if_none_match = if_none_match;
+    assert_int_equal(get_boot_integrity(&f.call), 200);
+    AUTO(json) json_t *v = fake_body(&f);
+    static char status[16], tag[100];
+    snprintf(status, sizeof status, "%s", json_path_str(v, "status"));
+    snprintf(tag, sizeof tag, "%s", fake_header(&f, "ETag"));
+    if (etag)
+        *etag = tag;
+    if (strcmp(status, "unknown") == 0)
+        assert_string_equal(json_string_value(json_array_get(json_path(v, "reasons"), 0)),
+                            "report_too_old");
+    fake_close(&f);
+    return status;
+}
+
+/* In the fleet's list (by its status) and in its counts. */
+static size_t counted_at(int64_t now, const char *status)
+{
+    struct fake f;
+    const char *scope = "/subscriptions/" SUB "/resourceGroups/" GROUP;
+    const struct list_boot_integrity_query query = {.top = 200, .status = status, .scope = scope};
+    begin(&f, &admin, NULL, NULL);
+    f.call.now = now;
+    f.call.query = &query;
+    assert_int_equal(list_boot_integrity(&f.call), 200);
+    AUTO(json) json_t *v = fake_body(&f);
+    size_t n = json_array_size(json_path(v, "value"));
+    fake_close(&f);
+    const struct get_boot_integrity_summary_query all = {.scope = scope};
+    begin(&f, &admin, NULL, NULL);
+    f.call.now = now;
+    f.call.query = &all;
+    assert_int_equal(get_boot_integrity_summary(&f.call), 200);
+    AUTO(json) json_t *w = fake_body(&f);
+    assert_int_equal(json_integer_value(json_path(w, status)), (json_int_t)n);
+    fake_close(&f);
+    return n;
+}
+
+static void a_policys_age_turns_the_status(void **state)
+{
+    const int64_t ages[] = {MAX_AGE / 2, MAX_AGE * 2}; /* sooner than the gateway's, and later */
+    put_vm(SUB, "policed", "10000000-0000-4000-8000-000000000077");
+    for (size_t i = 0; i < ARRAY_LEN(ages); i++) {
+        int64_t at = NOW + 10 * MAX_AGE * (int64_t)(i + 1), end = at + ages[i];
+        const char *etag;
+        policy_age = ages[i];
+        put_report("policed", "10000000-0000-4000-8000-000000000077", i ? "r-late" : "r-soon", at);
+        assert_string_equal(status_at(end - 1, &etag, NULL), "healthy");
+        size_t healthy = counted_at(end - 1, "healthy"), unknown = counted_at(end - 1, "unknown");
+        assert_string_equal(status_at(end, NULL, etag),
+                            "unknown"); /* no 304 for what was healthy */
+        assert_int_equal(counted_at(end, "healthy"), healthy - 1);
+        assert_int_equal(counted_at(end, "unknown"), unknown + 1);
+    }
+    policy_age = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +551,7 @@ int main(void)
         cmocka_unit_test(a_report_outside_the_scope_is_404),
         cmocka_unit_test(a_stale_report_is_history_and_no_more),
         cmocka_unit_test(a_token_is_shown_once_and_kept_as_a_hash),
+        cmocka_unit_test(a_policys_age_turns_the_status),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
