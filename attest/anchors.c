@@ -1,20 +1,15 @@
 #include "attest/anchors.h"
 
 #include "attest/pem.h"
-
-#include "core/cleanup.h"
+#include "attest/x509path.h"
 
 #include <dirent.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#define PATH_DEPTH 6
-#define AUTH_LEVEL 2 /* 112 bits: RSA-2048, SHA-2 */
-
 AUTO_DEFINE(bio, BIO *, BIO_free)
 AUTO_DEFINE(x509_ptr, X509 *, X509_free)
-AUTO_DEFINE(store_ctx, X509_STORE_CTX *, X509_STORE_CTX_free)
 AUTO_DEFINE(dir, DIR *, closedir)
 
 struct attest_anchors {
@@ -126,20 +121,11 @@ static void add_all(STACK_OF(X509) * to, const STACK_OF(X509) * from)
 enum anchors_path attest_anchors_check(const struct attest_anchors *t, X509 *leaf,
                                        const STACK_OF(X509) * sent, int64_t at)
 {
-    AUTO(store_ctx) X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     STACK_OF(X509) *untrusted = new_stack();
     add_all(untrusted, t->intermediates);
     add_all(untrusted, sent);
-    if (!ctx || X509_STORE_CTX_init(ctx, NULL, leaf, untrusted) != 1)
-        abort();
-    X509_STORE_CTX_set0_trusted_stack(ctx, t->anchors);
-    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
-    X509_VERIFY_PARAM_set_time(param, (time_t)(at / 1000));
-    X509_VERIFY_PARAM_set_depth(param, PATH_DEPTH);
-    X509_VERIFY_PARAM_set_auth_level(param, AUTH_LEVEL);
-    /* What the leaf is for is its user's question; an anchor may be an intermediate. */
-    X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
-    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
+    const struct x509path path = {.trusted = t->anchors, .untrusted = untrusted, .at = at};
+    AUTO(store_ctx) X509_STORE_CTX *ctx = x509path_begin(&path, leaf);
     bool good = X509_verify_cert(ctx) == 1;
     int why = X509_STORE_CTX_get_error(ctx);
     sk_X509_free(untrusted);

@@ -1,13 +1,9 @@
 #include "attest/truststore.h"
 
 #include "attest/words.h"
+#include "attest/x509path.h"
 
 #include <openssl/x509v3.h>
-
-#define PATH_DEPTH EVIDENCE_CHAIN_MAX
-#define AUTH_LEVEL 2 /* 112 bits: RSA-2048, SHA-2 */
-
-AUTO_DEFINE(store_ctx, X509_STORE_CTX *, X509_STORE_CTX_free)
 
 static bool in_window(struct trust_window w, int64_t at)
 {
@@ -246,7 +242,7 @@ static struct path_fault describe(X509_STORE_CTX *ctx, int64_t at, struct arena 
     } else if (error == X509_V_ERR_CERT_HAS_EXPIRED || error == X509_V_ERR_CERT_NOT_YET_VALID) {
         describe_time(&f, x, at, a);
     } else if (strcmp(f.reason, "chain_too_long") == 0) {
-        f.expected = arena_printf(a, "at most %d issuers", PATH_DEPTH);
+        f.expected = arena_printf(a, "at most %d issuers", X509PATH_ISSUERS);
     } else {
         f.found = arena_printf(a, "%s: %s", subject_of(a, x), X509_verify_cert_error_string(error));
     }
@@ -269,65 +265,24 @@ static bool goes_in_circles(X509_STORE_CTX *ctx, STACK_OF(X509) * untrusted)
 
 /* ---- paths ---- */
 
-/*
- * A CRL that is not there or out of date stops nobody (RFC 5280, 6.3.3 leaves it to the caller): the
- * leaves name none. One that the issuer signed counts, whether or not its certificate says that it signs
- * CRLs; one that somebody else signed is refused.
- */
-static int tolerate_missing_crls(int ok, X509_STORE_CTX *ctx)
+/* What a path is built from: the set's, and room for what somebody sent. */
+static struct x509path material_of(const struct trust_set *set, int64_t at)
 {
-    switch (X509_STORE_CTX_get_error(ctx)) {
-    case X509_V_ERR_UNABLE_TO_GET_CRL:
-    case X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER:
-    case X509_V_ERR_CRL_HAS_EXPIRED:
-    case X509_V_ERR_CRL_NOT_YET_VALID:
-    case X509_V_ERR_KEYUSAGE_NO_CRL_SIGN:
-        return 1;
-    default:
-        return ok;
-    }
+    return (struct x509path){truststore_copy(set->anchors), truststore_copy(set->intermediates),
+                             set->crls, at};
 }
 
-static void set_crls(X509_STORE_CTX *ctx, X509_VERIFY_PARAM *param, const struct trust_set *set)
+static void material_free(struct x509path *m)
 {
-    if (sk_X509_CRL_num(set->crls) <= 0)
-        return;
-    X509_STORE_CTX_set0_crls(ctx, set->crls);
-    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
-    X509_STORE_CTX_set_verify_cb(ctx, tolerate_missing_crls);
+    truststore_free_stack(m->trusted);
+    truststore_free_stack(m->untrusted);
 }
 
-/* Stacks that a path is built from: the set's, and what somebody sent. */
-struct material {
-    STACK_OF(X509) * trusted;
-    STACK_OF(X509) * untrusted;
-};
-
-static X509_STORE_CTX *start(const struct trust_set *set, const struct material *m, X509 *x,
-                             int64_t at)
-{
-    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    if (!ctx || X509_STORE_CTX_init(ctx, NULL, x, m->untrusted) != 1)
-        abort();
-    X509_STORE_CTX_set0_trusted_stack(ctx, m->trusted);
-    X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
-    X509_VERIFY_PARAM_set_time(param, (time_t)(at / 1000));
-    X509_VERIFY_PARAM_set_depth(param, PATH_DEPTH);
-    X509_VERIFY_PARAM_set_auth_level(param, AUTH_LEVEL);
-    /* The AK's only usage is 2.23.133.8.3, which no built-in purpose knows: akcert.c checks it. An
-     * anchor that an operator names may be an intermediate. */
-    X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_ANY);
-    X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
-    set_crls(ctx, param, set);
-    return ctx;
-}
-
-static struct path_fault run(X509_STORE_CTX *ctx, const struct material *m, int64_t at,
-                             struct arena *a)
+static struct path_fault run(X509_STORE_CTX *ctx, const struct x509path *m, struct arena *a)
 {
     if (X509_verify_cert(ctx) == 1)
         return (struct path_fault){0};
-    struct path_fault f = describe(ctx, at, a);
+    struct path_fault f = describe(ctx, m->at, a);
     if (strcmp(f.reason, "issuer_missing") == 0 && goes_in_circles(ctx, m->untrusted))
         f.reason = "chain_loop";
     return f;
@@ -362,7 +317,7 @@ static bool verify_short(const struct checking *c)
 
 /* What the guest sent is material to build with; only a pinned root in it is an anchor. */
 static bool add_sent(const struct attest_trust *t, const struct evidence *ev,
-                     const struct material *m)
+                     const struct x509path *m)
 {
     for (size_t i = 0; i < ev->n_chain; i++) {
         AUTO(x509) X509 *x = x509_parse(ev->chain[i]);
@@ -377,17 +332,15 @@ static bool add_sent(const struct attest_trust *t, const struct evidence *ev,
 
 static struct path_fault check_long(const struct checking *c, bool keep, struct arena *a)
 {
-    const struct trust_set *set = c->set;
-    const struct material m = {truststore_copy(set->anchors), truststore_copy(set->intermediates)};
+    struct x509path m = material_of(c->set, c->at);
     struct path_fault f = {.reason = "chain_invalid", .found = "a part is no certificate"};
     if (add_sent(c->t, c->ev, &m)) {
-        AUTO(store_ctx) X509_STORE_CTX *ctx = start(set, &m, c->leaf->x509, c->at);
-        f = run(ctx, &m, c->at, a);
+        AUTO(store_ctx) X509_STORE_CTX *ctx = x509path_begin(&m, c->leaf->x509);
+        f = run(ctx, &m, a);
         if (!f.reason && keep)
             keep_path(c, X509_STORE_CTX_get0_chain(ctx));
     }
-    truststore_free_stack(m.trusted);
-    truststore_free_stack(m.untrusted);
+    material_free(&m);
     return f;
 }
 
@@ -416,7 +369,7 @@ struct path_fault truststore_verify(struct attest_trust *t, const struct trust_s
                                     STACK_OF(X509) * untrusted, int64_t at, struct arena *a,
                                     const char **path)
 {
-    const struct material m = {truststore_copy(set->anchors), truststore_copy(set->intermediates)};
+    struct x509path m = material_of(set, at);
     for (int i = 0; i < sk_X509_num(untrusted); i++)
         truststore_push(m.untrusted, sk_X509_value(untrusted, i));
     for (int i = 0; i < sk_X509_num(m.untrusted); i++)
@@ -424,12 +377,11 @@ struct path_fault truststore_verify(struct attest_trust *t, const struct trust_s
             truststore_push(m.trusted, sk_X509_value(m.untrusted, i));
     struct path_fault f;
     {
-        AUTO(store_ctx) X509_STORE_CTX *ctx = start(set, &m, x, at);
-        f = run(ctx, &m, at, a);
+        AUTO(store_ctx) X509_STORE_CTX *ctx = x509path_begin(&m, x);
+        f = run(ctx, &m, a);
         if (!f.reason && path)
             *path = text_path(ctx, a);
     }
-    truststore_free_stack(m.trusted);
-    truststore_free_stack(m.untrusted);
+    material_free(&m);
     return f;
 }

@@ -7,8 +7,6 @@
 #include "server/command_io.h"
 #include "server/commands.h"
 
-#include <getopt.h>
-
 enum { EXIT_CONSISTENT, EXIT_REJECTED, EXIT_MALFORMED };
 
 static const char usage[] =
@@ -31,22 +29,20 @@ static bool parse_bank(const char *name, enum pcr_bank *out)
     return false;
 }
 
+static bool set_option(void *ctx, int o, const char *value)
+{
+    struct request *q = ctx;
+    if (o == 'p')
+        q->pcrs = value;
+    return o == 'p' || (o == 'b' && parse_bank(value, &q->bank));
+}
+
 static bool parse_args(int argc, char **argv, struct request *q)
 {
     static const struct option options[] = {
         {"pcrs", required_argument, NULL, 'p'}, {"bank", required_argument, NULL, 'b'}, {0}};
     *q = (struct request){.bank = BANK_COUNT};
-    optind = 0;
-    for (;;) {
-        int o = getopt_long(argc, argv, "", options, NULL);
-        if (o == -1)
-            break;
-        if (o == 'p')
-            q->pcrs = optarg;
-        else if (o != 'b' || !parse_bank(optarg, &q->bank))
-            return false;
-    }
-    if (optind + 1 != argc)
+    if (!command_each_option(argc, argv, options, set_option, q) || optind + 1 != argc)
         return false;
     q->log = argv[optind];
     return true;

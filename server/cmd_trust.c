@@ -7,9 +7,6 @@
 #include "server/commands.h"
 #include "server/trust_fetch.h"
 
-#include <getopt.h>
-
-#define ANCHORS_MAX      64
 #define CERTIFICATES_MAX 16
 #define DAY_MS           (INT64_C(24) * 3600 * 1000)
 #define TIMEOUT_S        20
@@ -21,32 +18,27 @@ AUTO_DEFINE(trust, struct attest_trust *, attest_trust_free)
 AUTO_DEFINE(arena, struct arena *, arena_free)
 
 static const char usage[] =
-    "usage: tlgate trust list  [--trust-dir DIR | --config FILE] [--trust-anchor PEM]...\n"
-    "                          [--legacy-root] [--at RFC3339] [--json]\n"
+    "usage: tlgate trust list  " COMMAND_TRUST_USAGE "\n"
+    "                          [--config FILE instead of --trust-dir] [--json]\n"
     "       tlgate trust fetch [the same] [--certificate FILE]... [--base-url URL]\n"
     "                          [--timeout SECONDS]\n";
 
 struct request {
-    struct attest_trust_options trust;
-    const char *anchors[ANCHORS_MAX];
+    struct command_trust trust;
     const char *config;
     const char *certificates[CERTIFICATES_MAX];
     size_t n_certificates;
     const char *base_url;
-    int64_t at;
     int64_t timeout_ms;
     bool json;
 };
 
 static const struct option options[] = {
-    {"trust-dir", required_argument, NULL, 'd'},
+    COMMAND_TRUST_OPTIONS,
     {"config", required_argument, NULL, 'c'},
-    {"trust-anchor", required_argument, NULL, 'a'},
-    {"legacy-root", no_argument, NULL, 'l'},
     {"certificate", required_argument, NULL, 'x'},
     {"base-url", required_argument, NULL, 'b'},
     {"timeout", required_argument, NULL, 's'},
-    {"at", required_argument, NULL, 't'},
     {"json", no_argument, NULL, 'j'},
     {0},
 };
@@ -59,22 +51,13 @@ static bool set_timeout(struct request *q, const char *text)
     return end != text && !*end && seconds > 0 && seconds <= TIMEOUT_S_MAX;
 }
 
-static bool set_option(struct request *q, int o, const char *value)
+static bool set_option(void *ctx, int o, const char *value)
 {
+    struct request *q = ctx;
     switch (o) {
-    case 'd':
-        q->trust.trust_dir = value;
-        return true;
     case 'c':
         q->config = value;
         return true;
-    case 'a':
-        if (q->trust.n_anchors == ANCHORS_MAX)
-            return false;
-        q->anchors[q->trust.n_anchors++] = value;
-        return true;
-    case 'l':
-        return q->trust.legacy_root = true;
     case 'x':
         if (q->n_certificates == CERTIFICATES_MAX)
             return false;
@@ -85,27 +68,19 @@ static bool set_option(struct request *q, int o, const char *value)
         return true;
     case 's':
         return set_timeout(q, value);
-    case 't':
-        return time_parse(value, &q->at);
     case 'j':
         return q->json = true;
     default:
-        return false;
+        return command_trust_option(&q->trust, o, value);
     }
 }
 
 static bool parse_args(int argc, char **argv, struct request *q)
 {
-    *q = (struct request){.at = clock_wall(&clock_system), .timeout_ms = TIMEOUT_S * 1000};
-    optind = 0; /* argv[0] is "list" or "fetch" */
-    for (;;) {
-        int o = getopt_long(argc, argv, "", options, NULL);
-        if (o == -1)
-            break;
-        if (!set_option(q, o, optarg))
-            return false;
-    }
-    return optind == argc && !(q->config && q->trust.trust_dir);
+    *q = (struct request){.timeout_ms = TIMEOUT_S * 1000};
+    command_trust_init(&q->trust);
+    return command_each_option(argc, argv, options, set_option, q) && optind == argc &&
+           !(q->config && q->trust.options.trust_dir);
 }
 
 /* Without --trust-dir it is the gateway's own configuration that counts. */
@@ -113,18 +88,18 @@ static bool settle_trust(struct request *q, struct arena *a)
 {
     struct settings s;
     struct err_info why = {0};
-    q->trust.anchors = q->anchors;
-    if (q->trust.trust_dir)
+    struct attest_trust_options *trust = &q->trust.options;
+    if (trust->trust_dir)
         return true;
     if (command_settings(q->config, a, &s, &why)) {
         (void)command_fail(&why);
         return false;
     }
     for (size_t i = 0; i < s.attestation.trust_anchors.n; i++)
-        if (!set_option(q, 'a', s.attestation.trust_anchors.items[i]))
+        if (!command_trust_option(&q->trust, 'a', s.attestation.trust_anchors.items[i]))
             return command_complain("too many trust anchors");
-    q->trust.trust_dir = s.attestation.trust_dir;
-    q->trust.legacy_root |= s.attestation.legacy_root;
+    trust->trust_dir = s.attestation.trust_dir;
+    trust->legacy_root |= s.attestation.legacy_root;
     return true;
 }
 
@@ -180,18 +155,18 @@ static int list(struct request *q, struct arena *a)
 {
     struct err_info e = {0};
     AUTO(trust) struct attest_trust *trust = NULL;
-    if (attest_trust_open(&q->trust, &trust, &e)) {
+    if (attest_trust_open(&q->trust.options, &trust, &e)) {
         command_complain("%s", e.detail);
         return EXIT_USAGE;
     }
     size_t n = 0;
-    const struct issuer *all = issuers_list(trust, q->at, a, &n);
+    const struct issuer *all = issuers_list(trust, q->trust.at, a, &n);
     struct buf out = {0};
     if (q->json) {
-        put_json(&out, all, n, q->at);
+        put_json(&out, all, n, q->trust.at);
         command_print(&out);
     } else {
-        put_text(&out, all, n, q->at);
+        put_text(&out, all, n, q->trust.at);
         fwrite(out.data, 1, out.len, stdout);
     }
     buf_free(&out);
@@ -253,18 +228,18 @@ static int fetch(struct request *q, struct arena *a)
     size_t n_certificates = 0, n = 0;
     struct trust_fetch_line *lines = NULL;
     bool complete = false;
-    if (!q->trust.trust_dir) {
+    if (!q->trust.options.trust_dir) {
         command_complain("--trust-dir or attestation.trust_dir is needed");
         return EXIT_USAGE;
     }
     if (!read_certificates(q, a, certificates, &n_certificates))
         return EXIT_USAGE;
-    const struct trust_fetch_options o = {.trust = q->trust,
+    const struct trust_fetch_options o = {.trust = q->trust.options,
                                           .certificates = certificates,
                                           .n_certificates = n_certificates,
                                           .base_url = q->base_url,
                                           .timeout_ms = q->timeout_ms,
-                                          .now = q->at};
+                                          .now = q->trust.at};
     if (trust_fetch(&o, a, &lines, &n, &complete, &e)) {
         command_complain("%s", e.detail);
         return EXIT_USAGE;

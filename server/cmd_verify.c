@@ -6,8 +6,6 @@
 #include "server/command_io.h"
 #include "server/commands.h"
 
-#include <getopt.h>
-
 #define LIST_MAX  64
 #define NONCE_MAX 64
 
@@ -19,7 +17,7 @@ AUTO_DEFINE(policy, struct attest_policy *, attest_policy_unref)
 static const char usage[] =
     "usage: tlgate verify EVIDENCE.json --nonce HEX\n"
     "         [--profile azureTrustedLaunch|confidentialVm|tpm] [--trusted-ak FILE]...\n"
-    "         [--trust-anchor PEM]... [--trust-dir DIR] [--legacy-root] [--at RFC3339]\n"
+    "         " COMMAND_TRUST_USAGE "\n"
     "         [--require-secure-boot] [--policy FILE [--image NAME]] [--explain]\n"
     "         [--maa-jwks FILE --maa-issuer URL...]\n"
     "       tlgate verify TOKEN.jwt --maa-only --nonce HEX --maa-jwks FILE --maa-issuer URL...\n"
@@ -33,11 +31,7 @@ struct request {
     enum attest_profile profile;
     const char *aks[LIST_MAX];
     size_t n_aks;
-    const char *anchors[LIST_MAX];
-    size_t n_anchors;
-    const char *trust_dir;
-    bool legacy_root;
-    int64_t at;
+    struct command_trust trust;
     bool require_secure_boot;
     bool explain;
     const char *maa_jwks;
@@ -51,21 +45,26 @@ struct request {
 };
 
 static const struct option options[] = {
-    {"nonce", required_argument, NULL, 'n'},      {"profile", required_argument, NULL, 'p'},
-    {"trusted-ak", required_argument, NULL, 'k'}, {"trust-anchor", required_argument, NULL, 'a'},
-    {"trust-dir", required_argument, NULL, 'd'},  {"legacy-root", no_argument, NULL, 'l'},
-    {"at", required_argument, NULL, 't'},         {"require-secure-boot", no_argument, NULL, 's'},
-    {"explain", no_argument, NULL, 'e'},          {"maa-jwks", required_argument, NULL, 'j'},
-    {"maa-issuer", required_argument, NULL, 'i'}, {"maa-only", no_argument, NULL, 'm'},
-    {"vm-id", required_argument, NULL, 'v'},      {"policy", required_argument, NULL, 'o'},
-    {"image", required_argument, NULL, 'g'},      {0},
+    {"nonce", required_argument, NULL, 'n'},
+    {"profile", required_argument, NULL, 'p'},
+    {"trusted-ak", required_argument, NULL, 'k'},
+    COMMAND_TRUST_OPTIONS,
+    {"require-secure-boot", no_argument, NULL, 's'},
+    {"explain", no_argument, NULL, 'e'},
+    {"maa-jwks", required_argument, NULL, 'j'},
+    {"maa-issuer", required_argument, NULL, 'i'},
+    {"maa-only", no_argument, NULL, 'm'},
+    {"vm-id", required_argument, NULL, 'v'},
+    {"policy", required_argument, NULL, 'o'},
+    {"image", required_argument, NULL, 'g'},
+    {0},
 };
 
-static bool add(const char **list, size_t *n, const char *item)
+static bool add_ak(struct request *q, const char *file)
 {
-    if (*n == LIST_MAX)
+    if (q->n_aks == LIST_MAX)
         return false;
-    list[(*n)++] = item;
+    q->aks[q->n_aks++] = file;
     return true;
 }
 
@@ -103,8 +102,9 @@ static bool set_token_option(struct request *q, int o, const char *value)
     }
 }
 
-static bool set_option(struct request *q, int o, const char *value)
+static bool set_option(void *ctx, int o, const char *value)
 {
+    struct request *q = ctx;
     switch (o) {
     case 'n':
         return set_nonce(q, value);
@@ -112,17 +112,7 @@ static bool set_option(struct request *q, int o, const char *value)
         q->has_profile = true;
         return attest_profile_parse(value, &q->profile);
     case 'k':
-        return add(q->aks, &q->n_aks, value);
-    case 'a':
-        return add(q->anchors, &q->n_anchors, value);
-    case 'd':
-        q->trust_dir = value;
-        return true;
-    case 'l':
-        q->legacy_root = true;
-        return true;
-    case 't':
-        return time_parse(value, &q->at);
+        return add_ak(q, value);
     case 's':
         q->require_secure_boot = true;
         return true;
@@ -136,21 +126,16 @@ static bool set_option(struct request *q, int o, const char *value)
         q->image = value;
         return true;
     default:
-        return set_token_option(q, o, value);
+        return command_trust_option(&q->trust, o, value) || set_token_option(q, o, value);
     }
 }
 
 static bool parse_args(int argc, char **argv, struct request *q)
 {
-    *q = (struct request){.at = clock_wall(&clock_system)};
-    optind = 0;
-    for (;;) {
-        int o = getopt_long(argc, argv, "", options, NULL);
-        if (o == -1)
-            break;
-        if (!set_option(q, o, optarg))
-            return false;
-    }
+    *q = (struct request){0};
+    command_trust_init(&q->trust);
+    if (!command_each_option(argc, argv, options, set_option, q))
+        return false;
     if (optind + 1 != argc || q->nonce_len == 0)
         return false;
     if (!q->maa_jwks != !q->n_issuers || (q->maa_only ? !q->maa_jwks : q->vm_id != NULL))
@@ -262,7 +247,7 @@ static int judge(const struct request *q, struct attest_trust *trust, const stru
         .evidence = &ev,
         .trust = trust,
         .nonce = BYTES(q->nonce, q->nonce_len),
-        .now = q->at,
+        .now = q->trust.at,
         .profile = q->profile,
         .require_secure_boot = q->require_secure_boot,
         .policy = q->policy,
@@ -310,13 +295,12 @@ static int verify(struct request *q, struct arena *a)
 {
     struct err_info e = {0};
     struct attest_pin *pins = arena_array(a, q->n_aks + 1, sizeof *pins);
-    const struct attest_trust_options o = {q->anchors, q->n_anchors, q->trust_dir, q->legacy_root};
     AUTO(trust) struct attest_trust *trust = NULL;
     AUTO(jwks) struct jwks *keys = NULL;
     AUTO(policy) struct attest_policy *policy = NULL;
     if (!read_pins(q, a, pins) || !read_jwks(q, &keys) || !read_policy(q, &policy))
         return EXIT_USAGE;
-    if (attest_trust_open(&o, &trust, &e)) {
+    if (attest_trust_open(&q->trust.options, &trust, &e)) {
         command_complain("%s", e.detail);
         return EXIT_USAGE;
     }

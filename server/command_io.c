@@ -1,6 +1,7 @@
 #include "server/command_io.h"
 
 #include "core/cleanup.h"
+#include "core/clock.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -37,6 +38,45 @@ bool command_read(const char *path, size_t max, struct buf *out)
     if (!in)
         return command_complain("cannot read %s: %s", path, strerror(errno));
     return read_stream(in, path, max, out);
+}
+
+bool command_each_option(int argc, char **argv, const struct option *options,
+                         bool (*set)(void *q, int o, const char *value), void *q)
+{
+    optind = 0; /* argv[0] is the command's own name */
+    for (;;) {
+        int o = getopt_long(argc, argv, "", options, NULL);
+        if (o == -1)
+            return true;
+        if (!set(q, o, optarg))
+            return false;
+    }
+}
+
+void command_trust_init(struct command_trust *t)
+{
+    *t = (struct command_trust){.at = clock_wall(&clock_system)};
+    t->options.anchors = t->anchors;
+}
+
+bool command_trust_option(struct command_trust *t, int o, const char *value)
+{
+    switch (o) {
+    case 'a':
+        if (t->options.n_anchors == COMMAND_ANCHORS_MAX)
+            return false;
+        t->anchors[t->options.n_anchors++] = value;
+        return true;
+    case 'd':
+        t->options.trust_dir = value;
+        return true;
+    case 'l':
+        return t->options.legacy_root = true;
+    case 't':
+        return time_parse(value, &t->at);
+    default:
+        return false;
+    }
 }
 
 void command_print(const struct buf *json)
