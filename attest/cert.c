@@ -2,6 +2,7 @@
 
 #include "attest/hash.h"
 #include "attest/text.h"
+#include "attest/uefi.h"
 
 #include <openssl/err.h>
 #include <openssl/x509.h>
@@ -11,6 +12,21 @@
 void cert_fingerprint(struct bytes der, uint8_t out[CERT_FINGERPRINT])
 {
     hash_digest(BANK_SHA256, der, out);
+}
+
+bool cert_tbs_sha256(struct bytes der, uint8_t out[CERT_FINGERPRINT])
+{
+    struct bytes certificate = uefi_der_at_start(der);
+    if (certificate.len < 2)
+        return false;
+    /* the outer header: its length's first byte tells how many follow (X.690, 8.1.3) */
+    size_t header = certificate.data[1] & 0x80 ? 2u + (certificate.data[1] & 0x7fu) : 2;
+    struct bytes tbs =
+        uefi_der_at_start(BYTES(certificate.data + header, certificate.len - header));
+    if (tbs.len == 0)
+        return false;
+    hash_digest(BANK_SHA256, tbs, out);
+    return true;
 }
 
 static const char *name_text(const X509_NAME *name, struct arena *a)

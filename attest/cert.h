@@ -23,6 +23,9 @@ struct cert_facts {
 
 /* SHA-256 of the DER. */
 void cert_fingerprint(struct bytes der, uint8_t out[CERT_FINGERPRINT]);
+/* SHA-256 of the TBSCertificate, which is all that an EFI_CERT_X509_SHA256 entry of dbx holds (UEFI 2.10,
+ * 32.4.1). False where there is none at the start of the DER. */
+bool cert_tbs_sha256(struct bytes der, uint8_t out[CERT_FINGERPRINT]);
 /* Texts live in the arena. Trailing bytes behind the certificate leave `decoded` false. */
 struct cert_facts cert_describe(struct bytes der, struct arena *a);
 /* As a JSON object. */

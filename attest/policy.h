@@ -24,10 +24,6 @@ void policy_decide(const struct attest_input *in, const struct policy_facts *f, 
 void policy_check_rules(const struct attest_input *in, const struct policy_facts *f,
                         struct arena *a, struct attest_result *r);
 
-/* The part of it that is about signers, SBAT and revocations (policy_signers.c). */
-void policy_check_signers(const struct attest_input *in, const struct policy_facts *f,
-                          struct arena *a, struct attest_result *r);
-
 /* The glob of kernelCommandLines: '*' and '?', the whole text. */
 bool policy_glob_matches(const char *glob, const char *text);
 

@@ -1,34 +1,19 @@
 /* The rules of a policy, one function each: what is proven against what must hold. */
-#include "attest/policy.h"
+#include "attest/judging.h"
 #include "attest/rules_compiled.h"
+#include "attest/words.h"
 
 #include <strings.h>
 
-struct judging {
-    const struct attest_policy *p;
-    const struct attest_input *in;
-    const struct policy_facts *f;
-    const struct attest_claims *claims;
-    struct arena *a;
-    struct attest_result *r;
-};
-
-static void violated(struct judging *j, const char *reason, int event, int pcr,
-                     const char *expected, const char *found)
+void judging_violated(const struct judging *j, const char *reason, int event, int pcr,
+                      const char *expected, const char *found)
 {
     result_fail_values(j->r, CHECK_POLICY, reason, event, pcr, expected, found);
 }
 
-static void unproven(struct judging *j, const char *rule, int pcr, const char *what)
+void judging_unproven(const struct judging *j, const char *rule, int pcr, const char *what)
 {
-    violated(j, "rule_not_proven", ATTEST_NO_INDEX, pcr, rule, what);
-}
-
-static const char *hex_of(struct judging *j, struct bytes b)
-{
-    char *text = arena_alloc(j->a, 2 * b.len + 1);
-    hex_encode(b, text);
-    return text;
+    judging_violated(j, "rule_not_proven", ATTEST_NO_INDEX, pcr, rule, what);
 }
 
 static struct bytes pcr_value(const struct attest_claims *c, unsigned pcr)
@@ -56,8 +41,8 @@ static const char *join(struct judging *j, const struct str_list *list)
 static void check_profile(struct judging *j)
 {
     if (j->p->profiles && !(j->p->profiles >> j->claims->profile & 1))
-        violated(j, "profile_not_allowed", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
-                 join(j, &j->p->rules->profiles), attest_profile_name(j->claims->profile));
+        judging_violated(j, "profile_not_allowed", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
+                         join(j, &j->p->rules->profiles), attest_profile_name(j->claims->profile));
 }
 
 static void check_secure_boot_rule(struct judging *j)
@@ -66,9 +51,9 @@ static void check_secure_boot_rule(struct judging *j)
     if (j->p->rules->require_secure_boot != TRI_TRUE)
         return;
     if (!j->claims->has_log || state == TRI_UNSET)
-        unproven(j, "requireSecureBoot", 7, "no log proves the state of Secure Boot");
+        judging_unproven(j, "requireSecureBoot", 7, "no log proves the state of Secure Boot");
     else if (state == TRI_FALSE)
-        violated(j, "secure_boot_off", ATTEST_NO_INDEX, 7, "on", "off");
+        judging_violated(j, "secure_boot_off", ATTEST_NO_INDEX, 7, "on", "off");
 }
 
 static bool is_proven(const struct judging *j, uint32_t pcrs)
@@ -130,11 +115,11 @@ static void check_states(struct judging *j)
         enum tri state = state_of(j, (enum policy_state)s);
         const char *name = policy_state_name((enum policy_state)s);
         if (state == TRI_TRUE)
-            violated(j, "state_forbidden", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
-                     arena_printf(j->a, "not %s", name), name);
+            judging_violated(j, "state_forbidden", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
+                             arena_printf(j->a, "not %s", name), name);
         else if (state == TRI_UNSET)
-            unproven(j, arena_printf(j->a, "forbiddenStates: %s", name), ATTEST_NO_INDEX,
-                     "no log proves that the guest is not in it");
+            judging_unproven(j, arena_printf(j->a, "forbiddenStates: %s", name), ATTEST_NO_INDEX,
+                             "no log proves that the guest is not in it");
     }
 }
 
@@ -143,10 +128,10 @@ static void check_firmware(struct judging *j)
     if (j->p->firmware.n == 0)
         return;
     if (!(j->claims->quoted & 1))
-        unproven(j, "firmware", 0, "PCR 0 is not quoted");
+        judging_unproven(j, "firmware", 0, "PCR 0 is not quoted");
     else if (!digest_set_has(&j->p->firmware, pcr_value(j->claims, 0)))
-        violated(j, "firmware_not_allowed", ATTEST_NO_INDEX, 0, join(j, &j->p->rules->firmware),
-                 hex_of(j, pcr_value(j->claims, 0)));
+        judging_violated(j, "firmware_not_allowed", ATTEST_NO_INDEX, 0,
+                         join(j, &j->p->rules->firmware), words_hex(j->a, pcr_value(j->claims, 0)));
 }
 
 /* ---- golden values ---- */
@@ -173,13 +158,13 @@ static void tell_difference(struct judging *j, const struct attest_golden *g, co
         if (!(differs >> i & 1))
             continue;
         if (g->bank != j->claims->bank || !(j->claims->quoted >> i & 1))
-            unproven(
+            judging_unproven(
                 j, rule, (int)i,
                 arena_printf(j->a, "PCR %u of bank %s is not quoted", i, pcr_banks[g->bank].name));
         else
-            violated(j, reason, ATTEST_NO_INDEX, (int)i,
-                     hex_of(j, BYTES(g->values[i], pcr_banks[g->bank].size)),
-                     hex_of(j, pcr_value(j->claims, i)));
+            judging_violated(j, reason, ATTEST_NO_INDEX, (int)i,
+                             words_hex(j->a, BYTES(g->values[i], pcr_banks[g->bank].size)),
+                             words_hex(j->a, pcr_value(j->claims, i)));
     }
 }
 
@@ -201,7 +186,7 @@ static void check_golden(struct judging *j)
         tell_difference(j, &nearest->golden, "golden_pcr_mismatch",
                         arena_printf(j->a, "goldenPcrs: %s", nearest->name));
     else if (!nearest && j->p->rules->golden_pcrs.n)
-        unproven(
+        judging_unproven(
             j, "goldenPcrs", ATTEST_NO_INDEX,
             arena_printf(j->a, "no set is of image %s", j->in->image ? j->in->image : "unknown"));
 }
@@ -242,8 +227,8 @@ static void check_baseline(struct judging *j)
             "baseline_mismatch",
             ATTEST_NO_INDEX,
             (int)i,
-            hex_of(j, BYTES(nearest->values[i], pcr_banks[nearest->bank].size)),
-            j->claims->quoted >> i & 1 ? hex_of(j, pcr_value(j->claims, i)) : "not quoted"};
+            words_hex(j->a, BYTES(nearest->values[i], pcr_banks[nearest->bank].size)),
+            j->claims->quoted >> i & 1 ? words_hex(j->a, pcr_value(j->claims, i)) : "not quoted"};
         result_put(j->r, &remark);
     }
 }
@@ -266,8 +251,8 @@ static void check_events_of(struct judging *j, unsigned pcr)
         if (allowed)
             continue;
         told++;
-        violated(j, "event_not_allowed", (int)i, (int)pcr, "a digest that the policy lists",
-                 hex_of(j, digest));
+        judging_violated(j, "event_not_allowed", (int)i, (int)pcr, "a digest that the policy lists",
+                         words_hex(j->a, digest));
     }
 }
 
@@ -281,12 +266,12 @@ static void check_events(struct judging *j)
             continue;
         done |= 1u << pcr;
         if (!j->f->log || !(replay_proven(j->f->log) >> pcr & 1))
-            unproven(j, "allowedEvents", (int)pcr, "no log explains this PCR");
+            judging_unproven(j, "allowedEvents", (int)pcr, "no log explains this PCR");
         else
             check_events_of(j, pcr);
     }
     if (!done && j->p->rules->allowed_events.n)
-        unproven(
+        judging_unproven(
             j, "allowedEvents", ATTEST_NO_INDEX,
             arena_printf(j->a, "no list is of image %s", j->in->image ? j->in->image : "unknown"));
 }
@@ -333,14 +318,15 @@ static void check_command_lines(struct judging *j)
         return;
     const struct log_claims *log = j->claims->log;
     if (!j->claims->has_log || log->n_command_lines == 0 || log->truncated) {
-        unproven(j, "kernelCommandLines", 8, "no proven event holds a kernel command line");
+        judging_unproven(j, "kernelCommandLines", 8, "no proven event holds a kernel command line");
         return;
     }
     for (size_t i = 0; i < log->n_command_lines; i++) {
         const struct claim_command_line *line = &log->command_lines[i];
         if (!any_glob_matches(globs, line->text))
-            violated(j, "kernel_command_line_not_allowed", line->event,
-                     line->source == COMMAND_LINE_GRUB ? 8 : 12, join(j, globs), line->text);
+            judging_violated(j, "kernel_command_line_not_allowed", line->event,
+                             line->source == COMMAND_LINE_GRUB ? 8 : 12, join(j, globs),
+                             line->text);
     }
 }
 
@@ -355,6 +341,6 @@ void policy_check_rules(const struct attest_input *in, const struct policy_facts
     check_golden(&j);
     check_events(&j);
     check_command_lines(&j);
-    policy_check_signers(in, f, a, r);
+    judging_signers(&j);
     check_baseline(&j);
 }

@@ -1,39 +1,23 @@
 /* The rules about who vouched for what was booted: signers, SBAT level, revocation lists. */
 #include "attest/cert.h"
-#include "attest/policy.h"
+#include "attest/judging.h"
 #include "attest/rules_compiled.h"
 #include "attest/sbat.h"
 #include "attest/uefi.h"
+#include "attest/words.h"
 
 #include <strings.h>
 
 struct signing {
+    const struct judging *j;
     const struct attest_policy *p;
     const struct attest_claims *claims;
     struct arena *a;
-    struct attest_result *r;
     /* of the authorities that are certificates */
     uint8_t fingerprints[CLAIMS_AUTHORITIES][CERT_FINGERPRINT];
-    const char *subjects[CLAIMS_AUTHORITIES]; /* decoded when a rule first asks for one */
+    uint8_t tbs[CLAIMS_AUTHORITIES][CERT_FINGERPRINT]; /* of the TBSCertificate; zero: none */
+    const char *subjects[CLAIMS_AUTHORITIES];          /* decoded when a rule first asks for one */
 };
-
-static void violated(struct signing *s, const char *reason, int event, int pcr,
-                     const char *expected, const char *found)
-{
-    result_fail_values(s->r, CHECK_POLICY, reason, event, pcr, expected, found);
-}
-
-static void unproven(struct signing *s, const char *rule, int pcr, const char *what)
-{
-    violated(s, "rule_not_proven", ATTEST_NO_INDEX, pcr, rule, what);
-}
-
-static const char *hex_of(struct signing *s, struct bytes b)
-{
-    char *text = arena_alloc(s->a, 2 * b.len + 1);
-    hex_encode(b, text);
-    return text;
-}
 
 static bool is_proven(const struct signing *s, uint32_t pcrs)
 {
@@ -104,18 +88,19 @@ static void check_signers(struct signing *s)
     if (!rule)
         return;
     if (!is_proven(s, 1u << 7)) {
-        unproven(s, "signers", 7, "no log proves what vouched for the boot");
+        judging_unproven(s->j, "signers", 7, "no log proves what vouched for the boot");
         return;
     }
     for (size_t i = 0; i < rule->required.n; i++)
         if (find_signer(s, rule->required.items[i]) == log->n_authorities)
-            violated(s, "signer_missing", ATTEST_NO_INDEX, 7, rule->required.items[i],
-                     signers_seen(s));
+            judging_violated(s->j, "signer_missing", ATTEST_NO_INDEX, 7, rule->required.items[i],
+                             signers_seen(s));
     for (size_t i = 0; i < rule->forbidden.n; i++) {
         size_t at = find_signer(s, rule->forbidden.items[i]);
         if (at < log->n_authorities)
-            violated(s, "signer_forbidden", log->authorities[at].event, 7,
-                     arena_printf(s->a, "not %s", rule->forbidden.items[i]), subject_of(s, at));
+            judging_violated(s->j, "signer_forbidden", log->authorities[at].event, 7,
+                             arena_printf(s->a, "not %s", rule->forbidden.items[i]),
+                             subject_of(s, at));
     }
 }
 
@@ -129,23 +114,24 @@ static void check_sbat(struct signing *s)
     if (rules->sbat.n == 0 && !rules->sbat_level)
         return;
     if (!is_proven(s, 1u << 7) || level.len == 0) {
-        unproven(s, "sbat", 7, "no log proves the SBAT level of shim");
+        judging_unproven(s->j, "sbat", 7, "no log proves the SBAT level of shim");
         return;
     }
     for (size_t i = 0; i < rules->sbat.n; i++) {
         uint32_t found = sbat_generation(level, minimum[i].component);
         if (found < (uint64_t)minimum[i].generation)
-            violated(s, "sbat_below_minimum", ATTEST_NO_INDEX, 7,
-                     arena_printf(s->a, "%s,%lld", minimum[i].component,
-                                  (long long)minimum[i].generation),
-                     found ? arena_printf(s->a, "%s,%u", minimum[i].component, found) : "none");
+            judging_violated(s->j, "sbat_below_minimum", ATTEST_NO_INDEX, 7,
+                             arena_printf(s->a, "%s,%lld", minimum[i].component,
+                                          (long long)minimum[i].generation),
+                             found ? arena_printf(s->a, "%s,%u", minimum[i].component, found)
+                                   : "none");
     }
     uint64_t wanted = rules->sbat_level ? strtoull(rules->sbat_level, NULL, 10) : 0;
     uint64_t revision = sbat_revision(level);
     if (revision < wanted)
-        violated(s, "sbat_below_minimum", ATTEST_NO_INDEX, 7,
-                 arena_printf(s->a, "revision %s", rules->sbat_level),
-                 arena_printf(s->a, "revision %llu", (unsigned long long)revision));
+        judging_violated(s->j, "sbat_below_minimum", ATTEST_NO_INDEX, 7,
+                         arena_printf(s->a, "revision %s", rules->sbat_level),
+                         arena_printf(s->a, "revision %llu", (unsigned long long)revision));
 }
 
 /* ---- revocations ---- */
@@ -183,10 +169,58 @@ static void tell_missing(struct signing *s, const struct policy_revocation *r,
             first = i;
         }
     if (missing)
-        violated(s, "dbx_incomplete", s->claims->log->variables[SB_DBX].event, 7,
-                 arena_printf(s->a, "every %s of %s", what, r->rule->name),
-                 arena_printf(s->a, "%zu missing, the first is %s", missing,
-                              hex_of(s, BYTES(set->items[first].v, 32))));
+        judging_violated(s->j, "dbx_incomplete", s->claims->log->variables[SB_DBX].event, 7,
+                         arena_printf(s->a, "every %s of %s", what, r->rule->name),
+                         arena_printf(s->a, "%zu missing, the first is %s", missing,
+                                      words_hex(s->a, BYTES(set->items[first].v, 32))));
+}
+
+/* The certificate by either of its names: SHA-256 of the DER, or of its TBSCertificate. */
+static bool mark_certificate(const struct digest_set *set, bool *marks, struct bytes der)
+{
+    uint8_t sha256[CERT_FINGERPRINT];
+    cert_fingerprint(der, sha256);
+    bool found = mark(set, marks, sha256);
+    return (cert_tbs_sha256(der, sha256) && mark(set, marks, sha256)) || found;
+}
+
+/* What is revoked from a time on lets through what was signed before. */
+static bool always_revoked(const struct uefi_signature *entry)
+{
+    static const uint8_t no_time[16];
+    return entry->kind == SIGNATURE_X509_SHA256 && entry->data.len == SIGNATURE_X509_SHA256_SIZE &&
+           memcmp(entry->data.data + CERT_FINGERPRINT, no_time, sizeof no_time) == 0;
+}
+
+static bool dbx_has_tbs(const struct signing *s, const uint8_t tbs[CERT_FINGERPRINT])
+{
+    struct uefi_signature_walk walk = uefi_signature_walk(s->claims->log->variables[SB_DBX].value);
+    struct uefi_signature entry;
+    while (uefi_signature_next(&walk, &entry))
+        if (always_revoked(&entry) && memcmp(entry.data.data, tbs, CERT_FINGERPRINT) == 0)
+            return true;
+    return false;
+}
+
+/* The rule names a certificate by its own hash and dbx by that of its TBSCertificate: they are the same where
+ * the log holds the certificate itself. */
+static void mark_known(struct signing *s, const struct digest_set *set, bool *marks)
+{
+    const struct log_claims *log = s->claims->log;
+    struct uefi_signature_walk walk = uefi_signature_walk(log->variables[SB_DB].value);
+    struct uefi_signature entry;
+    uint8_t own[CERT_FINGERPRINT], tbs[CERT_FINGERPRINT];
+    while (uefi_signature_next(&walk, &entry)) {
+        if (entry.kind != SIGNATURE_X509)
+            continue;
+        cert_fingerprint(entry.data, own);
+        if (digest_set_has(set, BYTES_OF(own)) && cert_tbs_sha256(entry.data, tbs) &&
+            dbx_has_tbs(s, tbs))
+            mark(set, marks, own);
+    }
+    for (size_t i = 0; i < log->n_authorities; i++)
+        if (log->authorities[i].certificate.len && dbx_has_tbs(s, s->tbs[i]))
+            mark(set, marks, s->fingerprints[i]);
 }
 
 static void check_dbx(struct signing *s, const struct policy_revocation *r)
@@ -196,14 +230,15 @@ static void check_dbx(struct signing *s, const struct policy_revocation *r)
     struct uefi_signature_walk walk = uefi_signature_walk(s->claims->log->variables[SB_DBX].value);
     struct uefi_signature entry;
     while (uefi_signature_next(&walk, &entry)) {
-        uint8_t fingerprint[CERT_FINGERPRINT];
-        if (entry.kind == SIGNATURE_SHA256 && entry.data.len == 32) {
+        if (entry.kind == SIGNATURE_SHA256 && entry.data.len == 32)
             mark(&r->hashes, hashes, entry.data.data);
-        } else if (entry.kind == SIGNATURE_X509 && r->certificates.n) {
-            cert_fingerprint(entry.data, fingerprint);
-            mark(&r->certificates, certificates, fingerprint);
-        }
+        else if (entry.kind == SIGNATURE_X509 && r->certificates.n)
+            mark_certificate(&r->certificates, certificates, entry.data);
+        else if (always_revoked(&entry))
+            mark(&r->certificates, certificates, entry.data.data);
     }
+    if (r->certificates.n)
+        mark_known(s, &r->certificates, certificates);
     tell_missing(s, r, &r->hashes, hashes, "hash");
     tell_missing(s, r, &r->certificates, certificates, "certificate");
 }
@@ -214,14 +249,18 @@ static void check_booted(struct signing *s, const struct policy_revocation *r)
     const char *expected = arena_printf(s->a, "nothing of %s", r->rule->name);
     for (size_t i = 0; i < log->n_applications; i++)
         if (digest_set_has(&r->hashes, log->applications[i].digest))
-            violated(s, "revoked_image_booted", log->applications[i].event, 4, expected,
-                     hex_of(s, log->applications[i].digest));
+            judging_violated(s->j, "revoked_image_booted", log->applications[i].event, 4, expected,
+                             words_hex(s->a, log->applications[i].digest));
     for (size_t i = 0; i < log->n_authorities; i++) {
         const struct claim_authority *auth = &log->authorities[i];
         if (auth->hash.len && digest_set_has(&r->hashes, auth->hash))
-            violated(s, "revoked_image_booted", auth->event, 7, expected, hex_of(s, auth->hash));
-        if (auth->certificate.len && digest_set_has(&r->certificates, BYTES_OF(s->fingerprints[i])))
-            violated(s, "revoked_image_booted", auth->event, 7, expected, subject_of(s, i));
+            judging_violated(s->j, "revoked_image_booted", auth->event, 7, expected,
+                             words_hex(s->a, auth->hash));
+        if (auth->certificate.len &&
+            (digest_set_has(&r->certificates, BYTES_OF(s->fingerprints[i])) ||
+             digest_set_has(&r->certificates, BYTES_OF(s->tbs[i]))))
+            judging_violated(s->j, "revoked_image_booted", auth->event, 7, expected,
+                             subject_of(s, i));
     }
 }
 
@@ -229,30 +268,35 @@ static void check_revocation(struct signing *s, const struct policy_revocation *
 {
     const char *rule = arena_printf(s->a, "revocations: %s", r->rule->name);
     if (!is_proven(s, 1u << 4 | 1u << 7)) {
-        unproven(s, rule, 7, "no log proves what was booted and what dbx holds");
+        judging_unproven(s->j, rule, 7, "no log proves what was booted and what dbx holds");
         return;
     }
     if (r->rule->must_not_boot && s->claims->bank != BANK_SHA256)
-        unproven(s, rule, 4, "image digests are compared in the SHA-256 bank");
+        judging_unproven(s->j, rule, 4, "image digests are compared in the SHA-256 bank");
     else if (r->rule->must_not_boot)
         check_booted(s, r);
     if (r->rule->must_be_in_dbx)
         check_dbx(s, r);
 }
 
-void policy_check_signers(const struct attest_input *in, const struct policy_facts *f,
-                          struct arena *a, struct attest_result *r)
+void judging_signers(const struct judging *j)
 {
-    const struct attest_rules *rules = in->policy->rules;
+    const struct attest_rules *rules = j->p->rules;
+    const struct log_claims *log = j->claims->log;
     if (!rules->signers && rules->sbat.n == 0 && !rules->sbat_level && rules->revocations.n == 0)
         return;
-    struct signing *s = ARENA_NEW(a, struct signing);
-    *s = (struct signing){.p = in->policy, .claims = f->claims, .a = a, .r = r};
-    for (size_t i = 0; i < f->claims->log->n_authorities; i++)
-        if (f->claims->log->authorities[i].certificate.len)
-            cert_fingerprint(f->claims->log->authorities[i].certificate, s->fingerprints[i]);
+    struct signing *s = ARENA_NEW(j->a, struct signing);
+    *s = (struct signing){.j = j, .p = j->p, .claims = j->claims, .a = j->a};
+    for (size_t i = 0; i < log->n_authorities; i++) {
+        struct bytes der = log->authorities[i].certificate;
+        if (der.len == 0)
+            continue;
+        cert_fingerprint(der, s->fingerprints[i]);
+        if (!cert_tbs_sha256(der, s->tbs[i]))
+            memset(s->tbs[i], 0, sizeof s->tbs[i]);
+    }
     check_signers(s);
     check_sbat(s);
     for (size_t i = 0; i < rules->revocations.n; i++)
-        check_revocation(s, &in->policy->revocations[i]);
+        check_revocation(s, &j->p->revocations[i]);
 }

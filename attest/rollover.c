@@ -1,5 +1,6 @@
 #include "attest/rollover.h"
 
+#include "attest/cert.h"
 #include "attest/hash.h"
 #include "attest/result.h"
 #include "attest/uefi.h"
@@ -88,6 +89,51 @@ static uint32_t bits_of_list(enum rollover_place place, struct bytes value)
     return set;
 }
 
+/* Does dbx hold the certificate, or the hash that stands for it (UEFI 2.10, 32.4.1)? One that is revoked from a
+ * time on counts too: when an image was signed, no log tells. */
+static bool is_in_dbx(struct bytes dbx, struct bytes der)
+{
+    struct uefi_signature s;
+    struct uefi_signature_walk walk = uefi_signature_walk(dbx);
+    uint8_t tbs[CERT_FINGERPRINT];
+    bool has_tbs = false;
+    while (uefi_signature_next(&walk, &s)) {
+        if (s.kind == SIGNATURE_X509 && bytes_equal(s.data, der))
+            return true;
+        if (s.kind != SIGNATURE_X509_SHA256 || s.data.len != SIGNATURE_X509_SHA256_SIZE)
+            continue;
+        if (!has_tbs && !(has_tbs = cert_tbs_sha256(der, tbs)))
+            continue;
+        if (memcmp(s.data.data, tbs, sizeof tbs) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Those of db that dbx names by their hash alone. */
+static uint32_t revoked_by_hash(const struct log_claims *c)
+{
+    uint32_t set = 0;
+    struct uefi_signature s;
+    struct uefi_signature_walk walk = uefi_signature_walk(c->variables[SB_DB].value);
+    if (c->variables[SB_DBX].others == 0)
+        return 0;
+    while (uefi_signature_next(&walk, &s)) {
+        uint32_t bit = s.kind == SIGNATURE_X509 ? bit_of(ROLLOVER_IN_DBX, s.data) : 0;
+        if (bit && is_in_dbx(c->variables[SB_DBX].value, s.data))
+            set |= bit;
+    }
+    return set;
+}
+
+static uint32_t bits_of_authority(const struct log_claims *c, struct bytes der)
+{
+    uint32_t set = bit_of(ROLLOVER_AUTHORITY, der);
+    if (is_in_dbx(c->variables[SB_DBX].value, der))
+        set |= ROLLOVER_BOOTED_REVOKED | bit_of(ROLLOVER_IN_DBX, der);
+    return set;
+}
+
 uint32_t rollover_of(const struct log_claims *c)
 {
     static const struct {
@@ -103,8 +149,8 @@ uint32_t rollover_of(const struct log_claims *c)
     }
     for (size_t i = 0; i < c->n_authorities; i++)
         if (c->authorities[i].certificate.len)
-            set |= bit_of(ROLLOVER_AUTHORITY, c->authorities[i].certificate);
-    return set;
+            set |= bits_of_authority(c, c->authorities[i].certificate);
+    return set | revoked_by_hash(c);
 }
 
 uint32_t rollover_of_result(const struct attest_result *r)
@@ -152,6 +198,8 @@ static bool lacks_kek(uint32_t set)
  * measured before it was refused. */
 static bool is_revoked(uint32_t set)
 {
+    if (set & ROLLOVER_BOOTED_REVOKED)
+        return true;
     for (int ca = 0; ca < ROLLOVER_CAS; ca++)
         if (rollover_has(set, ROLLOVER_AUTHORITY, (enum rollover_ca)ca) &&
             rollover_has(set, ROLLOVER_IN_DBX, (enum rollover_ca)ca))

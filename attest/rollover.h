@@ -38,6 +38,8 @@ enum rollover_place {
 /* A set of (place, certificate), and whether it was read from a log at all. A stable encoding: it is
  * stored. 0: nothing is known. */
 #define ROLLOVER_KNOWN (UINT32_C(1) << 31)
+/* A certificate that vouched for something that was loaded stands in dbx, be it one of these or not. */
+#define ROLLOVER_BOOTED_REVOKED (UINT32_C(1) << 30)
 
 static inline uint32_t rollover_bit(enum rollover_place place, enum rollover_ca ca)
 {
@@ -60,7 +62,7 @@ enum rollover_state {
     ROLLOVER_READY,          /* trusts the successors of all it trusts */
     ROLLOVER_INCOMPLETE,     /* boots on, but misses a certificate of 2023 */
     ROLLOVER_AT_RISK,        /* booted by a CA of 2011 whose successor is not in db */
-    ROLLOVER_REVOKED,        /* booted by a CA that dbx revokes: will not boot again */
+    ROLLOVER_REVOKED,        /* booted by what dbx revokes: will not boot again */
     ROLLOVER_NOT_APPLICABLE, /* trusts none of Microsoft's certificates */
     ROLLOVER_STATES,
 };

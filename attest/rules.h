@@ -32,7 +32,7 @@ struct rules_sbat {
 struct rules_revocation {
     const char *name;
     struct str_list hashes;       /* Authenticode SHA-256 of images */
-    struct str_list certificates; /* SHA-256 of the DER */
+    struct str_list certificates; /* SHA-256 of the DER, or of the TBSCertificate as in dbx */
     bool must_be_in_dbx;
     bool must_not_boot;
 };

@@ -45,6 +45,7 @@ enum uefi_signature_kind {
     SIGNATURE_SHA256,      /* 32 bytes: Authenticode digest of an image */
     SIGNATURE_X509_SHA256, /* 48 bytes: SHA-256 of a TBSCertificate, then a time of revocation */
 };
+#define SIGNATURE_X509_SHA256_SIZE 48
 
 /* EFI_SIGNATURE_DATA */
 struct uefi_signature {

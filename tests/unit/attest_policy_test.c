@@ -9,6 +9,7 @@
 #include "attest/diff.h"
 #include "attest/policy.h"
 #include "attest/review.h"
+#include "attest/rollover.h"
 
 #define IMAGE "Canonical:ubuntu:22_04:22.04.1"
 #define OTHER "1111111111111111111111111111111111111111111111111111111111111111"
@@ -17,6 +18,8 @@ static const uint8_t shim_guid[16] = {0x50, 0xab, 0x5d, 0x60, 0x46, 0xe0, 0x00, 
                                       0xab, 0xb6, 0x3d, 0xd8, 0x10, 0xdd, 0x8b, 0x23};
 static const uint8_t sha256_guid[16] = {0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40,
                                         0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28};
+static const uint8_t x509_sha256_guid[16] = {0x92, 0xa4, 0xd2, 0x3b, 0xc0, 0x96, 0x79, 0x40,
+                                             0xb4, 0x20, 0xfc, 0xf9, 0x8e, 0xf1, 0x03, 0xed};
 static const uint8_t in_dbx[32] = {0xab, 0xcd};
 static char signer_hex[65]; /* of the certificate that vouches for the application */
 static char app_hex[65];    /* digest of the application */
@@ -219,6 +222,81 @@ static void revocations(void **state)
     violates(TEXT(REVOKE, "certificates", signer_hex, "false", "true"), "revoked_image_booted", 7);
     violates(TEXT(REVOKE, "certificates", signer_hex, "true", "false"), "dbx_incomplete", 7);
     keeps(TEXT(REVOKE, "certificates", OTHER, "false", "true"));
+}
+
+/* As OpenSSL encodes it. */
+static void tbs_of(X509 *x, uint8_t out[32])
+{
+    unsigned char *der = NULL;
+    int n = i2d_re_X509_tbs(x, &der);
+    assert_true(n > 0);
+    hash_digest(BANK_SHA256, BYTES(der, (size_t)n), out);
+    OPENSSL_free(der);
+}
+
+/* EFI_CERT_X509_SHA256: the hash of the TBSCertificate and the time from which it is revoked. */
+static void revoke_by_tbs(const uint8_t tbs[32], uint8_t year)
+{
+    uint8_t entry[48] = {0};
+    memcpy(entry, tbs, 32);
+    entry[32] = year;
+    make_boot();
+    put_data(&m->events[6], make_variable(m->arena, make_security, "dbx",
+                                          signature_list(x509_sha256_guid, BYTES_OF(entry))));
+    make_build(m);
+}
+
+static void certificates_are_revoked_by_the_hash_of_what_was_signed(void **state)
+{
+    uint8_t tbs[32], own[32];
+    char tbs_hex[65];
+    make_boot();
+    tbs_of(m->ca, tbs);
+    assert_true(cert_tbs_sha256(make_der(m->arena, m->ca), own));
+    assert_memory_equal(own, tbs, 32);
+    hex_encode(BYTES_OF(tbs), tbs_hex);
+    violates(TEXT(REVOKE, "certificates", tbs_hex, "false", "true"), "revoked_image_booted", 7);
+    violates(TEXT(REVOKE, "certificates", tbs_hex, "true", "false"), "dbx_incomplete", 7);
+    assert_int_equal(rollover_of_result(&result) & ROLLOVER_BOOTED_REVOKED, 0);
+    revoke_by_tbs(tbs, 0);
+    keeps(TEXT(REVOKE, "certificates", tbs_hex, "true", "false"));
+    keeps(TEXT(REVOKE, "certificates", signer_hex, "true", "false")); /* the log holds it */
+    assert_int_equal(rollover_state_of(rollover_of_result(&result)), ROLLOVER_REVOKED);
+    violates(TEXT(REVOKE, "certificates", OTHER, "true", "false"), "dbx_incomplete", 7);
+    revoke_by_tbs(tbs, 26); /* what was signed before may still start */
+    violates(TEXT(REVOKE, "certificates", tbs_hex, "true", "false"), "dbx_incomplete", 7);
+    assert_int_equal(rollover_state_of(rollover_of_result(&result)), ROLLOVER_REVOKED);
+    tbs[31] ^= 1;
+    revoke_by_tbs(tbs, 0);
+    violates(TEXT(REVOKE, "certificates", signer_hex, "true", "false"), "dbx_incomplete", 7);
+    assert_int_equal(rollover_of_result(&result) & ROLLOVER_BOOTED_REVOKED, 0);
+}
+
+/* A log that lies in one event: no policy has passed by it, whether one asks for the log or not. */
+static void no_policy_passes_by_a_log_that_lies(void **state)
+{
+    make_boot();
+    find_last(7, EV_EFI_VARIABLE_AUTHORITY)->data = make_variable(
+        m->arena, shim_guid, "SbatLevel", BYTES_STR("sbat,1,2024012900\nshim,9\ngrub,9\n"));
+    make_build(m);
+    assert_int_equal(judge(), OK);
+    assert_true(has(CHECK_LOG_CONTENT, STATUS_FAIL, "digest_mismatch"));
+    assert_true(has(CHECK_POLICY, STATUS_SKIP, "not_proven"));
+    assert_int_equal(attest_result_status(&result, CHECK_POLICY), STATUS_SKIP);
+    assert_null(judge_by("\"profiles\":[\"azureTrustedLaunch\"]"));
+    assert_int_equal(attest_result_status(&result, CHECK_POLICY), STATUS_SKIP);
+    assert_non_null(judge_by("\"firmware\":[\"" OTHER "\"]"));
+    assert_int_equal(attest_result_status(&result, CHECK_POLICY), STATUS_FAIL);
+}
+
+static void hashes_of_no_certificate(void **state)
+{
+    static const uint8_t bad[][6] = {
+        {0x30, 0x00}, {0x30, 0x80, 1, 2}, {0x30, 0x81, 0x02, 0x30, 0x05}, {0x30, 0x02, 0x02, 0x00}};
+    uint8_t out[32];
+    assert_false(cert_tbs_sha256((struct bytes){0}, out));
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_false(cert_tbs_sha256(BYTES_OF(bad[i]), out));
 }
 
 static void events_and_command_lines(void **state)
@@ -524,6 +602,9 @@ int main(void)
         cmocka_unit_test(golden_sets),
         cmocka_unit_test(signers_and_sbat),
         cmocka_unit_test(revocations),
+        cmocka_unit_test(no_policy_passes_by_a_log_that_lies),
+        cmocka_unit_test(certificates_are_revoked_by_the_hash_of_what_was_signed),
+        cmocka_unit_test(hashes_of_no_certificate),
         cmocka_unit_test(events_and_command_lines),
         cmocka_unit_test(states_of_the_guest),
         cmocka_unit_test(without_a_log),
