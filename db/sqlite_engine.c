@@ -311,16 +311,21 @@ static enum err update_job(struct write *w, const struct job_advance *in, const 
     return q_run(&q, e);
 }
 
-static enum err update_step(struct write *w, const char *job_id, const struct job_step *s,
-                            struct err_info *e)
+static const char change_step[] =
+    "UPDATE step SET state = $1, started_at = $2, ended_at = $3, attempts = $4, detail = $5,"
+    " created = $6, intent_method = $7, intent_url = $8, intent_body_hash = $9,"
+    " intent_request_id = $10, intent_at = $11, poll_url = $12, poll_kind = $13,"
+    " poll_not_before = $14, last_status = $15, vars = $16 WHERE job_id = $17 AND seq = $18";
+static const char begin_step[] =
+    "INSERT INTO step (state, started_at, ended_at, attempts, detail, created, intent_method,"
+    " intent_url, intent_body_hash, intent_request_id, intent_at, poll_url, poll_kind,"
+    " poll_not_before, last_status, vars, job_id, seq, name)"
+    " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,'')";
+
+static enum err write_step(struct write *w, const char *sql, const char *job_id,
+                           const struct job_step *s, struct err_info *e)
 {
-    AUTO(query)
-    struct query q = conn_query(
-        w->conn, "UPDATE step SET state = $1, started_at = $2, ended_at = $3, attempts = $4,"
-                 " detail = $5, created = $6, intent_method = $7, intent_url = $8,"
-                 " intent_body_hash = $9, intent_request_id = $10, intent_at = $11,"
-                 " poll_url = $12, poll_kind = $13, poll_not_before = $14, last_status = $15,"
-                 " vars = $16 WHERE job_id = $17 AND seq = $18");
+    AUTO(query) struct query q = conn_query(w->conn, sql);
     q_text(&q, step_state_text(s->state));
     q_int(&q, s->started_at);
     q_int(&q, s->ended_at);
@@ -339,10 +344,29 @@ static enum err update_step(struct write *w, const char *job_id, const struct jo
     q_text(&q, s->vars);
     q_text(&q, job_id);
     q_int(&q, s->seq);
-    enum err err = q_run(&q, e);
-    if (!err && !sqlite3_changes(w->conn->db))
-        return err_set(e, ERR_NOT_FOUND, "job %s has no step %d", job_id, s->seq);
+    return q_run(&q, e);
+}
+
+static enum err has_step(struct write *w, const char *job_id, int seq, bool *has,
+                         struct err_info *e)
+{
+    struct job job = {0};
+    enum err err = db_job_read(w->conn, w->arena, job_id, &job, e);
+    *has = !err && seq >= 0 && seq < job.n_steps;
     return err;
+}
+
+/* The row comes with the step's first change. */
+static enum err update_step(struct write *w, const char *job_id, const struct job_step *s,
+                            struct err_info *e)
+{
+    bool has = false;
+    enum err err = write_step(w, change_step, job_id, s, e);
+    if (err || sqlite3_changes(w->conn->db) || (err = has_step(w, job_id, s->seq, &has, e)))
+        return err;
+    if (!has)
+        return err_set(e, ERR_NOT_FOUND, "job %s has no step %d", job_id, s->seq);
+    return write_step(w, begin_step, job_id, s, e);
 }
 
 static enum err wipe_secret(struct write *w, const char *job_id, const char *name,

@@ -89,6 +89,21 @@ static bool given(const char *text)
     return text && *text;
 }
 
+/* "name,name,...": db_job_read takes them apart. */
+static const char *step_names(struct arena *a, const struct job_new *in)
+{
+    size_t n = 1;
+    for (int i = 0; i < in->n_steps; i++)
+        n += strlen(in->steps[i]) + 1;
+    char *text = arena_alloc(a, n), *at = text;
+    for (int i = 0; i < in->n_steps; i++) {
+        if (i > 0)
+            *at++ = ',';
+        at = stpcpy(at, in->steps[i]);
+    }
+    return text;
+}
+
 /* Without a subscription the key is "-": the claim walks the keys after "". */
 static enum err insert_job(struct write *w, const struct job_new *in, int64_t due_at,
                            struct err_info *e)
@@ -98,10 +113,10 @@ static enum err insert_job(struct write *w, const struct job_new *in, int64_t du
         w->conn, "INSERT INTO job (id, kind, state, terminal, shared, resource_id, resource_key,"
                  " subscription_id, subscription_key, created_at, updated_at, ended_at, due_at,"
                  " deadline_at, cancel_requested_at, created_by_id, created_by, request_id,"
-                 " traceparent, body_hash, spec, vars, wakes, wakes_seen, undoing, current_step,"
-                 " attempt, lease_until, epoch, last_event)"
+                 " traceparent, body_hash, spec, vars, steps, wakes, wakes_seen, undoing,"
+                 " current_step, attempt, lease_until, epoch, last_event)"
                  " VALUES ($1,$2,'queued',0,$3,$4,$5,$6,$7,$8,$8,0,$9,$10,0,$11,$12,$13,$14,$15,"
-                 " $16,$17,0,0,0,0,0,0,0,1)");
+                 " $16,$17,$18,0,0,0,0,0,0,0,1)");
     q_text(&q, in->id);
     q_text(&q, in->kind);
     q_int(&q, in->shared);
@@ -119,36 +134,8 @@ static enum err insert_job(struct write *w, const struct job_new *in, int64_t du
     q_text(&q, in->body_hash);
     q_text(&q, in->spec);
     q_text(&q, in->vars);
+    q_text(&q, step_names(w->arena, in));
     return q_run(&q, e);
-}
-
-#define STEPS_AT_ONCE 4
-
-static enum err insert_some_steps(struct write *w, const struct job_new *in, int from, int n,
-                                  struct err_info *e)
-{
-    static const char one[] =
-        "INSERT INTO step (job_id, seq, name, state) VALUES ($1,$2,$3,'pending')";
-    static const char four[] =
-        "INSERT INTO step (job_id, seq, name, state) VALUES ($1,$2,$3,'pending'),"
-        " ($1,$4,$5,'pending'), ($1,$6,$7,'pending'), ($1,$8,$9,'pending')";
-    AUTO(query) struct query q = conn_query(w->conn, n == 1 ? one : four);
-    q_text(&q, in->id);
-    for (int i = from; i < from + n; i++) {
-        q_int(&q, i);
-        q_text(&q, in->steps[i]);
-    }
-    return q_run(&q, e);
-}
-
-static enum err insert_steps(struct write *w, const struct job_new *in, struct err_info *e)
-{
-    enum err err = OK;
-    for (int i = 0, n = 0; i < in->n_steps && !err; i += n) {
-        n = in->n_steps - i >= STEPS_AT_ONCE ? STEPS_AT_ONCE : 1;
-        err = insert_some_steps(w, in, i, n, e);
-    }
-    return err;
 }
 
 static enum err insert_secrets(struct write *w, const struct job_new *in, struct err_info *e)
@@ -185,8 +172,7 @@ static enum err insert_all(struct write *w, const struct job_new *in, struct err
     int64_t due_at = in->due_at ? in->due_at : in->now;
     const struct enrollment_new *t = in->enrollment;
     enum err err;
-    if ((err = insert_job(w, in, due_at, e)) || (err = insert_steps(w, in, e)) ||
-        (err = insert_secrets(w, in, e)) ||
+    if ((err = insert_job(w, in, due_at, e)) || (err = insert_secrets(w, in, e)) ||
         (in->vm && (err = db_vm_apply(w, in->vm, in->now, in->id, e))) ||
         (t && (err = db_enrollment_add(w, t->hash, in->resource_id, in->id, in->now, t->expires_at,
                                        e))) ||
@@ -349,19 +335,36 @@ static enum err reset_steps(struct write *w, const char *job_id, struct err_info
     return q_run(&q, e);
 }
 
+/* Where the job goes on: where it was, if nothing is left to do. */
+static enum err find_next_step(struct write *w, const char *job_id, int *seq, struct err_info *e)
+{
+    struct job job = {0};
+    enum err err = db_job_read(w->conn, w->arena, job_id, &job, e);
+    if (err)
+        return err;
+    *seq = job.current_step;
+    for (int i = job.n_steps; i-- > 0;)
+        if (job.steps[i].state == STEP_PENDING)
+            *seq = job.steps[i].seq;
+    return OK;
+}
+
 static enum err requeue(struct write *w, const struct job_request *in, int64_t deadline_at,
                         struct err_info *e)
 {
+    int next = 0;
+    enum err err = find_next_step(w, in->job_id, &next, e);
+    if (err)
+        return err;
     AUTO(query)
     struct query q = conn_query(
         w->conn, "UPDATE job SET state = 'queued', terminal = 0, updated_at = $1, ended_at = 0,"
                  " due_at = $1, deadline_at = $2, cancel_requested_at = 0, result = NULL,"
-                 " error = NULL, undoing = 0, attempt = 0, last_event = last_event + 1, "
-                 "current_step = coalesce((SELECT"
-                 " min(seq) FROM step WHERE job_id = $3 AND state = 'pending'), current_step)"
-                 " WHERE id = $3");
+                 " error = NULL, undoing = 0, attempt = 0, last_event = last_event + 1,"
+                 " current_step = $3 WHERE id = $4");
     q_int(&q, in->now);
     q_int(&q, deadline_at);
+    q_int(&q, next);
     q_text(&q, in->job_id);
     return q_run(&q, e);
 }

@@ -4,7 +4,26 @@
     "id, kind, state, resource_id, subscription_id, created_at, updated_at, ended_at, due_at,"     \
     " deadline_at, cancel_requested_at, created_by_id, created_by, request_id, traceparent,"       \
     " body_hash, spec, vars, result, error, wake_key, undoing, current_step, attempt,"             \
-    " lease_until, epoch, last_event"
+    " lease_until, epoch, last_event, steps"
+
+/* The steps as they are before they begin; none where the job is older than such lists. */
+static void plan_steps(struct arena *a, const char *names, struct job *j)
+{
+    j->steps = NULL;
+    j->n_steps = 0;
+    if (!names || !*names)
+        return;
+    size_t n = 1;
+    for (const char *c = names; *c; c++)
+        n += *c == ',';
+    j->steps = arena_array(a, n, sizeof *j->steps);
+    for (const char *at = names; j->n_steps < (int)n; j->n_steps++) {
+        size_t len = strcspn(at, ",");
+        j->steps[j->n_steps] =
+            (struct job_step){.seq = j->n_steps, .name = arena_strndup(a, at, len)};
+        at += len + (at[len] == ',');
+    }
+}
 
 static void read_row(struct query *q, struct arena *a, struct job *j)
 {
@@ -36,6 +55,7 @@ static void read_row(struct query *q, struct arena *a, struct job *j)
     j->lease_until = q_get_int(q);
     j->epoch = q_get_int(q);
     j->last_event = q_get_int(q);
+    plan_steps(a, q_get_text(q, a), j);
 }
 
 static void read_step(struct query *q, struct arena *a, struct job_step *s)
@@ -63,9 +83,11 @@ static void read_step(struct query *q, struct arena *a, struct job_step *s)
 
 #define STEPS_MAX 64 /* a workflow is a const table; the longest has less than half of this */
 
+/* Those that have begun; of an old job, all. */
 static enum err read_steps(struct conn *c, struct arena *a, struct job *j, struct err_info *e)
 {
-    struct job_step steps[STEPS_MAX] = {0};
+    struct job_step row = {0}, old[STEPS_MAX] = {0};
+    int n_old = 0;
     AUTO(query)
     struct query q = conn_query(
         c, "SELECT seq, name, state, started_at, ended_at, attempts, detail, created,"
@@ -73,11 +95,20 @@ static enum err read_steps(struct conn *c, struct arena *a, struct job *j, struc
            " poll_kind, poll_not_before, last_status, vars FROM step WHERE job_id = $1"
            " ORDER BY seq");
     q_text(&q, j->id);
-    j->n_steps = 0;
-    while (j->n_steps < STEPS_MAX && q_step(&q))
-        read_step(&q, a, &steps[j->n_steps++]);
-    j->steps = arena_array(a, (size_t)j->n_steps, sizeof *j->steps);
-    memcpy(j->steps, steps, (size_t)j->n_steps * sizeof *steps);
+    while (n_old < STEPS_MAX && q_step(&q)) {
+        read_step(&q, a, &row);
+        if (!j->n_steps) {
+            old[n_old++] = row;
+        } else if (row.seq < j->n_steps) {
+            row.name = j->steps[row.seq].name;
+            j->steps[row.seq] = row;
+        }
+    }
+    if (n_old) {
+        j->steps = arena_array(a, (size_t)n_old, sizeof *old);
+        memcpy(j->steps, old, (size_t)n_old * sizeof *old);
+        j->n_steps = n_old;
+    }
     return q_end(&q, e);
 }
 

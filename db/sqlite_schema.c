@@ -384,8 +384,17 @@ static const char migration_6[] =
     " echo_stale_at INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;";
 
-static const char *const migrations[] = {migration_1, migration_2, migration_3,
-                                         migration_4, migration_5, migration_6};
+/*
+ * A job names its steps, and a step has a row once it is begun: most of what a submission wrote was rows
+ * that said "pending". NULL: a job of before, whose steps all have rows with their names.
+ */
+static const char migration_7[] =
+    "ALTER TABLE job ADD COLUMN steps TEXT;"
+    "DROP INDEX vm_ek;"
+    "CREATE UNIQUE INDEX vm_ek ON vm (ek_spki) WHERE ek_spki IS NOT NULL;";
+
+static const char *const migrations[] = {migration_1, migration_2, migration_3, migration_4,
+                                         migration_5, migration_6, migration_7};
 
 int store_schema_newest(void)
 {

@@ -36,4 +36,8 @@ INSERT INTO report VALUES ('0190-2', 'ID', 'id', '/subscriptions/S/vm', 20, 'tru
 INSERT INTO report VALUES ('0190-1', 'ID', 'id', '/subscriptions/S/vm', 10, 'untrusted', '[1]', '{}', 'eh', NULL,
  NULL, 0, 0, 0);
 INSERT INTO challenge_used VALUES ('used', 5000);
+INSERT INTO job VALUES ('0190-j', 'vm.put', 'failed', 1, 0, '/subscriptions/S/vm', '/subscriptions/s/vm', 'S', 's',
+ 1, 2, 2, 0, 9000, 0, 'p', 'P', NULL, NULL, NULL, '{}', '{}', NULL, '{}', NULL, 0, 0, 0, 1, 0, 0, 1, 3);
+INSERT INTO step (job_id, seq, name, state, attempts) VALUES ('0190-j', 0, 'group', 'succeeded', 1),
+ ('0190-j', 1, 'vm', 'failed', 2), ('0190-j', 2, 'wait', 'pending', 0);
 PRAGMA user_version = 1;
