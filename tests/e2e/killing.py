@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import signal
+import sqlite3
 import threading
 import time
 
@@ -112,7 +113,7 @@ class Scene:
         return answer.json
 
     def state(self, job_id):
-        """What must not depend on kills: Azure's resources, the job, its events, the status."""
+        """What must not depend on kills: Azure's resources, the job, the status, the audit."""
         api = self.api()
         job = api.get(f"/v1/jobs/{job_id}").json
         resources = self.emulator.resources(self.name)
@@ -122,8 +123,20 @@ class Scene:
             "job": job["state"], "error": job.get("error"),
             "steps": [(s["name"], s["state"]) for s in job["steps"]],
             "resources": sorted(r.lower().replace(self.name.lower(), "*") for r in resources),
+            "audit": self.audit(),
             "vm": vm.status, "boot": boot.json["status"] if boot.status == 200 else boot.status,
         }
+
+    def audit(self):
+        """[(action, whether a job did it)] in order, of all that was changed; ids without a gap. A report
+        whose answer was lost is sent again: that is another report."""
+        with sqlite3.connect(f"file:{self.gateway.data_dir}/tlgate.db?mode=ro", uri=True) as db:
+            rows = db.execute("SELECT id, action, job_id IS NOT NULL FROM audit ORDER BY id").fetchall()
+        ids = [row[0] for row in rows]
+        assert ids == list(range(1, len(ids) + 1)), ids
+        found = [row[1:] for row in rows]
+        return [row for i, row in enumerate(found)
+                if row[0] != "attestation.report" or row not in found[:i]]
 
     def check_invariants(self, job_id):
         # Exactly one effective create (a PUT answered 201) of each resource.
