@@ -10,7 +10,7 @@ import clones
 import load
 from stack import vm_spec
 
-JOBS = 300
+JOBS = 1000
 WAITING, ENDED = 10_000, 30_000
 MEMORY_MIB = 128 if load.IS_RELEASE else 1024
 
@@ -24,7 +24,7 @@ def azure(tmp_path):
 
 def test_many_jobs_at_once(azure, tmp_path):
     """Azure's buckets are made small, so that all of them are found empty many times."""
-    azure.settings(writeBucket=[20, 2], readBucket=[40, 5])
+    azure.settings(writeBucket=[20, 4], readBucket=[40, 10])
     gateway = load.Gateway(tmp_path / "g", azure)
     with load.Sampler(gateway.pid) as sampler, load.Callers(gateway) as callers:
         ids = load.submit_vms(callers, load.SUBSCRIPTIONS, JOBS)
