@@ -8,12 +8,15 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <malloc.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
-#define POOL_MAX   64
-#define EVENTS_MAX 64
+#define POOL_MAX      64
+#define EVENTS_MAX    64
+#define RECEIVE_BYTES 4096L
+#define SEND_BYTES    16384L
 /* A rotated CA file is noticed within this time. */
 #define CA_CACHE_SECONDS 600L
 
@@ -226,6 +229,13 @@ static void set_method(CURL *easy, const struct arm_http_call *c)
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, sends && c->method != ARM_PUT ? 1L : 0L);
 }
 
+/* curl reads a record in two system calls and gives its buffers back in between. */
+static CURLcode on_tls_context(CURL *easy, void *ctx, void *user)
+{
+    SSL_CTX_clear_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+    return CURLE_OK;
+}
+
 static void set_up(struct arm_http *h, CURL *easy, const struct arm_http_call *c)
 {
     const struct arm_http_config *cfg = &h->cfg;
@@ -236,6 +246,9 @@ static void set_up(struct arm_http *h, CURL *easy, const struct arm_http_call *c
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)cfg->connect_timeout_ms);
     curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
+    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BYTES);
+    curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, cfg->user_agent);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);

@@ -227,6 +227,9 @@ enum err db_wake_waiting(struct write *w, const char *key, int64_t now, int64_t 
 /* `id` is the next of the job; the caller counts it in job.last_event. */
 enum err db_event_add(struct write *w, const char *job_id, int64_t id, const struct event_new *ev,
                       int64_t now, struct err_info *e) MUST_CHECK;
+/* sqlite_polls.c: see store_note_polls; forget: of a job that has ended */
+enum err db_poll_note(struct write *w, const struct job_poll *p, struct err_info *e) MUST_CHECK;
+enum err db_polls_forget(struct write *w, const char *job_id, struct err_info *e) MUST_CHECK;
 /* sqlite_jobs_read.c */
 enum err db_job_read(struct conn *c, struct arena *a, const char *id, struct job *out,
                      struct err_info *e) MUST_CHECK;

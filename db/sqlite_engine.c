@@ -149,14 +149,17 @@ void store_renew_jobs(struct store *s, const struct job_renew *in, void *out,
     writer_queue(s, &verb, in, out, done);
 }
 
-/* The epoch goes up as well: whoever held the lease is fenced off. */
+/* The epoch goes up as well: whoever held the lease is fenced off. What Azure was asked under it is not
+ * asked again sooner than was noted. */
 static enum err run_recover(struct write *w, const void *in_, void *out_, struct err_info *e)
 {
     const struct job_recover *in = in_;
     struct job_recovered *out = out_;
     AUTO(query)
     struct query q =
-        conn_query(w->conn, "UPDATE job SET lease_until = 0, due_at = $1, epoch = epoch + 1"
+        conn_query(w->conn, "UPDATE job SET lease_until = 0, epoch = epoch + 1, due_at = "
+                            "coalesce((SELECT max($1, not_before) FROM poll WHERE job_id = job.id"
+                            " AND poll.lease_until = job.lease_until), $1)"
                             " WHERE terminal = 0 AND subscription_key >= '' AND lease_until > 0");
     q_int(&q, in->now);
     enum err err = q_run(&q, e);
@@ -386,6 +389,13 @@ static enum err wipe_all_secrets(struct write *w, const char *job_id, struct err
     return q_run(&q, e);
 }
 
+/* What only a job that goes on needs. */
+static enum err forget_ended(struct write *w, const char *job_id, struct err_info *e)
+{
+    enum err err = wipe_all_secrets(w, job_id, e);
+    return err ? err : db_polls_forget(w, job_id, e);
+}
+
 static enum err write_parts(struct write *w, const struct job_advance *in, const struct owned *o,
                             struct err_info *e)
 {
@@ -396,6 +406,8 @@ static enum err write_parts(struct write *w, const struct job_advance *in, const
         err = db_event_add(w, in->job_id, o->last_event + i + 1, &in->events[i], in->now, e);
     for (int i = 0; i < in->n_vms && !err; i++)
         err = db_vm_apply(w, &in->vms[i], in->now, in->job_id, e);
+    if (!err && in->not_before)
+        err = db_poll_note(w, &(struct job_poll){in->job_id, in->lease_until, in->not_before}, e);
     for (int i = 0; i < in->n_wipe && !err; i++)
         err = wipe_secret(w, in->job_id, in->wipe[i], e);
     if (!err && in->audit)
@@ -413,7 +425,7 @@ static enum err run_advance(struct write *w, const void *in_, void *out_, struct
         return err;
     next_times(in, &o);
     if ((err = update_job(w, in, &o, e)) || (err = write_parts(w, in, &o, e)) ||
-        (job_state_terminal(o.state) && (err = wipe_all_secrets(w, in->job_id, e))))
+        (job_state_terminal(o.state) && (err = forget_ended(w, in->job_id, e))))
         return err;
     db_write_changed(w, in->job_id, o.state, o.due_at);
     if (out)

@@ -393,8 +393,15 @@ static const char migration_7[] =
     "DROP INDEX vm_ek;"
     "CREATE UNIQUE INDEX vm_ek ON vm (ek_spki) WHERE ek_spki IS NOT NULL;";
 
+/* When a job may be asked about again that one lease holds for many polls; void once it has another. */
+static const char migration_8[] = "CREATE TABLE poll ("
+                                  " job_id TEXT PRIMARY KEY REFERENCES job (id) ON DELETE CASCADE,"
+                                  " lease_until INTEGER NOT NULL,"
+                                  " not_before INTEGER NOT NULL"
+                                  ") STRICT, WITHOUT ROWID;";
+
 static const char *const migrations[] = {migration_1, migration_2, migration_3, migration_4,
-                                         migration_5, migration_6, migration_7};
+                                         migration_5, migration_6, migration_7, migration_8};
 
 int store_schema_newest(void)
 {

@@ -316,6 +316,7 @@ struct job_advance {
     const char *result;
     const char *error;
     int64_t lease_until;
+    int64_t not_before; /* with JOB_SET_LEASE: as store_note_polls; 0: nothing is noted */
     int64_t due_at;
     const struct job_step *steps; /* whole rows, found by seq; the name never changes */
     int n_steps;
@@ -345,9 +346,25 @@ struct job_recover {
 struct job_recovered {
     int64_t jobs;
 };
-/* At the start of the one process: voids all leases of the former one; their jobs are due now. */
+/* At the start of the one process: voids all leases of the former one; their jobs are due now, or when
+ * store_note_polls said. */
 void store_recover_jobs(struct store *s, const struct job_recover *in, struct job_recovered *out,
                         struct store_done *done);
+
+/* A job that is polled again and again under one lease: not again before. */
+struct job_poll {
+    const char *job_id;
+    int64_t lease_until; /* as the job has it; the note counts no more once that has changed */
+    int64_t not_before;
+};
+struct job_polls {
+    const struct job_poll *polls;
+    int n;
+};
+/* Kept for store_recover_jobs, which makes such a job due then and not at once. `out` is not used,
+ * pass NULL. */
+void store_note_polls(struct store *s, const struct job_polls *in, void *out,
+                      struct store_done *done);
 
 /* 0: no job waits for anything. A leased job counts at the end of its lease. */
 enum err store_next_due(struct store *s, int64_t *out, struct err_info *e) MUST_CHECK;

@@ -2,6 +2,7 @@
 
 #include "core/cleanup.h"
 #include "core/log.h"
+#include "jobs/polls.h"
 
 #include <errno.h>
 #include <string.h>
@@ -46,7 +47,7 @@ uint32_t engine_random(void)
 
 /* ---- tasks ---- */
 
-static void push_locked(struct jobs *j, struct task *t)
+void engine_push_locked(struct jobs *j, struct task *t)
 {
     t->next = NULL;
     *j->ready_end = t;
@@ -57,7 +58,7 @@ static void push_locked(struct jobs *j, struct task *t)
 void engine_push(struct jobs *j, struct task *t)
 {
     pthread_mutex_lock(&j->lock);
-    push_locked(j, t);
+    engine_push_locked(j, t);
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -66,7 +67,7 @@ void engine_written(struct jobs *j, struct task *t)
 {
     pthread_mutex_lock(&j->lock);
     j->store_writes--;
-    push_locked(j, t);
+    engine_push_locked(j, t);
     pthread_mutex_unlock(&j->lock);
 }
 
@@ -140,7 +141,7 @@ static void on_reply(void *ctx, struct arm_reply *reply)
         arm_reply_free(reply);
     } else {
         *call->reply = reply;
-        push_locked(j, call->task);
+        engine_push_locked(j, call->task);
     }
     pthread_mutex_unlock(&j->lock);
     free(call);
@@ -213,11 +214,7 @@ static void claim(struct jobs *j, int64_t now)
     unsigned most = busiest(j);
     unsigned share =
         j->config.per_subscription_max > most ? j->config.per_subscription_max - most : 1;
-    struct batch *b = calloc(1, sizeof *b);
-    if (!b)
-        abort();
-    b->arena = arena_new();
-    b->refs = 1;
+    struct batch *b = batch_new();
     j->claim.busy = true;
     j->claim.batch = b;
     j->claim.in =
@@ -257,18 +254,19 @@ static void sleep_until(struct jobs *j, int64_t mono, int64_t wake)
     pthread_cond_timedwait(&j->cond, &j->lock, &ts);
 }
 
-static int64_t next_wake(const struct jobs *j, int64_t now, int64_t mono, int64_t watch_at)
+/* `at`: of what is not in the lists below. */
+static int64_t next_wake(const struct jobs *j, int64_t now, int64_t mono, int64_t at)
 {
     int64_t wake = mono + SLEEP_MAX_MS;
     if (j->delayed && j->delayed->at < wake)
         wake = j->delayed->at;
-    if (watch_at < wake)
-        wake = watch_at;
+    if (at < wake)
+        wake = at;
     bool claims = !j->stopping && !j->claim.busy && j->n_runs < j->config.in_flight_max;
     if (claims && j->next_due != INT64_MAX) {
-        int64_t at = j->next_due > now ? mono + (j->next_due - now) : mono;
-        at = at < j->claim.again_at ? j->claim.again_at : at;
-        wake = at < wake ? at : wake;
+        int64_t claim = j->next_due > now ? mono + (j->next_due - now) : mono;
+        claim = claim < j->claim.again_at ? j->claim.again_at : claim;
+        wake = claim < wake ? claim : wake;
     }
     return wake;
 }
@@ -298,7 +296,7 @@ static void *engine_main(void *arg)
             continue;
         }
         pthread_mutex_unlock(&j->lock);
-        int64_t watch_at = watch_expire(j, mono);
+        int64_t watch_at = watch_expire(j, mono), poll_at = polls_run(j, mono);
         pthread_mutex_lock(&j->lock);
         if (j->ready)
             continue;
@@ -307,7 +305,7 @@ static void *engine_main(void *arg)
             claim(j, now);
             continue;
         }
-        sleep_until(j, mono, next_wake(j, now, mono, watch_at));
+        sleep_until(j, mono, next_wake(j, now, mono, watch_at < poll_at ? watch_at : poll_at));
     }
     pthread_cond_broadcast(&j->cond);
     pthread_mutex_unlock(&j->lock);
@@ -318,10 +316,11 @@ static void *engine_main(void *arg)
 
 /* The engine's own commits come here too: of a job that it holds, the due time counts when it lets
  * go. */
-static void told_due(struct jobs *j, const char *job_id, int64_t due_at)
+static void told_due(struct jobs *j, const char *job_id, int64_t due_at, bool canceled)
 {
     pthread_mutex_lock(&j->lock);
-    if (!run_poke(j, job_id, due_at) && due_at < j->next_due) {
+    bool is_kept = polls_wake(j, job_id);
+    if (!run_poke(j, job_id, due_at, canceled) && !is_kept && due_at < j->next_due) {
         j->next_due = due_at;
         pthread_cond_signal(&j->cond);
     }
@@ -335,7 +334,7 @@ static void on_changed(void *ctx, const char *job_id, enum job_state state, int6
     bool ended = job_state_terminal(state);
     watch_changed(j, job_id, ended);
     if (!ended)
-        told_due(j, job_id, due_at);
+        told_due(j, job_id, due_at, state == JOB_CANCELING);
 }
 
 /* ---- start and stop ---- */
@@ -404,11 +403,13 @@ enum err jobs_start(const struct jobs_config *config, struct jobs **out, struct 
         return err;
     }
     query_start(j);
+    polls_start(j);
     atomic_store(&j->ready_flag, true);
     store_watch(j->config.store, on_changed, j);
     if (pthread_create(&j->thread, NULL, engine_main, j)) {
         store_watch(j->config.store, NULL, NULL);
         query_stop(j);
+        polls_free(j);
         jobs_free(j);
         return err_set(e, ERR_INTERNAL, "cannot start the engine thread");
     }
@@ -448,6 +449,7 @@ void jobs_stop(struct jobs *j, int64_t drain_ms)
     pthread_join(j->thread, NULL);
     store_watch(j->config.store, NULL, NULL);
     query_stop(j);
+    polls_free(j);
     runs_free(j);
     if (j->claim.batch) /* claimed, but nobody began: the next start does */
         batch_release(j->claim.batch);

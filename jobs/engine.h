@@ -35,6 +35,7 @@ struct run;
 struct subscription {
     char id[64];
     unsigned runs;
+    unsigned polls;             /* of kept jobs, that are asked */
     int64_t last_turn[ARM_OPS]; /* monotonic: of the job that waits longest for its bucket */
     struct subscription *next;
 };
@@ -87,6 +88,7 @@ struct jobs {
     } claim;
     struct query *queries;
     struct read_cache *cache;
+    struct polls *polls;
 
     atomic_bool ready_flag;
     atomic_llong steps_done, jobs_succeeded, jobs_failed, jobs_canceled, arm_requests, arm_retries,
@@ -99,6 +101,7 @@ int64_t engine_now(struct jobs *j);        /* wall ms, never going back; any thr
 int64_t engine_mono(const struct jobs *j); /* monotonic ms */
 /* Any thread. */
 void engine_push(struct jobs *j, struct task *t);
+void engine_push_locked(struct jobs *j, struct task *t); /* lock held */
 /* A write of the store has ended: its task, and one write less is under way. */
 void engine_written(struct jobs *j, struct task *t);
 /* Engine thread: after ms. */
@@ -121,11 +124,22 @@ void engine_send(struct jobs *j, const struct arm_request *req, struct arm_reply
 
 /* Made where it is new; lives as long as the engine. */
 struct subscription *engine_subscription(struct jobs *j, const char *id);
+/*
+ * Jobs that wait for one bucket come back one after the other: together they would find it empty again
+ * but for a few. Twice as fast as Azure fills a bucket (25 reads, 10 writes or deletes a second), so
+ * that the queue is never what holds them up. Monotonic: when it is the turn of one that may go at `at`.
+ */
+int64_t engine_turn(struct subscription *s, enum arm_op op, int64_t at);
 /* Takes over one reference to the batch. */
 void run_start(struct jobs *j, struct batch *b, const struct job *job);
+/* The same for a job that was kept: it is leased already. `reply` (NULL: none) is that of its poll. */
+void run_resume(struct jobs *j, struct batch *b, const struct job *job, struct arm_reply *reply);
+struct batch *batch_new(void); /* with one reference */
 void batch_release(struct batch *b);
-/* Lock held: a job that the engine holds was given a due time; false where it holds none. */
-bool run_poke(struct jobs *j, const char *job_id, int64_t due_at);
+unsigned run_hash(const char *job_id);
+/* Lock held: a job that the engine holds was given a due time, or is asked to stop; false where it
+ * holds none. */
+bool run_poke(struct jobs *j, const char *job_id, int64_t due_at, bool canceled);
 /* After the thread has ended. */
 void runs_free(struct jobs *j);
 

@@ -1,17 +1,23 @@
 #include "jobs/run.h"
 
 #include "core/log.h"
+#include "jobs/polls.h"
 
 #include <string.h>
 
 /* ---- life ---- */
 
-static unsigned run_bucket(const char *job_id)
+unsigned run_hash(const char *job_id)
 {
     unsigned h = 2166136261u;
     for (; *job_id; job_id++)
         h = (h ^ (unsigned char)*job_id) * 16777619u;
-    return h % RUNS_BUCKETS;
+    return h;
+}
+
+static unsigned run_bucket(const char *job_id)
+{
+    return run_hash(job_id) % RUNS_BUCKETS;
 }
 
 static struct run *run_find(const struct jobs *j, const char *job_id)
@@ -20,6 +26,16 @@ static struct run *run_find(const struct jobs *j, const char *job_id)
         if (strcmp(r->job.id, job_id) == 0 && !r->superseded)
             return r;
     return NULL;
+}
+
+struct batch *batch_new(void)
+{
+    struct batch *b = calloc(1, sizeof *b);
+    if (!b)
+        abort();
+    b->arena = arena_new();
+    b->refs = 1;
+    return b;
 }
 
 void batch_release(struct batch *b)
@@ -44,11 +60,22 @@ struct subscription *engine_subscription(struct jobs *j, const char *id)
     return s;
 }
 
-bool run_poke(struct jobs *j, const char *job_id, int64_t due_at)
+int64_t engine_turn(struct subscription *s, enum arm_op op, int64_t at)
+{
+    static const int64_t gap_ms[ARM_OPS] = {
+        [ARM_OP_READ] = 20, [ARM_OP_WRITE] = 50, [ARM_OP_DELETE] = 50};
+    int64_t next = s->last_turn[op] + gap_ms[op];
+    s->last_turn[op] = at > next ? at : next;
+    return s->last_turn[op];
+}
+
+bool run_poke(struct jobs *j, const char *job_id, int64_t due_at, bool canceled)
 {
     struct run *r = run_find(j, job_id);
     if (r && due_at < r->poked)
         r->poked = due_at;
+    if (r)
+        r->canceled |= canceled;
     return r != NULL;
 }
 
@@ -59,6 +86,7 @@ static void link_run(struct run *r)
     struct run *old = run_find(j, r->job.id);
     if (old)
         old->superseded = true; /* its lease was over; the new claim's epoch fences its writes */
+    polls_supersede(j, r->job.id);
     struct run **head = &j->by_id[run_bucket(r->job.id)];
     r->hash_next = *head;
     *head = r;
@@ -313,7 +341,7 @@ static bool only_polls(const struct run *r)
            (!job->deadline_at || r->work.now < job->deadline_at);
 }
 
-void run_start(struct jobs *j, struct batch *b, const struct job *job)
+static struct run *run_new(struct jobs *j, struct batch *b, const struct job *job)
 {
     struct run *r = calloc(1, sizeof *r);
     if (!r)
@@ -327,6 +355,12 @@ void run_start(struct jobs *j, struct batch *b, const struct job *job)
         .arena = r->arena, .job = &r->job, .secrets = &r->secrets, .now = engine_now(j)};
     r->flow = workflow_find(job->kind);
     link_run(r);
+    return r;
+}
+
+void run_start(struct jobs *j, struct batch *b, const struct job *job)
+{
+    struct run *r = run_new(j, b, job);
     if (!(r->flow && only_polls(r)) && !run_load(r))
         return;
     bool put = strcmp(r->job.kind, KIND_VM_PUT) == 0;
@@ -337,4 +371,18 @@ void run_start(struct jobs *j, struct batch *b, const struct job *job)
         return;
     }
     run_visit(r);
+}
+
+void run_resume(struct jobs *j, struct batch *b, const struct job *job, struct arm_reply *reply)
+{
+    struct run *r = run_new(j, b, job);
+    if (r->flow && only_polls(r) && reply && find_step(r)) {
+        r->reply = reply;
+        r->verb = VERB_POLL;
+        run_read(r);
+        return;
+    }
+    arm_reply_free(reply);
+    if ((r->flow && only_polls(r)) || run_load(r))
+        run_visit(r);
 }

@@ -51,6 +51,7 @@ struct run {
 
     struct run *later_next;
     struct run *hash_next; /* lock */
+    bool canceled;         /* lock: told since the commit under way was queued */
     int64_t poked; /* lock: due time that others gave the job since its release was queued */
     struct run *all_next, *all_prev;
 };
@@ -101,6 +102,8 @@ const char *run_error_text(struct run *r, const struct step_next *n);
 
 /* The next request of the current step. */
 run_fn run_request;
+/* What the answer in hand says. */
+run_fn run_read;
 enum err run_load_token(struct run *r, struct err_info *e) MUST_CHECK;
 
 #endif

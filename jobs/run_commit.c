@@ -66,6 +66,7 @@ static void submit_commit(struct run *r)
     r->done = (struct store_done){.fn = on_committed, .user = r};
     pthread_mutex_lock(&j->lock);
     j->store_writes++;
+    r->canceled = false;
     if (r->advance.set & JOB_RELEASE)
         r->poked = INT64_MAX;
     pthread_mutex_unlock(&j->lock);

@@ -1,12 +1,10 @@
 /* What a step, and the job, came to: done, waiting, failed, undone. */
+#include "jobs/polls.h"
 #include "jobs/run.h"
 
 #include <string.h>
 
-#define TICK_MIN_MS  10
-#define TICK_MAX_MS  1000
-#define LATER_MIN_MS 2000
-#define TRIES_AGAIN  "tries again: "
+#define TRIES_AGAIN "tries again: "
 
 /* ---- ending ---- */
 
@@ -228,48 +226,74 @@ static bool password_is_spent(const struct run *r)
            r->secrets.password;
 }
 
-/*
- * Jobs that wait for one bucket come back one after the other: together they would find it empty
- * again but for a few, and each try costs two commits. Twice as fast as Azure fills a bucket (25
- * reads, 10 writes or deletes a second), so that the queue is never what holds them up.
- */
 static int64_t turn_of(struct run *r, int64_t at)
 {
-    static const int64_t gap_ms[ARM_OPS] = {
-        [ARM_OP_READ] = 20, [ARM_OP_WRITE] = 50, [ARM_OP_DELETE] = 50};
-    int64_t *last = &engine_subscription(r->jobs, r->job.subscription_id)->last_turn[r->op];
-    int64_t wait = at - r->work.now, mono = engine_mono(r->jobs);
-    int64_t next = *last + gap_ms[r->op];
-    *last = mono + wait > next ? mono + wait : next;
-    return r->work.now + (*last - mono);
+    struct subscription *s = engine_subscription(r->jobs, r->job.subscription_id);
+    int64_t mono = engine_mono(r->jobs);
+    return r->work.now + engine_turn(s, r->op, mono + (at - r->work.now)) - mono;
 }
 
-/* Later by at most a twentieth of the wait, so that jobs which wait long come due together: then one
- * claim and one commit serve many of them. */
-static int64_t together(int64_t due_at, int64_t now)
+/* It was woken before it could be kept: as from any wait, it comes back by a claim. */
+static void let_go(struct run *r)
 {
-    int64_t tick = (due_at - now) / 20;
-    if (tick > TICK_MAX_MS)
-        tick = TICK_MAX_MS;
-    return tick < TICK_MIN_MS ? due_at : (due_at + tick - 1) / tick * tick;
+    struct job_advance *a = run_advance(r);
+    a->set = (a->set & ~(unsigned)JOB_SET_LEASE) | JOB_RELEASE;
+    a->due_at = r->work.now;
+    run_commit(r, released);
+}
+
+static void kept(struct run *r)
+{
+    if (r->advanced.woken || r->advanced.cancel_requested || r->job.state != JOB_WAITING) {
+        let_go(r);
+        return;
+    }
+    polls_add(r->jobs, &(struct poll_new){.job = &r->job,
+                                          .row = r->row,
+                                          .accepted_at = r->vars.accepted_at,
+                                          .lease_until = r->advance.lease_until,
+                                          .due_at = r->advance.not_before,
+                                          .now = engine_now(r->jobs),
+                                          .canceled = &r->canceled});
+    run_end(r, INT64_MAX);
+}
+
+/* Whether it only waits from now on, and for so long that it is kept in memory. */
+static bool may_keep(const struct run *r, const struct step_next *n)
+{
+    return n->due_at - r->work.now >= POLLS_WAIT_MIN_MS && r->job.state == JOB_WAITING &&
+           !r->job.undoing && r->row->poll_url && polls_room(r->jobs);
+}
+
+static void set_wait(struct run *r, int64_t due_at, bool keep)
+{
+    struct job_advance *a = &r->advance;
+    if (keep) {
+        a->lease_until = polls_lease_until(r->jobs, &r->job, r->work.now);
+        a->not_before = due_at;
+        return;
+    }
+    a->set = (a->set & ~(unsigned)JOB_SET_LEASE) | JOB_RELEASE;
+    a->due_at = due_at > r->work.now ? due_at : r->work.now;
 }
 
 static void step_waits(struct run *r, const struct step_next *n)
 {
     bool only_polled = r->verb == VERB_POLL && r->def->kind != STEP_AWAIT && !n->throttled &&
                        !n->takes_turns && n->error.code == OK;
+    bool keep = only_polled && may_keep(r, n);
     int64_t due_at = n->takes_turns ? turn_of(r, n->due_at) : n->due_at;
     if (only_polled)
-        due_at = together(due_at, r->work.now);
+        due_at = polls_together(due_at, r->work.now);
     bool changed = r->row->state != STEP_WAITING && r->row->state != STEP_UNDOING;
     if (changed)
         r->row->state = STEP_WAITING;
     if (n->error.code != OK)
         r->row->detail = arena_printf(r->arena, TRIES_AGAIN "%s", n->error.detail);
     struct job_advance *a = run_advance(r);
-    a->set = (a->set & ~(unsigned)JOB_SET_LEASE) | JOB_RELEASE | JOB_SET_WAKE;
-    a->due_at = due_at > r->work.now ? due_at : r->work.now;
+    a->set |= JOB_SET_WAKE;
     a->wake_key = n->wake_key;
+    set_wait(r, due_at, keep);
     run_add_row(r);
     if (changed)
         run_add_step_event(r);
@@ -278,8 +302,8 @@ static void step_waits(struct run *r, const struct step_next *n)
         run_add_made(r);
     if (password_is_spent(r))
         r->wipes[a->n_wipe++] = RUN_PASSWORD;
-    if (only_polled && a->due_at - r->work.now > LATER_MIN_MS)
-        run_commit_later(r, released);
+    if (keep)
+        run_commit_later(r, kept);
     else
         run_commit(r, released);
 }

@@ -10,12 +10,11 @@
 
 /* ---- requests ---- */
 
-static void read_reply(struct run *r)
+void run_read(struct run *r)
 {
     struct step_next next;
     r->work.now = engine_now(r->jobs);
     r->work.random = engine_random();
-    atomic_fetch_sub(&r->jobs->in_flight, 1);
     if (r->superseded) {
         run_end(r, INT64_MAX);
         return;
@@ -27,6 +26,12 @@ static void read_reply(struct run *r)
     }
     arm_reply_free(TAKE(r->reply));
     run_apply(r, &next);
+}
+
+static void read_reply(struct run *r)
+{
+    atomic_fetch_sub(&r->jobs->in_flight, 1);
+    run_read(r);
 }
 
 static void send_built(struct run *r, const struct step_request *q)
