@@ -196,6 +196,17 @@ struct job {
     int n_steps;
 };
 
+/* A job that is polled again and again under one lease: not again before. */
+struct job_poll {
+    const char *job_id;
+    int64_t lease_until; /* as the job has it; the note counts no more once that has changed */
+    int64_t not_before;
+};
+struct job_polls {
+    const struct job_poll *polls;
+    int n;
+};
+
 struct job_event {
     int64_t id; /* 1, 2, 3, ... of its job, without gaps */
     int64_t at;

@@ -351,16 +351,6 @@ struct job_recovered {
 void store_recover_jobs(struct store *s, const struct job_recover *in, struct job_recovered *out,
                         struct store_done *done);
 
-/* A job that is polled again and again under one lease: not again before. */
-struct job_poll {
-    const char *job_id;
-    int64_t lease_until; /* as the job has it; the note counts no more once that has changed */
-    int64_t not_before;
-};
-struct job_polls {
-    const struct job_poll *polls;
-    int n;
-};
 /* Kept for store_recover_jobs, which makes such a job due then and not at once. `out` is not used,
  * pass NULL. */
 void store_note_polls(struct store *s, const struct job_polls *in, void *out,
