@@ -298,8 +298,46 @@ void ak_loaded_release(struct ak_loaded *k)
     if (!k || __atomic_sub_fetch(&k->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     setting_free(k->spare);
+    free(k->named);
     EVP_PKEY_free(k->pkey);
     free(k);
+}
+
+/* ---- Names ---- */
+
+#define AREA_MAX 640 /* TPMT_PUBLIC of RSA-4096 with a policy */
+
+struct ak_named {
+    struct ak_names names;
+    size_t area_len;
+    uint8_t area[AREA_MAX];
+};
+
+static void make_names(const struct tpm_public *p, struct ak_names *out)
+{
+    out->len = tpm_name(p, out->name);
+    if (out->len)
+        tpm_qualified_name(p, out->name, out->qualified);
+}
+
+/* By the area's every byte: a Name is a function of it alone. */
+void ak_names_of(struct ak_loaded *k, const struct tpm_public *p, struct ak_names *out)
+{
+    *out = (struct ak_names){0};
+    if (!k || p->area.len > AREA_MAX) {
+        make_names(p, out);
+        return;
+    }
+    struct ak_named *n = __atomic_exchange_n(&k->named, NULL, __ATOMIC_ACQ_REL);
+    if (!n && !(n = calloc(1, sizeof *n)))
+        abort();
+    if (!bytes_equal(BYTES(n->area, n->area_len), p->area)) {
+        make_names(p, &n->names);
+        memcpy(n->area, p->area.data, p->area.len);
+        n->area_len = p->area.len;
+    }
+    *out = n->names;
+    free(__atomic_exchange_n(&k->named, n, __ATOMIC_ACQ_REL));
 }
 
 /* ---- signature ---- */

@@ -36,16 +36,19 @@ size_t ak_key_bits(const struct ak_key *k);
 /*
  * A key as OpenSSL verifies with it. Counted and shared by threads. To set OpenSSL up for a signature costs
  * a fifth of verifying one, so the setting that verified last is kept for whoever comes next with the
- * same scheme and hash; who finds it taken makes one.
+ * same scheme and hash; who finds it taken makes one. So are the Names of the public area that came last.
  */
 struct ak_setting;
+struct ak_named;
 struct ak_loaded {
     int refs;
     enum ak_kind kind;
     size_t n_len; /* as in struct ak_key */
     EVP_PKEY *pkey;
     uint8_t spki_sha256[32];
-    struct ak_setting *spare; /* NULL, or of nobody: taken and put back in one exchange */
+    /* NULL, or of nobody: taken and put back in one exchange */
+    struct ak_setting *spare;
+    struct ak_named *named;
 };
 
 /* NULL where OpenSSL refuses it (a point that is not on the curve). The caller releases. */
@@ -57,6 +60,14 @@ AUTO_DEFINE(ak_loaded, struct ak_loaded *, ak_loaded_release)
 /* DER SubjectPublicKeyInfo (RFC 5280, 4.1.2.7), in the arena. */
 struct bytes ak_key_spki(const struct ak_key *k, struct arena *a);
 void ak_key_spki_sha256(const struct ak_key *k, uint8_t out[32]);
+
+/* A public area's Name and what it signs as if it is a primary key of the endorsement hierarchy. */
+struct ak_names {
+    uint8_t name[66], qualified[66];
+    size_t len; /* of either */
+};
+/* `k`: the loaded key of the same AK, which remembers; may be NULL. */
+void ak_names_of(struct ak_loaded *k, const struct tpm_public *p, struct ak_names *out);
 
 /* The signature over `message`, with exactly the scheme and hash that `sig` names. */
 bool ak_verify(struct ak_loaded *k, const struct tpm_signature *sig, struct bytes message);

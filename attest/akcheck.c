@@ -102,7 +102,7 @@ void ak_choose(const struct attest_input *in, const struct ak_material *m,
         choose_public(in, out);
     }
     if (out->public)
-        out->name_len = tpm_name(out->public, out->name);
+        ak_names_of(out->loaded, out->public, &out->names);
 }
 
 /* What a check writes into. */

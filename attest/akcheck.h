@@ -18,8 +18,7 @@ struct ak_choice {
     struct ak_loaded *loaded; /* the caller releases; NULL: none */
     uint8_t spki_sha256[AK_SPKI_SIZE];
     const struct tpm_public *public; /* area to judge attributes and Name by, or NULL */
-    uint8_t name[AK_NAME_MAX];       /* TPM Name of `public`; name_len 0 where there is none */
-    size_t name_len;
+    struct ak_names names;           /* of `public`; len 0 where there is none */
     struct tpm_public pinned_public; /* storage for it */
     bool pinned_by_key;              /* the pin is a bare key and the anchor */
     size_t pin;                      /* index in in->pins; n_pins: none matches */

@@ -15,7 +15,7 @@ struct quoting {
     const struct tpm_attest *at;
     struct attest_result *r;
     struct err_info *e;
-    struct pcr_set pcrs; /* bank and mask of the selection; values once their digest holds */
+    struct verified_quote *out; /* bank and mask of the selection; values once their digest holds */
 };
 
 static bool is_azure(const struct attest_input *in)
@@ -126,11 +126,11 @@ static bool read_selection(struct quoting *s)
         return refuse_selection(s, "bank_not_allowed",
                                 is_azure(s->in) ? "SHA-256" : "SHA-256, SHA-384 or SHA-512",
                                 text_banks(s));
-    s->pcrs.bank = bank;
-    if (!read_mask(at->selections[0].bits, &s->pcrs.mask))
+    s->out->pcrs.bank = bank;
+    if (!read_mask(at->selections[0].bits, &s->out->pcrs.mask))
         return refuse_selection(s, "selection_size", "a map of PCRs 0 to 23",
                                 words_hex(s->a, at->selections[0].bits));
-    if (!s->pcrs.mask)
+    if (!s->out->pcrs.mask)
         return refuse_selection(s, "empty_selection", text_required(s), "no PCR");
     return true;
 }
@@ -141,14 +141,14 @@ static void check_surplus(struct quoting *s)
 {
     for (int b = 0; b < BANK_COUNT; b++) {
         uint32_t present = s->in->evidence->banks[b].present;
-        if (b != (int)s->pcrs.bank) {
+        if (b != (int)s->out->pcrs.bank) {
             if (present)
-                fail(s, CHECK_QUOTE_SELECTION, "unquoted_bank", pcr_banks[s->pcrs.bank].name,
+                fail(s, CHECK_QUOTE_SELECTION, "unquoted_bank", pcr_banks[s->out->pcrs.bank].name,
                      pcr_banks[b].name);
             continue;
         }
         for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
-            if (!(present >> i & 1) || s->pcrs.mask >> i & 1)
+            if (!(present >> i & 1) || s->out->pcrs.mask >> i & 1)
                 continue;
             char pointer[48];
             snprintf(pointer, sizeof pointer, "#/pcrs/%s/%u", pcr_banks[b].name, i);
@@ -162,12 +162,12 @@ static bool check_selection(struct quoting *s)
 {
     if (!read_selection(s))
         return false;
-    uint32_t missing = required_pcrs(s->in) & ~s->pcrs.mask;
+    uint32_t missing = required_pcrs(s->in) & ~s->out->pcrs.mask;
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
         if (missing >> i & 1)
             result_fail_values(s->r, CHECK_QUOTE_SELECTION, "required_pcr_missing", ATTEST_NO_INDEX,
                                (int)i, words_pcrs(s->a, required_pcrs(s->in)),
-                               words_pcrs(s->a, s->pcrs.mask));
+                               words_pcrs(s->a, s->out->pcrs.mask));
     if (!missing)
         check_surplus(s);
     result_pass(s->r, CHECK_QUOTE_SELECTION);
@@ -183,23 +183,24 @@ static void check_digest(struct quoting *s)
              words_alg(s->a, s->q->signature->hash));
         return;
     }
-    const struct evidence_bank *bank = &s->in->evidence->banks[s->pcrs.bank];
-    size_t size = pcr_banks[s->pcrs.bank].size, n = 0;
-    struct bytes parts[EVIDENCE_PCRS];
+    const struct evidence_bank *bank = &s->in->evidence->banks[s->out->pcrs.bank];
+    size_t size = pcr_banks[s->out->pcrs.bank].size, n = 0;
+    uint8_t values[EVIDENCE_PCRS * DIGEST_MAX];
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
-        if (!(s->pcrs.mask >> i & 1))
+        if (!(s->out->pcrs.mask >> i & 1))
             continue;
         if (!(bank->present >> i & 1) || bank->value[i].len != size) {
             result_fail_values(s->r, CHECK_QUOTE_PCR_DIGEST, "pcr_value_missing", ATTEST_NO_INDEX,
-                               (int)i, words_pcrs(s->a, s->pcrs.mask),
+                               (int)i, words_pcrs(s->a, s->out->pcrs.mask),
                                words_pcrs(s->a, bank->present));
             return;
         }
-        memcpy(s->pcrs.values[i], bank->value[i].data, size);
-        parts[n++] = bank->value[i];
+        memcpy(s->out->pcrs.values[i], bank->value[i].data, size);
+        memcpy(values + n, bank->value[i].data, size);
+        n += size;
     }
     uint8_t digest[DIGEST_MAX];
-    hash_parts(alg, parts, n, digest);
+    hash_digest(alg, BYTES(values, n), digest);
     if (bytes_equal(BYTES(digest, pcr_banks[alg].size), s->at->pcr_digest))
         result_pass(s->r, CHECK_QUOTE_PCR_DIGEST);
     else
@@ -266,17 +267,10 @@ static void check_signer(struct quoting *s)
                     s->q->pinned_by_key ? "pinned_by_key" : "public_missing");
         return;
     }
-    static const uint8_t endorsement[4] = {0x40, 0x00, 0x00, 0x0b};
-    uint8_t want[AK_NAME_MAX];
-    size_t n = s->q->name.len;
-    enum pcr_bank alg = hash_of_tpm_alg(public->name_alg);
-    const struct bytes parts[] = {BYTES_OF(endorsement), s->q->name};
-    memcpy(want, s->q->name.data, 2);
-    hash_parts(alg, parts, ARRAY_LEN(parts), want + 2);
-    if (bytes_equal(BYTES(want, n), s->at->qualified_signer))
+    if (bytes_equal(s->q->qualified, s->at->qualified_signer))
         result_pass(s->r, CHECK_QUOTE_SIGNER);
     else if (is_azure(s->in))
-        fail(s, CHECK_QUOTE_SIGNER, "ak_name_mismatch", words_hex(s->a, BYTES(want, n)),
+        fail(s, CHECK_QUOTE_SIGNER, "ak_name_mismatch", words_hex(s->a, s->q->qualified),
              words_hex(s->a, s->at->qualified_signer));
     else
         result_skip(s->r, CHECK_QUOTE_SIGNER, "parent_unknown");
@@ -325,11 +319,17 @@ static void set_clock(struct attest_result *r, const struct tpm_attest *at)
 const struct verified_quote *quote_verify(const struct quote_input *q, struct arena *a,
                                           struct attest_result *r, struct err_info *e)
 {
-    static const enum attest_check needed[] = {
-        CHECK_QUOTE_MAGIC,     CHECK_QUOTE_TYPE,       CHECK_QUOTE_NONCE,
-        CHECK_QUOTE_SELECTION, CHECK_QUOTE_PCR_DIGEST, CHECK_QUOTE_SIGNATURE,
-    };
-    struct quoting s = {.a = a, .q = q, .in = q->in, .at = q->attest, .r = r, .e = e};
+    static const uint32_t authentic = 1u << CHECK_QUOTE_MAGIC | 1u << CHECK_QUOTE_TYPE |
+                                      1u << CHECK_QUOTE_NONCE | 1u << CHECK_QUOTE_SIGNATURE,
+                          whole = authentic | 1u << CHECK_QUOTE_SELECTION |
+                                  1u << CHECK_QUOTE_PCR_DIGEST;
+    struct quoting s = {.a = a,
+                        .q = q,
+                        .in = q->in,
+                        .at = q->attest,
+                        .r = r,
+                        .e = e,
+                        .out = ARENA_NEW(a, struct verified_quote)};
     bool is_quote = check_kind(&s);
     check_nonce(&s);
     check_signature(&s);
@@ -341,17 +341,13 @@ const struct verified_quote *quote_verify(const struct quote_input *q, struct ar
         check_digest(&s);
     else
         result_skip(r, CHECK_QUOTE_PCR_DIGEST, is_quote ? "selection_refused" : "not_a_quote");
-    if (attest_result_status(r, CHECK_QUOTE_MAGIC) == STATUS_PASS && is_quote &&
-        attest_result_status(r, CHECK_QUOTE_NONCE) == STATUS_PASS &&
-        attest_result_status(r, CHECK_QUOTE_SIGNATURE) == STATUS_PASS)
+    uint32_t passed = result_passed(r);
+    if ((passed & authentic) == authentic)
         set_clock(r, s.at);
-    for (size_t i = 0; i < ARRAY_LEN(needed); i++)
-        if (attest_result_status(r, needed[i]) != STATUS_PASS)
-            return NULL;
-    struct verified_quote *v = ARENA_NEW(a, struct verified_quote);
-    v->pcrs = s.pcrs;
-    v->signer = *q->key;
-    return v;
+    if ((passed & whole) != whole)
+        return NULL;
+    s.out->signer = *q->key;
+    return s.out;
 }
 
 const struct verified_quote *quote_of_record(const struct pcr_set *pcrs, struct arena *a)

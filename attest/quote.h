@@ -28,7 +28,7 @@ struct quote_input {
     const struct ak_key *key;        /* NULL: no usable key */
     struct ak_loaded *loaded;        /* NULL: no usable key */
     const struct tpm_public *public; /* NULL: none sent */
-    struct bytes name;               /* TPM Name of `public` */
+    struct bytes qualified;          /* what `public` signs as if it is an endorsement primary */
     bool pinned_by_key;              /* the pin is a bare key: nothing is known of its TPM object */
 };
 

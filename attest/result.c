@@ -152,6 +152,14 @@ void result_pass(struct attest_result *r, enum attest_check c)
             .check = c, .status = STATUS_PASS, .event = ATTEST_NO_INDEX, .pcr = ATTEST_NO_INDEX};
 }
 
+uint32_t result_passed(const struct attest_result *r)
+{
+    uint32_t passed = 0, other = 0;
+    for (size_t i = 0; i < r->n_findings; i++)
+        *(r->findings[i].status == STATUS_PASS ? &passed : &other) |= 1u << r->findings[i].check;
+    return passed & ~other;
+}
+
 bool result_has_failed(const struct attest_result *r, enum attest_check c)
 {
     for (size_t i = 0; i < r->n_findings; i++)

@@ -40,6 +40,8 @@ void result_warn(struct attest_result *r, enum attest_check c, const char *reaso
 void result_skip(struct attest_result *r, enum attest_check c, const char *reason);
 /* Passed, unless something was found about it. */
 void result_pass(struct attest_result *r, enum attest_check c);
+/* Bit i: check i has passed, without a remark. */
+uint32_t result_passed(const struct attest_result *r);
 bool result_has_failed(const struct attest_result *r, enum attest_check c);
 /* Puts the findings into the order of the checks. */
 void result_sort(struct attest_result *r);

@@ -107,6 +107,15 @@ size_t tpm_name(const struct tpm_public *p, uint8_t out[66])
     return 2 + pcr_banks[alg].size;
 }
 
+void tpm_qualified_name(const struct tpm_public *p, const uint8_t name[66], uint8_t out[66])
+{
+    static const uint8_t endorsement[4] = {0x40, 0x00, 0x00, 0x0b};
+    enum pcr_bank alg = hash_of_tpm_alg(p->name_alg);
+    const struct bytes parts[] = {BYTES_OF(endorsement), {name, 2 + pcr_banks[alg].size}};
+    memcpy(out, name, 2);
+    hash_parts(alg, parts, ARRAY_LEN(parts), out + 2);
+}
+
 static const char *read_quote_info(struct cursor *c, struct tpm_attest *out)
 {
     uint32_t n = cursor_u32be(c);

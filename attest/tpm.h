@@ -32,6 +32,9 @@ const char *tpm_parse_public(struct bytes in, struct tpm_public *out);
 
 /* TPM Name: nameAlg and digest of the area (Part 1, 16). Returns its length; 0: unknown nameAlg. */
 size_t tpm_name(const struct tpm_public *p, uint8_t out[66]);
+/* Qualified Name of a primary key of the endorsement hierarchy (Part 1, 16.3): nameAlg and digest of the
+ * hierarchy's handle and the Name, which tpm_name gave. As long as the Name. */
+void tpm_qualified_name(const struct tpm_public *p, const uint8_t name[66], uint8_t out[66]);
 
 struct tpm_selection {
     uint16_t alg;

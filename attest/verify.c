@@ -95,8 +95,8 @@ static void describe_ak(struct verifying *v)
         return;
     r->has_ak = true;
     memcpy(r->ak_spki_sha256, v->choice.spki_sha256, sizeof r->ak_spki_sha256);
-    memcpy(r->ak_name, v->choice.name, v->choice.name_len);
-    r->ak_name_len = v->choice.name_len;
+    memcpy(r->ak_name, v->choice.names.name, v->choice.names.len);
+    r->ak_name_len = v->choice.names.len;
 }
 
 /* A trusted certificate is no proof about a key whose attributes or binding are wrong. */
@@ -116,7 +116,7 @@ static void check_quote(struct verifying *v)
         .key = v->choice.found ? &v->choice.key : NULL,
         .loaded = v->choice.loaded,
         .public = v->choice.public,
-        .name = BYTES(v->choice.name, v->choice.name_len),
+        .qualified = BYTES(v->choice.names.qualified, v->choice.names.len),
         .pinned_by_key = v->choice.pinned_by_key,
     };
     v->facts.quote = quote_verify(&q, v->arena, v->r, &v->malformed);
@@ -284,7 +284,8 @@ enum err verify_evidence(const struct attest_input *in, struct arena *a, struct 
     akcert_release(v.cert);
     jwt_done(&v.token);
     ak_loaded_release(v.choice.loaded);
-    ERR_clear_error();
+    if (ERR_peek_error()) /* what was refused leaves its reasons with the thread */
+        ERR_clear_error();
     if (v.malformed.code && e)
         *e = v.malformed;
     return v.malformed.code;
