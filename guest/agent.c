@@ -37,7 +37,7 @@ struct round {
     bool asked_imds;
     struct secret token;
     struct guest_tpm *tpm;
-    struct bytes ek_certificate; /* where it can stand for the AK's, which the TPM lacks */
+    struct guest_ek ek; /* where its certificate can stand for the AK's, which the TPM lacks */
     struct guest_challenge challenge;
     struct evidence evidence;
     struct bytes log;
@@ -182,9 +182,9 @@ static enum err find_log(struct guest_agent *g, struct round *r, struct err_info
 static void find_ek(struct guest_agent *g, struct round *r)
 {
     struct err_info why = {0};
-    if (guest_tpm_read_ek_certificate(r->tpm, g->arena, &r->ek_certificate, &why) == OK)
+    if (guest_tpm_read_ek(r->tpm, g->arena, &r->ek, &why) == OK)
         return;
-    r->ek_certificate = (struct bytes){0};
+    r->ek = (struct guest_ek){0};
     log_info("no EK certificate", LOG_S("reason", why.detail));
 }
 
@@ -245,7 +245,7 @@ static bool stage_holds(struct guest_agent *g, struct round *r)
     case STAGE_TOKEN:
         return !g->o->attested_document && find_token(g, r);
     case STAGE_ACTIVATION:
-        return r->ek_certificate.len > 0;
+        return r->ek.certificate.len > 0;
     case STAGE_DOCUMENT:
         return true;
     case STAGE_NONE:
@@ -273,15 +273,15 @@ static bool take_activation(struct guest_agent *g, struct round *r)
     struct guest_credential c;
     struct guest_answer answer = {0};
     r->evidence.activation_id = NULL;
-    if (r->stage == STAGE_NONE || !r->ek_certificate.len)
+    if (r->stage == STAGE_NONE || !r->ek.certificate.len)
         return true;
-    enum err rc = guest_gateway_activation(&r->gateway, r->ek_certificate, r->evidence.ak_public,
+    enum err rc = guest_gateway_activation(&r->gateway, r->ek.certificate, r->evidence.ak_public,
                                            g->arena, &c, &answer, &why);
     if (rc == OK && answer.status != 201)
         rc = err_set(&why, ERR_UPSTREAM, "the gateway answered %ld %s", answer.status, answer.code);
     if (rc == OK)
-        rc = guest_tpm_activate(r->tpm, c.blob, c.secret, g->arena, &r->evidence.activation_secret,
-                                &why);
+        rc = guest_tpm_activate(r->tpm, &r->ek, c.blob, c.secret, g->arena,
+                                &r->evidence.activation_secret, &why);
     if (rc == OK)
         r->evidence.activation_id = c.id;
     else

@@ -211,49 +211,65 @@ enum err guest_tpm_read_certificate(struct guest_tpm *t, struct arena *a, struct
     return read_certificate_at(t, GUEST_AK_CERT_INDEX, "AK certificate", a, out, e);
 }
 
-enum err guest_tpm_read_ek_certificate(struct guest_tpm *t, struct arena *a, struct bytes *out,
-                                       struct err_info *e)
+enum err guest_tpm_read_ek(struct guest_tpm *t, struct arena *a, struct guest_ek *out,
+                           struct err_info *e)
 {
-    return read_certificate_at(t, GUEST_EK_CERT_INDEX, "EK certificate", a, out, e);
+    struct err_info why = {0};
+    *out = (struct guest_ek){0};
+    enum err err =
+        read_certificate_at(t, GUEST_EK_CERT_INDEX_RSA, "EK certificate", a, &out->certificate, e);
+    if (err != ERR_NOT_FOUND)
+        return err;
+    out->is_p256 = read_certificate_at(t, GUEST_EK_CERT_INDEX_P256, "EK certificate", a,
+                                       &out->certificate, &why) == OK;
+    return out->is_p256 ? OK : err;
 }
 
 /* ---- credential activation ---- */
 
-/* TCG EK Credential Profile 2.5, table 3 (template L-1): PolicySecret of the endorsement hierarchy. */
-static TPM2B_PUBLIC ek_template(void)
+/* TCG EK Credential Profile 2.5, B.3.3 and B.3.4 (templates L-1 and L-2): PolicySecret of the endorsement
+ * hierarchy. They differ in the key alone; `unique` is zeros of its size. */
+static TPM2B_PUBLIC ek_template(bool is_p256)
 {
     static const uint8_t policy[] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8,
                                      0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
                                      0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64,
                                      0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa};
-    TPM2B_PUBLIC out = {.publicArea = {
-                            .type = TPM2_ALG_RSA,
-                            .nameAlg = TPM2_ALG_SHA256,
-                            .objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
-                                                TPMA_OBJECT_SENSITIVEDATAORIGIN |
-                                                TPMA_OBJECT_ADMINWITHPOLICY |
-                                                TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT,
-                            .authPolicy.size = sizeof policy,
-                            .parameters.rsaDetail = {.symmetric = {.algorithm = TPM2_ALG_AES,
-                                                                   .keyBits.aes = 128,
-                                                                   .mode.aes = TPM2_ALG_CFB},
-                                                     .scheme.scheme = TPM2_ALG_NULL,
-                                                     .keyBits = 2048},
-                            .unique.rsa.size = 256,
-                        }};
-    memcpy(out.publicArea.authPolicy.buffer, policy, sizeof policy);
+    static const TPMT_SYM_DEF_OBJECT cipher = {
+        .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
+    TPM2B_PUBLIC out = {0};
+    TPMT_PUBLIC *p = &out.publicArea;
+    p->type = is_p256 ? TPM2_ALG_ECC : TPM2_ALG_RSA;
+    p->nameAlg = TPM2_ALG_SHA256;
+    p->objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
+                          TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_ADMINWITHPOLICY |
+                          TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT;
+    p->authPolicy.size = sizeof policy;
+    memcpy(p->authPolicy.buffer, policy, sizeof policy);
+    if (is_p256) {
+        p->parameters.eccDetail = (TPMS_ECC_PARMS){.symmetric = cipher,
+                                                   .scheme.scheme = TPM2_ALG_NULL,
+                                                   .curveID = TPM2_ECC_NIST_P256,
+                                                   .kdf.scheme = TPM2_ALG_NULL};
+        p->unique.ecc.x.size = p->unique.ecc.y.size = 32;
+    } else {
+        p->parameters.rsaDetail =
+            (TPMS_RSA_PARMS){.symmetric = cipher, .scheme.scheme = TPM2_ALG_NULL, .keyBits = 2048};
+        p->unique.rsa.size = 256;
+    }
     return out;
 }
 
-/* The persisted EK, or the same made anew from the endorsement seed: then *made. */
-static enum err open_ek(struct guest_tpm *t, ESYS_TR *ek, bool *made, struct err_info *e)
+/* The persisted EK, which is the RSA one, or the same made anew from the endorsement seed: then *made. */
+static enum err open_ek(struct guest_tpm *t, bool is_p256, ESYS_TR *ek, bool *made,
+                        struct err_info *e)
 {
     struct err_info why = {0};
-    *made = open_handle(t, GUEST_EK_HANDLE, "endorsement key", ek, &why) != OK;
+    *made = is_p256 || open_handle(t, GUEST_EK_HANDLE, "endorsement key", ek, &why) != OK;
     if (!*made)
         return OK;
     const TPM2B_SENSITIVE_CREATE sensitive = {0};
-    const TPM2B_PUBLIC template = ek_template();
+    const TPM2B_PUBLIC template = ek_template(is_p256);
     const TPM2B_DATA outside = {0};
     const TPML_PCR_SELECTION pcrs = {0};
     TSS2_RC rc = WHILE_BUSY(Esys_CreatePrimary(t->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD,
@@ -305,8 +321,9 @@ static enum err activate(struct guest_tpm *t, ESYS_TR ak, ESYS_TR ek, ESYS_TR se
     return OK;
 }
 
-enum err guest_tpm_activate(struct guest_tpm *t, struct bytes blob, struct bytes secret,
-                            struct arena *a, struct bytes *out, struct err_info *e)
+enum err guest_tpm_activate(struct guest_tpm *t, const struct guest_ek *key, struct bytes blob,
+                            struct bytes secret, struct arena *a, struct bytes *out,
+                            struct err_info *e)
 {
     struct credential c;
     ESYS_TR ak = ESYS_TR_NONE, ek = ESYS_TR_NONE, session = ESYS_TR_NONE;
@@ -315,7 +332,7 @@ enum err guest_tpm_activate(struct guest_tpm *t, struct bytes blob, struct bytes
         return err_set(e, ERR_UPSTREAM, "the gateway's credential is not a TPM's");
     enum err err = open_ak(t, &ak, e);
     if (err == OK)
-        err = open_ek(t, &ek, &made, e);
+        err = open_ek(t, key->is_p256, &ek, &made, e);
     if (err == OK)
         err = open_policy(t, &session, e);
     if (err == OK)

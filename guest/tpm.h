@@ -14,10 +14,11 @@
 #define GUEST_AK_HANDLE     0x81000003u
 #define GUEST_AK_CERT_INDEX 0x01c101d0u
 #define GUEST_AK_CERT_MAX   4096u
-/* TCG EK Credential Profile 2.5, 2.2.1.4: the RSA-2048 EK of the low range; and where it is persisted. */
-#define GUEST_EK_CERT_INDEX 0x01c00002u
-#define GUEST_EK_HANDLE     0x81010001u
-#define GUEST_NONCE_MAX     64u /* TPM2B_DATA of a TPM with SHA-512 */
+/* TCG EK Credential Profile 2.5, 2.2.1.4: EKs of the low range; and where the RSA one is persisted. */
+#define GUEST_EK_CERT_INDEX_RSA  0x01c00002u
+#define GUEST_EK_CERT_INDEX_P256 0x01c0000au
+#define GUEST_EK_HANDLE          0x81010001u
+#define GUEST_NONCE_MAX          64u /* TPM2B_DATA of a TPM with SHA-512 */
 
 struct guest_tpm;
 
@@ -32,13 +33,19 @@ enum err guest_tpm_read_ak(struct guest_tpm *t, struct arena *a, struct bytes *o
 enum err guest_tpm_read_certificate(struct guest_tpm *t, struct arena *a, struct bytes *out,
                                     struct err_info *e) MUST_CHECK;
 
-/* The EK's certificate, where the TPM's maker put one. */
-enum err guest_tpm_read_ek_certificate(struct guest_tpm *t, struct arena *a, struct bytes *out,
-                                       struct err_info *e) MUST_CHECK;
+/* An EK that the TPM's maker certified: RSA-2048, or else P-256. */
+struct guest_ek {
+    struct bytes certificate;
+    bool is_p256;
+};
+enum err guest_tpm_read_ek(struct guest_tpm *t, struct arena *a, struct guest_ek *out,
+                           struct err_info *e) MUST_CHECK;
+
 /* TPM2_ActivateCredential (Part 3, 12.5): the secret in a credential that was made for the AK and this
- * TPM's EK; `blob` is a TPM2B_ID_OBJECT, `secret` a TPM2B_ENCRYPTED_SECRET. */
-enum err guest_tpm_activate(struct guest_tpm *t, struct bytes blob, struct bytes secret,
-                            struct arena *a, struct bytes *out, struct err_info *e) MUST_CHECK;
+ * EK; `blob` is a TPM2B_ID_OBJECT, `secret` a TPM2B_ENCRYPTED_SECRET. */
+enum err guest_tpm_activate(struct guest_tpm *t, const struct guest_ek *ek, struct bytes blob,
+                            struct bytes secret, struct arena *a, struct bytes *out,
+                            struct err_info *e) MUST_CHECK;
 
 struct guest_quote {
     struct bytes message;   /* TPMS_ATTEST */

@@ -1,4 +1,5 @@
-"""Credential activation: TPMs with an EK certificate of swtpm's own CA, opened by the TPM itself."""
+"""Credential activation: TPMs with an EK certificate of swtpm's own CA, RSA-2048 and P-256, opened by the TPM
+itself."""
 import base64
 import json
 import os
@@ -9,12 +10,14 @@ import tempfile
 import time
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 import stack
 from guest import AK_HANDLE, Guest, b64
 from test_evidence import challenge, send, status_of
 
-EK_CERT = "0x01c00002"  # TCG EK Credential Profile: RSA-2048, low range
+# TCG EK Credential Profile, low range: where tpm2_createek's keys have their certificates
+EK_CERT = {"rsa": "0x01c00002", "ecc": "0x01c0000a"}
 
 
 def make_ca(folder):
@@ -34,14 +37,16 @@ def make_ca(folder):
 class EkTpm:
     """A software TPM with EK, EK certificate (of `vm_id`, or of nobody) and an AK where the agent looks."""
 
-    def __init__(self, ca, vm_id=None):
+    def __init__(self, ca, vm_id=None, kind="rsa"):
+        self.kind, name = kind, vm_id or "nobody"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ek-"))
         self.folder.chmod(0o755)
         state, socket = self.folder / "state", self.folder / "s"
         state.mkdir()
         done = subprocess.run(
-            ["swtpm_setup", "--tpm2", "--tpmstate", state, "--create-ek-cert", "--config", ca,
-             "--vmid", vm_id or "nobody", "--overwrite"], capture_output=True, text=True, timeout=60)
+            ["swtpm_setup", "--tpm2", "--tpmstate", state, "--config", ca, "--vmid", name, "--overwrite",
+             *(["--create-ek-cert"] if kind == "rsa" else [])],
+            capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
         self.process = subprocess.Popen([
             "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--server",
@@ -56,10 +61,27 @@ class EkTpm:
                    "rsa2048:rsassa-sha256:null", "-a",
                    "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign")
         guest.tool("tpm2_evictcontrol", "-C", "o", "-c", self.folder / "ak", AK_HANDLE)
-        guest.tool("tpm2_createek", "-c", self.folder / "ek", "-G", "rsa")
+        guest.tool("tpm2_createek", "-c", self.folder / "ek", "-G", kind, "-u", self.folder / "ek.pem",
+                   "-f", "pem")
+        if kind == "ecc":  # swtpm_setup makes RSA-2048 and P-384 only
+            self.certify_p256(ca.parent, name)
+
+    def certify_p256(self, ca, name):
+        key = serialization.load_pem_public_key((self.folder / "ek.pem").read_bytes()).public_numbers()
+        assert key.curve.name == "secp256r1"
+        subprocess.run(
+            ["swtpm_localca", "--type", "ek", "--ek", f"x={key.x:064x},y={key.y:064x},id=secp256r1",
+             "--dir", self.folder, "--vmid", name, "--configfile", ca / "localca.conf", "--optsfile",
+             ca / "localca.options", "--tpm2", "--tpm-spec-family", "2.0", "--tpm-spec-revision", "146",
+             "--tpm-spec-level", "0", "--tpm-manufacturer", "id:00001014", "--tpm-model", "swtpm",
+             "--tpm-version", "id:20191023"], check=True, capture_output=True, timeout=60)
+        certificate = self.folder / "ek.cert"
+        self.guest.tool("tpm2_nvdefine", "-C", "o", "-s", certificate.stat().st_size, "-a",
+                        "ownerread|ownerwrite|authread", EK_CERT[self.kind])
+        self.guest.tool("tpm2_nvwrite", "-C", "o", "-i", certificate, EK_CERT[self.kind])
 
     def certificate(self):
-        self.guest.tool("tpm2_nvread", "-C", "o", EK_CERT, "-o", self.folder / "cert")
+        self.guest.tool("tpm2_nvread", "-C", "o", EK_CERT[self.kind], "-o", self.folder / "cert")
         return (self.folder / "cert").read_bytes()
 
     def public(self):
@@ -154,10 +176,11 @@ def agent(vm, tpm, folder, *more):
     return done, json.loads(done.stdout) if done.stdout else None
 
 
-@pytest.mark.parametrize("with_token", [False, True], ids=["alone", "with the VM's token"])
-def test_the_agent_activates(gateway_of_eks, make_vm_on, ca, tmp_path, with_token):
-    vm = make_vm_on(gateway_of_eks, "ekagent" + "ab"[with_token])
-    own = EkTpm(ca, None if with_token else vm.vm_id)
+@pytest.mark.parametrize("kind, with_token", [("rsa", False), ("rsa", True), ("ecc", False)],
+                         ids=["alone", "with the VM's token", "P-256"])
+def test_the_agent_activates(gateway_of_eks, make_vm_on, ca, tmp_path, kind, with_token):
+    vm = make_vm_on(gateway_of_eks, f"ekagent{kind}{with_token:d}")
+    own = EkTpm(ca, None if with_token else vm.vm_id, kind)
     try:
         more = () if with_token else ("--enrollment-token", tmp_path / "there-is-none")
         done, answer = agent(vm, own, tmp_path, *more)
@@ -228,6 +251,24 @@ def test_certificates_that_are_none_of_an_ek(guest_api, anonymous, vm, tpm):
     assert answer.status == 400 and "ek_malformed" in answer.json["errors"][0]["detail"], answer
     answer = ask(guest_api, vm.vm_id, tpm, akPublic="AAAA")
     assert answer.status == 400 and answer.json["errors"][0]["pointer"] == "#/akPublic", answer
+
+
+def test_a_p256_ek_opens_its_credential(guest_api, gateway_of_eks, make_vm_on, ca, tpm):
+    vm = make_vm_on(gateway_of_eks, "ekp256")
+    own = EkTpm(ca, vm.vm_id, "ecc")
+    try:
+        good = activation(guest_api, vm.vm_id, own)
+        answer = send(guest_api, own.report(challenge(guest_api, vm.vm_id), vm.vm_id, activation=good))
+        assert answer.status == 200 and answer.json["verdict"] == "trustedQuoteOnly", answer
+        pinned = status_of(gateway_of_eks.api(gateway_of_eks.admin_key), vm)["ak"]
+        assert pinned["proof"] == "activation" and pinned["ekSpki"], pinned
+        # Made for this EK and another TPM's AK, the TPM does not open it.
+        given = ask(guest_api, vm.vm_id, own, akPublic=b64(tpm.public()))
+        assert given.status == 201, given
+        with pytest.raises(subprocess.CalledProcessError):
+            own.activate(given.json)
+    finally:
+        own.close()
 
 
 def test_an_activated_credential_enrols(guest_api, gateway_of_eks, make_vm_on, vm, tpm):
