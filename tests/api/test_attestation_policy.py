@@ -2,6 +2,7 @@
 import base64
 import hashlib
 import json
+import sqlite3
 import struct
 import subprocess
 import time
@@ -38,6 +39,12 @@ def report(anonymous, vm, change=None):
 
 def findings(answer, check="policy"):
     return [c for c in answer["checks"] if c["name"] == check and c["status"] in ("fail", "warn")]
+
+
+def policy_ids(result):
+    body = result.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    return claims["submods"]["vtpm"]["ear_appraisal_policy_ids"]
 
 
 def settled(api, vm, seconds=30):
@@ -226,6 +233,11 @@ def test_every_rule_is_judged_by_real_evidence(api, anonymous, named, vm):
     answer = report(anonymous, vm)
     assert answer["verdict"] == "trusted" and not findings(answer), answer
     assert answer["policy"] == {"name": "rules", "version": made.json["version"]}
+    stored = api.get("/v1/attestation/reports/" + answer["reportId"]).json
+    for result in (answer["result"], stored["result"]):  # others learn by what it was judged
+        built_in, own = policy_ids(result)
+        assert built_in.startswith("tlgate:azureTrustedLaunch@")
+        assert own == f"tlgate:policy/rules@{made.json['version']}"
     integrity = api.get(vm.path + "/bootIntegrity").json
     assert integrity["status"] == "healthy" and integrity["policy"] == answer["policy"]
 
@@ -355,7 +367,6 @@ def test_max_age_is_the_policys(api, anonymous, named, vm):
 
 
 def test_audit_and_metrics(gateway, api, named):
-    import sqlite3
     named(policy({}), "audited")
     assert api.delete(POLICIES + "audited").status == 200
     with sqlite3.connect(f"file:{gateway.data_dir}/tlgate.db?mode=ro", uri=True) as db:
@@ -464,6 +475,37 @@ def test_a_baseline_is_learned_confirmed_and_changed(own):
     assert stale.status == 412 and api.get(one).header("ETag") == accepted.header("ETag"), stale
     assert api.delete(one, headers={"If-Match": accepted.header("ETag")}).status == 200
     assert api.get(one).status == 404
+
+
+def test_a_status_turns_at_the_policys_age(own, private_gateway):
+    """In what dashboards read: one VM, also with the ETag of before, lists and counts. The minute goes by in the
+    database while no gateway runs."""
+    api, anonymous, make_vm = own
+    vm = make_vm("age")
+    assert api.put(POLICIES + "aging", policy({"maxAge": "PT1M"}, vm.arm_id)).status == 201
+    report(anonymous, vm)
+    fresh = api.get(vm.path + "/bootIntegrity")
+    assert fresh.json["status"] == "healthy", fresh
+    before = api.get("/v1/bootIntegrity/summary").json
+    private_gateway.program.stop()
+    db = sqlite3.connect(private_gateway.data_dir / "tlgate.db")
+    (left,) = db.execute("SELECT stale_at - last_report_at FROM vm WHERE vm_id = ?", (vm.vm_id,)).fetchone()
+    assert left == 60_000
+    db.execute("UPDATE vm SET stale_at = stale_at - 60000 WHERE vm_id = ?", (vm.vm_id,))
+    db.commit()
+    db.close()
+    private_gateway.start()
+    old = api.get(vm.path + "/bootIntegrity", headers={"If-None-Match": fresh.header("ETag")})
+    assert old.status == 200 and old.json["status"] == "unknown", old
+    assert old.json["reasons"] == ["report_too_old"], old
+    listed = {s: {v["resourceId"].lower() for v in api.get(f"/v1/bootIntegrity?status={s}&top=200").json["value"]}
+              for s in ("healthy", "unknown")}
+    assert vm.arm_id.lower() in listed["unknown"] - listed["healthy"], listed
+    after = api.get("/v1/bootIntegrity/summary").json
+    assert (after["healthy"], after["unknown"]) == (before["healthy"] - 1, before["unknown"] + 1), after
+    report(anonymous, vm)
+    assert api.get(vm.path + "/bootIntegrity").json["status"] == "healthy"
+    assert api.delete(POLICIES + "aging").status == 200
 
 
 def test_what_cannot_be_accepted(own):
