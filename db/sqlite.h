@@ -106,7 +106,10 @@ struct store {
     pthread_cond_t queue_filled;
     struct store_done *head;
     struct store_done **tail;
+    int64_t arrivals; /* writes queued so far */
     bool closing;
+    atomic_int expected;   /* requests on their way */
+    atomic_bool gathering; /* the writer waits for them */
 
     pthread_mutex_t watch_lock;
     store_changed_fn *watch;

@@ -10,6 +10,8 @@
 #define PROBE_MS           500   /* after a full disk: try again */
 #define CHECKPOINT_WAIT_MS 20    /* for readers: writes wait meanwhile */
 #define FRAME_BYTES        4120  /* page and frame header, SQLite file format 4.1 */
+#define GATHER_SLICE_US    300   /* without a write among those expected: do not wait on */
+#define GATHER_MAX_US      5000  /* nor longer than this */
 
 static int64_t now_us(void)
 {
@@ -295,24 +297,43 @@ static bool idle_work(const struct store *s, int64_t *wait_ms)
     return state == STORE_FULL || (state == STORE_GOOD && s->wal_pages > 0);
 }
 
+static struct timespec after_us(int64_t us)
+{
+    int64_t at = now_us() + us;
+    return (struct timespec){.tv_sec = at / 1000000, .tv_nsec = at % 1000000 * 1000};
+}
+
 /* Called with queue_lock held. False: nothing came in time. */
 static bool wait_for_work(struct store *s)
 {
     int64_t ms = 0;
     bool timed = idle_work(s, &ms);
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    const struct timespec until = after_us(ms * 1000);
     int rc = 0;
     while (!s->head && !s->closing && !rc)
         rc = timed ? pthread_cond_timedwait(&s->queue_filled, &s->queue_lock, &until)
                    : pthread_cond_wait(&s->queue_filled, &s->queue_lock);
     return s->head || s->closing;
+}
+
+static bool more_will_come(struct store *s)
+{
+    return atomic_load(&s->expected) > 0 && !s->closing && atomic_load(&s->queued) < BATCH_MAX;
+}
+
+/* Called with queue_lock held: for as long as one after the other of those that are expected comes. */
+static void gather(struct store *s)
+{
+    int64_t end = now_us() + GATHER_MAX_US, seen;
+    atomic_store(&s->gathering, true);
+    do {
+        const struct timespec until = after_us(GATHER_SLICE_US);
+        seen = s->arrivals;
+        while (more_will_come(s) &&
+               pthread_cond_timedwait(&s->queue_filled, &s->queue_lock, &until) == 0)
+            ;
+    } while (more_will_come(s) && s->arrivals != seen && now_us() < end);
+    atomic_store(&s->gathering, false);
 }
 
 /* Called with queue_lock held. */
@@ -356,6 +377,8 @@ static void *writer_main(void *arg)
     for (;;) {
         pthread_mutex_lock(&s->queue_lock);
         bool work = wait_for_work(s);
+        if (s->head && more_will_come(s))
+            gather(s);
         int64_t n = 0;
         struct store_done *batch = take_batch(s, &n);
         bool end = s->closing && !batch;
@@ -387,9 +410,20 @@ void writer_queue(struct store *s, const struct store_verb *verb, const void *in
     bool was_empty = !s->head;
     *s->tail = done;
     s->tail = &done->next;
+    s->arrivals++;
     pthread_mutex_unlock(&s->queue_lock);
     if (was_empty)
         pthread_cond_signal(&s->queue_filled);
+}
+
+void store_expect(struct store *s, int change)
+{
+    bool last = atomic_fetch_add(&s->expected, change) + change == 0;
+    if (!last || !atomic_load(&s->gathering))
+        return;
+    pthread_mutex_lock(&s->queue_lock);
+    pthread_cond_signal(&s->queue_filled);
+    pthread_mutex_unlock(&s->queue_lock);
 }
 
 enum err writer_start(struct store *s, struct err_info *e)
