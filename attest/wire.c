@@ -216,6 +216,24 @@ enum err wire_finish(struct wire_state *s, enum wire_need need)
     return s->e->code;
 }
 
+void wire_own(struct evidence *ev, struct arena *a)
+{
+    for (unsigned i = 0; i < WIRE_MEMBERS; i++) {
+        const struct wire_member *m = &wire_members[i];
+        if ((m->kind != KIND_BYTES && m->kind != KIND_HEX) || m->offset == AT(event_log))
+            continue;
+        struct bytes *b = (void *)((char *)ev + m->offset);
+        *b = arena_copy(a, *b);
+    }
+    for (int bank = 0; bank < BANK_COUNT; bank++)
+        for (uint32_t left = ev->banks[bank].present; left; left &= left - 1) {
+            struct bytes *b = &ev->banks[bank].value[__builtin_ctz(left)];
+            *b = arena_copy(a, *b);
+        }
+    for (size_t i = 0; i < ev->n_chain; i++)
+        ev->chain[i] = arena_copy(a, ev->chain[i]);
+}
+
 void wire_document_nonce(struct bytes challenge_nonce, char out[WIRE_DOCUMENT_NONCE_SIZE])
 {
     const struct bytes parts[] = {BYTES_STR("tlgate attested document"), challenge_nonce};

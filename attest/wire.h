@@ -76,6 +76,9 @@ enum err wire_decode_json(char *text, size_t len, enum wire_need need, struct ar
 enum err wire_decode_cbor(struct bytes body, enum wire_need need, struct arena *a,
                           struct evidence *out, struct err_info *e) MUST_CHECK;
 
+/* Everything but the event log is copied into the arena: it points no more into what was decoded. */
+void wire_own(struct evidence *ev, struct arena *a);
+
 /* Adds one bad member to *e (may be NULL) and makes it ERR_EVIDENCE_MALFORMED, which it returns. */
 enum err wire_malformed(struct err_info *e, const char *pointer, const char *why);
 

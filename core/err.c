@@ -62,13 +62,18 @@ static void format(char *out, size_t size, const char *fmt, va_list ap)
     scrub(out);
 }
 
+void err_clear(struct err_info *e)
+{
+    memset(e, 0, offsetof(struct err_info, fields));
+}
+
 enum err err_set(struct err_info *e, enum err code, const char *fmt, ...)
 {
     if (!e)
         return code;
     va_list ap;
     va_start(ap, fmt);
-    memset(e, 0, offsetof(struct err_info, fields));
+    err_clear(e);
     e->code = code;
     format(e->detail, sizeof e->detail, fmt, ap);
     va_end(ap);

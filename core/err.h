@@ -112,6 +112,8 @@ enum retry_class err_retry_class(enum err code);
 /* The err whose code is `code`, or ERR_INTERNAL. */
 enum err err_from_code(const char *code);
 
+/* As if nothing had been set: without the fields, of which none means something then. */
+void err_clear(struct err_info *e);
 /* Fill *e (may be NULL) and return code. Text is truncated, and control bytes become '?'. */
 enum err err_set(struct err_info *e, enum err code, const char *fmt, ...) PRINTF(3, 4);
 /* Add one bad member; sets ERR_VALIDATION where nothing is set yet. Beyond the limit: counted out. */

@@ -92,9 +92,8 @@ void store_close(struct store *s);
 typedef void store_changed_fn(void *ctx, const char *job_id, enum job_state state, int64_t due_at);
 void store_watch(struct store *s, store_changed_fn *fn, void *ctx);
 
-/* A request is on its way that may bring a write (1), or is not any more (-1), because its write is
- * queued or there is none. One commit for many writes costs less than many, so while some are on their
- * way the writer gives them a moment. A write that comes alone never waits. Any thread. */
+/* A request is on its way that may bring a write (1), or is not any more (-1): the writer lets a commit
+ * wait a moment for such, since one for many costs less. A write that comes alone never waits. */
 void store_expect(struct store *s, int change);
 
 /* OK where the last write was durable. After a full disk the store tries again by itself; after an

@@ -84,7 +84,9 @@ static void committed(struct store_done *done)
 
 struct store_done *call_commit(struct call *c, call_fn *then)
 {
-    c->done = (struct store_done){.fn = committed, .user = c};
+    c->done.fn = committed; /* the rest is the store's */
+    c->done.user = c;
+    err_clear(&c->done.info);
     call_wait(c, then);
     return &c->done;
 }

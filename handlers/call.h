@@ -47,6 +47,7 @@ typedef int call_fn(struct call *c);
 struct call_ops {
     const char *(*header)(struct call *c, const char *name); /* request header or NULL */
     void (*reply_header)(struct call *c, const char *name, const char *value);
+    void (*drop_body)(struct call *c); /* nothing points into c->raw any more */
     void (*suspend)(struct call *c);
     void (*resume)(struct call *c);
 };

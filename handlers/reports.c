@@ -80,8 +80,12 @@ static int refuse_stranger(struct call *c)
 
 static enum err decode(struct call *c, struct submission *s)
 {
-    if (c->media == MEDIA_CBOR)
-        return wire_decode_cbor(c->raw, WIRE_REPORT, c->arena, &s->evidence, &c->err);
+    if (c->media == MEDIA_CBOR) {
+        enum err err = wire_decode_cbor(c->raw, WIRE_REPORT, c->arena, &s->evidence, &c->err);
+        if (!err)
+            wire_own(&s->evidence, c->arena);
+        return err;
+    }
     /* The decoder works in place. */
     char *text = arena_strndup(c->arena, (const char *)c->raw.data, c->raw.len);
     return wire_decode_json(text, c->raw.len, WIRE_REPORT, c->arena, &s->evidence, &c->err);
@@ -222,7 +226,7 @@ static enum err judge_evidence(struct call *c, struct submission *s)
                                    .result = &s->result};
     s->proof = proof_find(c, &in);
     if (s->proof.kind != PROOF_NONE || signed_by_the_vms_pin(s))
-        c->err = (struct err_info){0};
+        err_clear(&c->err);
     /* No proof: what is said of the evidence is said with the pin in mind. */
     return again && s->proof.kind == PROOF_NONE ? verify(c, s, true) : OK;
 }
@@ -410,6 +414,17 @@ static void fill_write(struct call *c, struct submission *s)
     s->write.audit = &s->audit;
 }
 
+/* The log was all that was still read from it, and there is a copy of that among the known ones. With
+ * many reports waiting for their commit, few bodies are held at a time, and those are in the caches. */
+static void drop_body(struct call *c, struct submission *s)
+{
+    struct bytes *log = &s->evidence.event_log;
+    if (s->result.event_log)
+        *log = attest_log_bytes(s->result.event_log);
+    if (!log->len || log->data < c->raw.data || log->data >= c->raw.data + c->raw.len)
+        c->ops->drop_body(c);
+}
+
 static void count(struct call *c, const char *verdict)
 {
     struct buf labels = {0};
@@ -448,7 +463,7 @@ static int stored(struct call *c)
 
 static int judge(struct call *c, struct submission *s)
 {
-    c->err = (struct err_info){0};
+    err_clear(&c->err);
     s->judged++;
     if (look_up(c, s) || decide(c, s))
         return call_fail(c);
@@ -459,6 +474,7 @@ static int judge(struct call *c, struct submission *s)
     if (s->log_missing)
         return call_refuse(c, ERR_EVENT_LOG_REQUIRED,
                            "no event log with this digest is held for the VM");
+    drop_body(c, s);
     fill_write(c, s);
     store_put_report(c->app->store, &s->write, &s->stored, call_commit(c, stored));
     return CALL_PENDING;

@@ -20,6 +20,7 @@ struct work {
     struct http_exchange *x;
     char traceparent[TRACEPARENT_SIZE];
     char request_id[REQUEST_ID_MAX + 1];
+    bool expected; /* by the store */
     struct route_match match;
     struct target target;
     struct call call; /* last, since most of it is not used */
@@ -42,8 +43,17 @@ static void op_reply_header(struct call *c, const char *name, const char *value)
     http_reply_header(work_of(c)->x, name, value);
 }
 
+/* What has a body may write; until it waits itself or has its answer, the store may wait for it. */
+static void expect(struct work *w, bool expected)
+{
+    if (w->expected != expected)
+        store_expect(w->d->app->store, expected ? 1 : -1);
+    w->expected = expected;
+}
+
 static void op_suspend(struct call *c)
 {
+    expect(work_of(c), false);
     http_suspend(work_of(c)->x);
 }
 
@@ -52,7 +62,14 @@ static void op_resume(struct call *c)
     http_resume(work_of(c)->x);
 }
 
-static const struct call_ops ops = {.header = op_header,
+static void op_drop_body(struct call *c)
+{
+    c->raw = (struct bytes){0};
+    http_drop_body(work_of(c)->x);
+}
+
+static const struct call_ops ops = {.drop_body = op_drop_body,
+                                    .header = op_header,
                                     .reply_header = op_reply_header,
                                     .suspend = op_suspend,
                                     .resume = op_resume};
@@ -66,6 +83,7 @@ static struct work *open_work(struct dispatch *d, struct http_exchange *x)
     x->known = true;
     w->d = d;
     w->x = x;
+    w->expected = false;
     w->match = (struct route_match){0};
     target_clear(&w->target);
     call_clear(c);
@@ -255,14 +273,15 @@ static int on_head(void *ctx, struct http_exchange *x)
         check_accept(w) || check_query(w) || check_fields(w) || check_media(w))
         return fail(w);
     x->max_body = r->accepts ? r->max_body : 0;
+    expect(w, r->accepts != 0);
     if (x->head.length && x->head.length <= x->max_body)
-        buf_reserve(&x->body, x->head.length); /* growing would copy and wipe it again and again */
+        http_reserve_body(x, x->head.length);
     return HTTP_GO_ON;
 }
 
-static int on_body(void *ctx, struct http_exchange *x)
+static int run(struct work *w)
 {
-    struct work *w = x->work;
+    struct http_exchange *x = w->x;
     struct call *c = &w->call;
     const struct route *r = w->match.route;
     /* Again: what had not expired when the head came may have while the body did. */
@@ -276,6 +295,13 @@ static int on_body(void *ctx, struct http_exchange *x)
         c->body = body;
     }
     return answer(w, r->handler(c));
+}
+
+static int on_body(void *ctx, struct http_exchange *x)
+{
+    int status = run(x->work);
+    expect(x->work, false);
+    return status;
 }
 
 static int on_resumed(void *ctx, struct http_exchange *x)
@@ -304,6 +330,7 @@ static void on_done(void *ctx, struct http_exchange *x)
                                                            .status = x->status,
                                                            .code = c->err.code,
                                                            .ms = ms});
+    expect(w, false);
     log_info("request", LOG_S("requestId", w->request_id), LOG_S("traceId", call_trace_id(c)),
              LOG_S("method", x->head.method), LOG_S("path", w->target.path),
              LOG_S("operation", c->operation), LOG_I("status", x->status),

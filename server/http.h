@@ -113,6 +113,10 @@ const char *http_header(const struct http_exchange *x, const char *name); /* NUL
 void http_reply_header(struct http_exchange *x, const char *name, const char *value);
 /* The same for an id that no two replies share (server/http_kept.c). */
 void http_reply_id(struct http_exchange *x, const char *name, const char *value);
+/* Within head(): room for a body of so many bytes. */
+void http_reserve_body(struct http_exchange *x, size_t n);
+/* Within body() or resumed(): the body is not needed any more, and its room is free for the next one. */
+void http_drop_body(struct http_exchange *x);
 /* Within body() or resumed() only, before HTTP_PENDING is returned. */
 void http_suspend(struct http_exchange *x);
 /* resumed() will run; also where this comes before HTTP_PENDING was returned. Any thread. */

@@ -18,6 +18,8 @@ enum phase {
     PHASE_IDLE,  /* kept alive */
 };
 
+#define HTTP_BODIES_MAX 64
+
 /* One TCP connection. Linked under http->lock. */
 struct connection {
     struct http *http;
@@ -62,6 +64,8 @@ struct http {
     pthread_mutex_t spare_lock;
     struct http_link *spares; /* with arena and work of former exchanges */
     int n_spares;
+    struct buf bodies[HTTP_BODIES_MAX]; /* wiped room of former bodies */
+    int n_bodies;
 
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t wake;

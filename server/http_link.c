@@ -6,7 +6,10 @@
 
 /* More than there are threads: suspended exchanges hold theirs. */
 #define SPARES_MAX 64
-#define ARENA_SIZE (16 * 1024)
+/* Of what a report needs, so that it does not grow. */
+#define ARENA_SIZE (48 * 1024)
+/* Larger room for a body is not kept. */
+#define BODY_KEPT_MAX (64 * 1024)
 
 /* A new exchange: all zeros, but for the fields of the head, of which it says how many there are. */
 static void link_clear(struct http_link *l, struct http *h, struct arena *arena, void *work)
@@ -51,7 +54,7 @@ struct http_link *http_link_take(struct http *h)
 void http_link_give(struct http_link *l)
 {
     struct http *h = l->http;
-    buf_free(&l->x.body);
+    http_drop_body(&l->x);
     arena_reset(l->x.arena);
     link_clear(l, h, l->x.arena, l->x.work);
     pthread_mutex_lock(&h->spare_lock);
@@ -66,8 +69,40 @@ void http_link_give(struct http_link *l)
         link_free(l);
 }
 
+/* The room that was used last is the nearest. */
+void http_reserve_body(struct http_exchange *x, size_t n)
+{
+    struct http *h = x->link->http;
+    pthread_mutex_lock(&h->spare_lock);
+    if (!x->body.data && h->n_bodies)
+        x->body = h->bodies[--h->n_bodies];
+    pthread_mutex_unlock(&h->spare_lock);
+    buf_reserve(&x->body, n); /* at once: growing would copy and wipe it again and again */
+}
+
+void http_drop_body(struct http_exchange *x)
+{
+    struct http *h = x->link->http;
+    if (!x->body.data)
+        return;
+    buf_reset(&x->body);
+    if (x->body.cap > BODY_KEPT_MAX) {
+        buf_free(&x->body);
+        return;
+    }
+    pthread_mutex_lock(&h->spare_lock);
+    if (h->n_bodies < HTTP_BODIES_MAX) {
+        h->bodies[h->n_bodies++] = x->body;
+        x->body = (struct buf){0};
+    }
+    pthread_mutex_unlock(&h->spare_lock);
+    buf_free(&x->body);
+}
+
 void http_link_free_spares(struct http *h)
 {
+    while (h->n_bodies)
+        buf_free(&h->bodies[--h->n_bodies]);
     while (h->spares) {
         struct http_link *l = h->spares;
         h->spares = l->next_spare;

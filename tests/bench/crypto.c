@@ -1,18 +1,20 @@
 /*
  * The yardstick for reports: what the cryptography of one costs when nothing is made twice. RSA-2048
- * verify of a quote, replay of the event log into the PCRs, SHA-256 of the log; keys, digests and
+ * or P-256 verify of a quote, replay of the event log into the PCRs, SHA-256 of the log; keys, digests and
  * contexts are fetched once and the log is parsed before the clock starts.
  *
- *     crypto LOG ROUNDS
+ *     crypto LOG ROUNDS rsa2048|p256
  *
  * Prints JSON: CPU time of one report in microseconds, and of its parts.
  */
 #include "attest/eventlog.h"
 
+#include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define QUOTE_SIZE 145
@@ -25,6 +27,7 @@ struct work {
     EVP_PKEY_CTX *verify;
     uint8_t quote[QUOTE_SIZE];
     uint8_t signature[256];
+    size_t signature_len;
     uint8_t pcrs[EVIDENCE_PCRS][32];
     uint8_t digest[32];
 };
@@ -49,8 +52,8 @@ static void verify_quote(struct work *w)
 {
     const struct bytes quote = BYTES_OF(w->quote);
     digest(w, &quote, 1, w->digest);
-    check(EVP_PKEY_verify(w->verify, w->signature, sizeof w->signature, w->digest,
-                          sizeof w->digest) == 1,
+    check(EVP_PKEY_verify(w->verify, w->signature, w->signature_len, w->digest, sizeof w->digest) ==
+              1,
           "verify");
 }
 
@@ -71,23 +74,25 @@ static void hash_log(struct work *w)
     digest(w, &w->log, 1, w->digest);
 }
 
-static void sign(struct work *w)
+static bool set_scheme(const struct work *w, EVP_PKEY_CTX *c, bool rsa)
 {
-    size_t len = sizeof w->signature;
-    EVP_PKEY *key = EVP_RSA_gen(2048);
+    return (!rsa || EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_PADDING) == 1) &&
+           EVP_PKEY_CTX_set_signature_md(c, w->sha256) == 1;
+}
+
+static void sign(struct work *w, bool rsa)
+{
+    w->signature_len = sizeof w->signature;
+    EVP_PKEY *key = rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
     EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
     const struct bytes quote = BYTES_OF(w->quote);
     digest(w, &quote, 1, w->digest);
-    check(EVP_PKEY_sign_init(c) == 1 && EVP_PKEY_CTX_set_rsa_padding(c, RSA_PKCS1_PADDING) == 1 &&
-              EVP_PKEY_CTX_set_signature_md(c, w->sha256) == 1 &&
-              EVP_PKEY_sign(c, w->signature, &len, w->digest, sizeof w->digest) == 1,
+    check(EVP_PKEY_sign_init(c) == 1 && set_scheme(w, c, rsa) &&
+              EVP_PKEY_sign(c, w->signature, &w->signature_len, w->digest, sizeof w->digest) == 1,
           "sign");
     EVP_PKEY_CTX_free(c);
     w->verify = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
-    check(EVP_PKEY_verify_init(w->verify) == 1 &&
-              EVP_PKEY_CTX_set_rsa_padding(w->verify, RSA_PKCS1_PADDING) == 1 &&
-              EVP_PKEY_CTX_set_signature_md(w->verify, w->sha256) == 1,
-          "verify context");
+    check(EVP_PKEY_verify_init(w->verify) == 1 && set_scheme(w, w->verify, rsa), "verify context");
     EVP_PKEY_free(key);
 }
 
@@ -113,8 +118,8 @@ int main(int argc, char **argv)
 {
     static uint8_t log[EVIDENCE_LOG_MAX];
     struct work w = {0};
-    FILE *f = argc == 3 ? fopen(argv[1], "rb") : NULL;
-    check(f, "usage: crypto LOG ROUNDS");
+    FILE *f = argc == 4 ? fopen(argv[1], "rb") : NULL;
+    check(f, "usage: crypto LOG ROUNDS rsa2048|p256");
     w.log = BYTES(log, fread(log, 1, sizeof log, f));
     fclose(f);
     long rounds = strtol(argv[2], NULL, 10);
@@ -123,7 +128,7 @@ int main(int argc, char **argv)
     check(!w.events.bad && rounds > 0, "the log cannot be read");
     w.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     w.md = EVP_MD_CTX_new();
-    sign(&w);
+    sign(&w, strcmp(argv[3], "rsa2048") == 0);
     all(&w);
     printf("{\"report\": %.2f, \"verify\": %.2f, \"replay\": %.2f, \"hash\": %.2f, "
            "\"events\": %zu, \"log\": %zu}\n",

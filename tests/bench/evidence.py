@@ -6,6 +6,7 @@ make it as long; its PCRs come from the VM's vTPM.
 """
 import datetime
 import hashlib
+import hmac
 import os
 import pathlib
 import struct
@@ -14,6 +15,7 @@ import sys
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.x509.oid import NameOID
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -42,8 +44,8 @@ def _builder(subject, issuer, key):
             .not_valid_after(now + datetime.timedelta(days=2)))
 
 
-def _usage(sign, ca):
-    return x509.KeyUsage(digital_signature=sign, content_commitment=False, key_encipherment=False,
+def _usage(sign, ca, decrypt=False):
+    return x509.KeyUsage(digital_signature=sign, content_commitment=False, key_encipherment=decrypt,
                          data_encipherment=False, key_agreement=False, key_cert_sign=ca,
                          crl_sign=ca, encipher_only=False, decipher_only=False)
 
@@ -58,6 +60,11 @@ class Ca:
             .sign(self.key, hashes.SHA256()))
         path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
         self.path = path
+
+    def certify_ek(self, key):
+        return (_builder("bench TPM", "bench vTPM CA", key)
+                .add_extension(_usage(False, False, decrypt=True), critical=True)
+                .sign(self.key, hashes.SHA256()).public_bytes(DER))
 
     def certify(self, key):
         subject = os.urandom(6).hex() + ".TrustedVM.Azure.windows.net"
@@ -103,11 +110,36 @@ def recorded():
     return log, {i: bytes.fromhex(values[str(i)]) for i in QUOTED}
 
 
+def _kdfa(key, label, context, bits):
+    """TPM 2.0 Part 1, 11.4.10.2, of at most one SHA-256."""
+    message = struct.pack(">I", 1) + label + b"\0" + context + struct.pack(">I", bits)
+    return hmac.new(key, message, hashlib.sha256).digest()[:bits // 8]
+
+
+class Ek:
+    """A TPM's endorsement key in software: opens the credentials that the gateway makes for its AK."""
+
+    def __init__(self, ca):
+        self.key = rsa.generate_private_key(65537, 2048)
+        self.certificate = ca.certify_ek(self.key)
+
+    def activate(self, ak_public, blob, encrypted_secret):
+        """TPM2_ActivateCredential (Part 1, 24)."""
+        name = b"\x00\x0b" + _sha256(ak_public)
+        oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), b"IDENTITY\0")
+        seed = self.key.decrypt(encrypted_secret[2:], oaep)
+        mac, encrypted = blob[4:36], blob[36:]
+        outer = hmac.new(_kdfa(seed, b"INTEGRITY", b"", 256), encrypted + name, hashlib.sha256).digest()
+        assert hmac.compare_digest(mac, outer)
+        cipher = Cipher(algorithms.AES(_kdfa(seed, b"STORAGE", name, 128)), modes.CFB(bytes(16)))
+        return cipher.decryptor().update(encrypted)[2:]
+
+
 class Ak:
     """The AK of one VM and what its quotes say."""
 
     def __init__(self, ca, vm, pcrs, p256=False, log=None):
-        self.vm_id, self.pcrs = vm and vm.vm_id, pcrs
+        self.vm_id, self.pcrs, self.p256 = vm and vm.vm_id, pcrs, p256
         self.log = log or _lengthen(vm.guest.event_log())
         self.key = ec.generate_private_key(ec.SECP256R1()) if p256 else rsa.generate_private_key(65537, 2048)
         self.certificate = ca.certify(self.key)
@@ -141,7 +173,7 @@ class Ak:
                    + _sized(_sha256(values)))
         return message, self._sign(message)
 
-    def report(self, challenge_id, nonce, token=None):
+    def report(self, challenge_id, nonce, token=None, activation=None):
         """As the CBOR form has it."""
         message, signature = self.quote(nonce)
         report = {
@@ -153,4 +185,6 @@ class Ak:
         }
         if token:
             report["enrollment"] = {"token": token}
+        if activation:
+            report["enrollment"]["activation"] = activation
         return report

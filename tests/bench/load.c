@@ -2,9 +2,10 @@
  * Sends prepared HTTP requests over keep-alive connections and counts the replies: each request
  * once, in the order of the file, the next one free to whichever connection has its reply.
  *
- *     load PORT CONNECTIONS FILE
+ *     load PORT CONNECTIONS FILE [BODIES]
  *
- * The file is a sequence of a length (32 bits, host order) and that many bytes: one whole request.
+ * The file is a sequence of a length (32 bits, host order) and that many bytes: one whole request. The
+ * bodies of the replies are written into BODIES in the same form, in the order in which they come.
  * Prints JSON: wall seconds from the first byte to the last, counts by status, the largest and the
  * 99th percentile of the latencies in milliseconds.
  */
@@ -40,6 +41,7 @@ static const char *next_request, *end_of_requests;
 static long counts[600], answered, taken;
 static double *latencies;
 static int poll_fd;
+static FILE *bodies;
 
 static void die(const char *what)
 {
@@ -104,6 +106,14 @@ static size_t reply_size(struct client *c)
     return (size_t)(end - c->in) + 4 + body;
 }
 
+static void keep_body(const struct client *c, size_t size)
+{
+    const char *body = strstr(c->in, "\r\n\r\n") + 4;
+    uint32_t len = (uint32_t)(c->in + size - body);
+    if (fwrite(&len, sizeof len, 1, bodies) != 1 || fwrite(body, 1, len, bodies) != len)
+        die("bodies");
+}
+
 static void receive(struct client *c)
 {
     ssize_t n = recv(c->fd, c->in + c->got, sizeof c->in - 1 - c->got, 0);
@@ -121,6 +131,8 @@ static void receive(struct client *c)
     if (counts[status]++ == 0 && status >= 400)
         fprintf(stderr, "%s\n", c->in);
     latencies[answered++] = now() - c->since;
+    if (bodies)
+        keep_body(c, size);
     if (!begin(c))
         watch(c, EPOLL_CTL_DEL, 0);
 }
@@ -185,8 +197,10 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4)
+    if (argc != 4 && argc != 5)
         return 2;
+    if (argc == 5 && !(bodies = fopen(argv[4], "wb")))
+        die(argv[4]);
     int n = (int)strtol(argv[2], NULL, 10);
     struct client **clients = calloc((size_t)n, sizeof *clients);
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -201,6 +215,8 @@ int main(int argc, char **argv)
     while (answered < taken)
         turn();
     double took = now() - start;
+    if (bodies && fclose(bodies) != 0)
+        die("bodies");
     qsort(latencies, (size_t)answered, sizeof *latencies, by_size);
     printf("{\"seconds\": %.4f, \"p99_ms\": %.2f, \"max_ms\": %.2f, \"statuses\": {", took,
            latencies[answered * 99 / 100] * 1e3, latencies[answered - 1] * 1e3);

@@ -28,14 +28,14 @@ sys.path.insert(0, str(ROOT / "tests/api"))
 
 import cbor2  # noqa: E402
 import stack  # noqa: E402
-from evidence import Ak, Ca, recorded  # noqa: E402
+from evidence import Ak, Ca, Ek, recorded  # noqa: E402
 from stack import BIN, SUBSCRIPTION, Emulator, Gateway, Vm, vm_spec  # noqa: E402
 
 SERVER, LOAD = {0}, {1}
 TICK = os.sysconf("SC_CLK_TCK")
 VMS = 8
 SUBMITTERS = 64
-REPORTERS = 16
+REPORTERS = 64
 PARTS = ["polls", "submissions", "verification", "reports"]
 
 
@@ -177,15 +177,16 @@ def http_request(method, path, headers, body):
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def send_load(gateway, connections, requests, name):
-    """(figures of the load generator, CPU microseconds by request)"""
+def send_load(gateway, connections, requests, name, bodies=None):
+    """(figures of the load generator, CPU microseconds by request); the replies' bodies go into a file."""
     path = gateway.folder / name
     with path.open("wb") as out:
         for request in requests:
             out.write(struct.pack("=I", len(request)) + request)
     before = cpu_seconds(gateway.pid)
-    run = pinned(LOAD, lambda: subprocess.run([BIN / "load", str(gateway.port), str(connections), path],
-                                              capture_output=True, text=True))
+    run = pinned(LOAD, lambda: subprocess.run(
+        [BIN / "load", str(gateway.port), str(connections), path, *([bodies] if bodies else [])],
+        capture_output=True, text=True))
     cpu = cpu_seconds(gateway.pid) - before
     path.unlink()
     assert run.returncode == 0, run.stderr
@@ -256,25 +257,50 @@ def challenges(api, vm_id, n):
         yield given, base64.b64decode(given["nonce"])
 
 
-def enroll(gateway, ca, vm):
+def activate(api, ca, ak):
+    """What an AK brings that Azure's certificates do not vouch for, as a P-256 one: an activated credential."""
+    ek = Ek(ca)
+    sent = {"ekCertificate": ek.certificate, "akPublic": ak.public}
+    made = api.request("POST", "/v1/attestation/activations",
+                       {"vmId": ak.vm_id, **{k: base64.b64encode(v).decode() for k, v in sent.items()}})
+    assert made.status == 201, made
+    blob, secret = (base64.b64decode(made.json[k]) for k in ("credentialBlob", "encryptedSecret"))
+    return {"id": made.json["activationId"], "secret": ek.activate(ak.public, blob, secret)}
+
+
+def enroll(gateway, ca, vm, p256=False):
     """The VM's software AK, pinned by a first report."""
     api = gateway.api(None)
     given, nonce = next(challenges(api, vm.vm_id, 1))
-    pcrs = vm.guest.quote(nonce, given["pcrs"])[2]
-    ak = Ak(ca, vm, pcrs)
+    ak = Ak(ca, vm, vm.guest.quote(nonce, given["pcrs"])[2], p256=p256)
+    activation = activate(api, ca, ak) if p256 else None
     answer = api.request("POST", "/v1/attestation/reports",
-                         cbor2.dumps(ak.report(given["challengeId"], nonce, vm.token)),
+                         cbor2.dumps(ak.report(given["challengeId"], nonce, vm.token, activation)),
                          {"Content-Type": "application/cbor"})
     assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
     return ak
 
 
+def many_challenges(gateway, vm_id, n):
+    """As challenges(), by the load generator."""
+    ask = http_request("POST", "/v1/attestation/challenges", ["Content-Type: application/json"],
+                       json.dumps({"vmId": vm_id}).encode())
+    replies = gateway.folder / "challenges"
+    latest, _ = send_load(gateway, 8, [ask] * n, "asked", replies)
+    assert latest["statuses"] == {"201": n}, latest
+    data, at = replies.read_bytes(), 0
+    while at < len(data):
+        size = struct.unpack_from("=I", data, at)[0]
+        given = json.loads(data[at + 4:at + 4 + size])
+        at += 4 + size
+        yield given, base64.b64decode(given["nonce"])
+
+
 def prepared_reports(gateway, aks, n):
     """Requests with challenges fetched and quotes signed; the VMs take turns."""
-    api = gateway.api(None)
     requests = []
     for ak in aks:
-        for given, nonce in challenges(api, ak.vm_id, n // len(aks)):
+        for given, nonce in many_challenges(gateway, ak.vm_id, n // len(aks)):
             body = cbor2.dumps(ak.report(given["challengeId"], nonce))
             requests.append(http_request("POST", "/v1/attestation/reports",
                                          ["Content-Type: application/cbor"], body))
@@ -286,6 +312,8 @@ def bench_memory(gateway, aks, options):
     for sent in range(0, options.memory, options.reports):
         latest, _ = send_load(gateway, REPORTERS, prepared_reports(gateway, aks, options.reports), "reports")
         assert set(latest["statuses"]) == {"200"}, latest
+        if (sent // options.reports + 1) % options.every:
+            continue
         rss = next(int(l.split()[1]) for l in pathlib.Path(f"/proc/{gateway.pid}/status").read_text().splitlines()
                    if l.startswith("VmRSS"))
         size, _ = job_bytes(gateway.folder)
@@ -293,8 +321,10 @@ def bench_memory(gateway, aks, options):
               flush=True)
 
 
-def bench_reports(gateway, aks, table, options):
+def bench_reports(gateway, aks, what, table, options):
+    """Of AKs of one kind."""
     costs, crypto, latest = [], [], None
+    kind = "p256" if aks[0].p256 else "rsa2048"
     (gateway.folder / "log").write_bytes(aks[0].log)
     for _ in range(options.rounds):
         requests = prepared_reports(gateway, aks, options.reports)
@@ -302,12 +332,12 @@ def bench_reports(gateway, aks, table, options):
         assert latest["statuses"] == {"200": len(requests)}, latest
         costs.append(cpu)
         run = pinned(SERVER, lambda: subprocess.run(
-            [BIN / "crypto", gateway.folder / "log", "5000"], capture_output=True, text=True, check=True))
+            [BIN / "crypto", gateway.folder / "log", "5000", kind], capture_output=True, text=True, check=True))
         crypto.append(json.loads(run.stdout))
     bare = statistics.median(c["report"] for c in crypto)
     own = statistics.median(costs)
     parts = crypto[-1]
-    table.add("report over HTTP, CBOR, durable", own / bare, 2.5, atmost=True, tlgate_us=own, crypto_us=bare,
+    table.add(f"report, CBOR, durable, {what}", own / bare, 2.5, atmost=True, tlgate_us=own, crypto_us=bare,
               verify_us=parts["verify"], replay_us=parts["replay"], hash_us=parts["hash"],
               events=parts["events"], log_bytes=parts["log"],
               tlgate_per_s=len(requests) / latest["seconds"], p99_ms=latest["p99_ms"])
@@ -340,21 +370,29 @@ def bench_served(folder, emulator, ca, parts, table, options):
               "TLGATE_LIMITS_ATTESTATION_ADDRESS_BURST": "1000000",
               "TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND": "1000000",
               "TLGATE_LIMITS_ATTESTATION_VM_BURST": "1000000",
+              "TLGATE_ATTESTATION_EK_TRUST_ANCHOR": str(ca.path),
               "TLGATE_ATTESTATION_CHALLENGE_TTL": "2h",
               "TLGATE_ATTESTATION_RESULT_SIGNING": "on_read"}
     if options.memory:
-        limits.update(TLGATE_STORE_REPORTS_PER_VM="100", TLGATE_STORE_PRUNE_EVERY="1s")
+        limits.update(TLGATE_STORE_REPORTS_PER_VM="100", TLGATE_STORE_PRUNE_EVERY="1s",
+                      TLGATE_STORE_KEEP_REPORTS="1m", TLGATE_STORE_KEEP_AUDIT="1m",
+                      TLGATE_ATTESTATION_CHALLENGE_TTL="3m")
     gateway = PinnedGateway(folder, emulator, ca.path, **limits)
     try:
         vms = [Vm(gateway, f"bench{i}", group="bench") for i in range(VMS)]
-        aks = [enroll(gateway, ca, vm) for vm in vms]
+        aks = [enroll(gateway, ca, vm, p256=options.memory > 0) for vm in vms]
         key = gateway.make_key("reader", "/")
         if "verification" in parts:
             bench_verification(folder, ca, aks[0].log, aks[0].pcrs, table)
         if options.memory:
             bench_memory(gateway, aks, options)
         elif "reports" in parts:
-            bench_reports(gateway, aks, table, options)
+            bench_reports(gateway, aks, "RSA-2048", table, options)
+            others = [Vm(gateway, f"bench{i}p256", group="bench") for i in range(VMS)]
+            bench_reports(gateway, [enroll(gateway, ca, vm, p256=True) for vm in others], "P-256", table, options)
+            gateway.env["TLGATE_ATTESTATION_RESULT_SIGNING"] = "always"
+            gateway.restart()
+            bench_reports(gateway, aks, "RSA-2048, signed result", table, options)
         for tls in (False, True) if "polls" in parts else ():
             gateway.tls = tls
             gateway.restart()
@@ -389,7 +427,8 @@ def main():
     parser.add_argument("--submissions", type=int, default=6000, help="of each round")
     parser.add_argument("--reports", type=int, default=4000, help="of each round")
     parser.add_argument("--memory", type=int, default=0, metavar="N",
-                        help="with reports: send N of them and print memory and database over time")
+                        help="with reports: send N of P-256 AKs and print memory and database over time")
+    parser.add_argument("--every", type=int, default=1, help="with --memory: print after so many rounds")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build/bench/run",
                         help="on the disk to be measured; emptied first")
     options = parser.parse_args()

@@ -332,6 +332,21 @@ static void both_forms_carry_the_same(void **state)
     buf_free(&json);
 }
 
+/* What was decoded may go, all but the log. */
+static void evidence_can_own_itself(void **state)
+{
+    struct evidence in = sample(), out;
+    struct err_info e = {0};
+    struct buf cbor = {0};
+    wire_encode_cbor(&in, &cbor);
+    assert_int_equal(wire_decode_cbor(buf_bytes(&cbor), WIRE_REPORT, arena, &out, &e), OK);
+    wire_own(&out, arena);
+    assert_true(bytes_equal(in.event_log, out.event_log));
+    out.event_log = in.event_log;
+    buf_free(&cbor);
+    assert_same(&in, &out);
+}
+
 /* However it came, with the log or naming it, with a token or not: one name. */
 static void evidence_has_one_digest(void **state)
 {
@@ -551,6 +566,7 @@ int main(void)
         cmocka_unit_test(a_report_needs_its_challenge),
         cmocka_unit_test(sizes_are_capped),
         cmocka_unit_test(both_forms_carry_the_same),
+        cmocka_unit_test(evidence_can_own_itself),
         cmocka_unit_test(evidence_has_one_digest),
         cmocka_unit_test(cbor_every_truncation),
         cmocka_unit_test(cbor_table),

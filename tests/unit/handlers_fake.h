@@ -58,7 +58,13 @@ static inline void fake_resume(struct call *c)
     fake_of(c)->resumed++;
 }
 
-static const struct call_ops fake_ops = {fake_get, fake_set, fake_suspend, fake_resume};
+static inline void fake_drop_body(struct call *c)
+{
+    c->raw = (struct bytes){0};
+}
+
+static const struct call_ops fake_ops = {fake_get, fake_set, fake_drop_body, fake_suspend,
+                                         fake_resume};
 
 /* The last value of a reply header, or NULL. */
 static inline const char *fake_header(const struct fake *f, const char *name)
