@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "tests/api"))
 
 import cbor2  # noqa: E402
 import stack  # noqa: E402
-from evidence import Ak, Ca, Ek, recorded  # noqa: E402
+from evidence import Ak, Ca, activate, recorded  # noqa: E402
 from stack import BIN, SUBSCRIPTION, Emulator, Gateway, Vm, vm_spec  # noqa: E402
 
 SERVER, LOAD = {0}, {1}
@@ -255,17 +255,6 @@ def challenges(api, vm_id, n):
         assert answer.status == 201, answer
         given = answer.json
         yield given, base64.b64decode(given["nonce"])
-
-
-def activate(api, ca, ak):
-    """What an AK brings that Azure's certificates do not vouch for, as a P-256 one: an activated credential."""
-    ek = Ek(ca)
-    sent = {"ekCertificate": ek.certificate, "akPublic": ak.public}
-    made = api.request("POST", "/v1/attestation/activations",
-                       {"vmId": ak.vm_id, **{k: base64.b64encode(v).decode() for k, v in sent.items()}})
-    assert made.status == 201, made
-    blob, secret = (base64.b64decode(made.json[k]) for k in ("credentialBlob", "encryptedSecret"))
-    return {"id": made.json["activationId"], "secret": ek.activate(ak.public, blob, secret)}
 
 
 def enroll(gateway, ca, vm, p256=False):
