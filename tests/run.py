@@ -18,27 +18,29 @@ PYTEST = "/usr/bin/python3 -m pytest -q -rs -p no:cacheprovider "
 BUILD = "cmake --preset {0} && cmake --build --preset {0} "
 
 # name, command, what it counts
-STAGES = [
+FIRST = [
     ("check", "cmake --workflow --preset check", "ctest"),
     ("release-build", BUILD.format("release"), "build"),
-    ("vectors", PYTEST + "tests/vectors tests/rows", "pytest"),
-    ("api", PYTEST + "tests/api", "pytest"),
-    ("e2e", PYTEST + "tests/e2e", "pytest"),
-    ("contract-seen", "/usr/bin/python3 tests/api/seen.py", "plain"),
-    ("tsan-unit", CTEST.format("tsan"), "ctest"),
-    ("tsan-served", "tests/tsan.sh", "pytest"),
-    ("coverage", BUILD.format("coverage") + " && tests/coverage.sh", "plain"),
 ]
 
-# Work for the processor alone, done aside with low priority while the stages from ASIDE_FROM to before
-# ASIDE_UNTIL mostly wait for servers.
-ASIDE = [
-    ("tsan-build", BUILD.format("tsan"), "build"),
-    ("tidy", "tests/lint/tidy.sh", "plain"),
-    ("fuzz-build", BUILD.format("fuzz"), "build"),
-    ("fuzz-smoke", "tests/fuzz/smoke.sh 3", "plain"),
+# Side by side, each lane in its order. End to end mostly waits for servers and is the longest: the
+# others, with the lower priority beside their names, have the processor while it does.
+LANES = [
+    (0, [("e2e", PYTEST + "tests/e2e", "pytest")]),
+    (5, [("api", PYTEST + "tests/api", "pytest"),
+         ("tsan-build", BUILD.format("tsan"), "build"),
+         ("tsan-unit", CTEST.format("tsan"), "ctest"),
+         ("tsan-served", "tests/tsan.sh", "pytest")]),
+    (15, [("vectors", PYTEST + "tests/vectors tests/rows", "pytest"),
+          ("tidy", "tests/lint/tidy.sh", "plain"),
+          ("fuzz-build", BUILD.format("fuzz"), "build"),
+          ("fuzz-smoke", "tests/fuzz/smoke.sh 3", "plain"),
+          ("coverage", BUILD.format("coverage") + " && tests/coverage.sh", "plain")]),
 ]
-ASIDE_FROM, ASIDE_UNTIL = "vectors", "tsan-unit"
+
+LAST = [
+    ("contract-seen", "/usr/bin/python3 tests/api/seen.py", "plain"),
+]
 
 PATTERNS = {
     # cmocka's own counts; programs that are not cmocka (lint, corpus replay) print the plain line.
@@ -84,58 +86,55 @@ def run_stage(name, command, kind, niceness=0):
         totals["failed"] = 1
     if status == 0 and totals["passed"] == 0 and totals["skipped"] == 0:
         totals["failed"] = 1  # a stage that ran nothing is no proof
-    print(f"{name}: {totals['passed']} passed, {totals['failed']} failed, "
-          f"{totals['skipped']} skipped ({time.monotonic() - start:.0f} s)", flush=True)
+    said = [f"{name}: {totals['passed']} passed, {totals['failed']} failed, "
+            f"{totals['skipped']} skipped ({time.monotonic() - start:.0f} s)"]
     if totals["failed"]:
-        print("\n".join(text.splitlines()[-80:]), flush=True)
-    for line in re.findall(r"^SKIPPED .*", text, re.M):
-        print("   ", line)
+        said += text.splitlines()[-80:]
+    said += ["    " + line for line in re.findall(r"^SKIPPED .*", text, re.M)]
+    print("\n".join(said), flush=True)
     return totals
 
 
-def add(sums, totals):
-    for outcome, n in totals.items():
-        sums[outcome] += n
+class Lane(threading.Thread):
+    """Stages, one after the other; after a build that failed none."""
 
-
-class Aside(threading.Thread):
-    """The stages of ASIDE that are wanted, one after the other."""
-
-    def __init__(self, wanted):
+    def __init__(self, stages, niceness=0):
         super().__init__()
-        self.stages = [stage for stage in ASIDE if stage[0] in wanted]
+        self.stages, self.niceness = stages, niceness
         self.sums = {"passed": 0, "failed": 0, "skipped": 0}
 
     def run(self):
         for stage in self.stages:
-            add(self.sums, run_stage(*stage, niceness=15))
+            totals = run_stage(*stage, niceness=self.niceness)
+            for outcome, n in totals.items():
+                self.sums[outcome] += n
+            if totals["failed"] and stage[2] == "build":
+                break
+
+
+def all_stages():
+    return [*FIRST, *(stage for _, stages in LANES for stage in stages), *LAST]
 
 
 def main():
     LOGS.mkdir(parents=True, exist_ok=True)
     if len(sys.argv) == 1:
         (LOGS / "exchanges.jsonl").unlink(missing_ok=True)
-    names = [name for name, _, _ in STAGES + ASIDE]
+    names = [name for name, _, _ in all_stages()]
     wanted = sys.argv[1:] or names
     unknown = set(wanted) - set(names)
     if unknown:
         sys.exit(f"unknown stage: {', '.join(sorted(unknown))}")
-    sums = {"passed": 0, "failed": 0, "skipped": 0}
-    aside = Aside(wanted)
-    for name, command, kind in STAGES:
-        if name == ASIDE_FROM:
-            aside.start()
-        if name == ASIDE_UNTIL:
-            aside.join()
-        if name not in wanted:
-            continue
-        totals = run_stage(name, command, kind)
-        add(sums, totals)
-        if totals["failed"] and kind == "build":
-            break
-    if aside.ident:
-        aside.join()
-    add(sums, aside.sums)
+    ended = []
+    for together in ([(0, FIRST)], LANES, [(0, LAST)]):
+        lanes = [Lane([stage for stage in stages if stage[0] in wanted], niceness)
+                 for niceness, stages in together]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+        ended += lanes
+    sums = {outcome: sum(lane.sums[outcome] for lane in ended) for outcome in ended[0].sums}
     print(f"{sums['passed']} passed, {sums['failed']} failed, {sums['skipped']} skipped")
     return 1 if sums["failed"] else 0
 
