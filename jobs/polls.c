@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "jobs/run.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define KEPT_MAX     16384 /* more wait as rows only; a start voids their leases one by one */
@@ -12,6 +13,7 @@
 #define LEASE_MAX_MS (INT64_C(24) * 60 * 60 * 1000)
 #define TICK_MIN_MS  10
 #define TICK_MAX_MS  1000
+#define NOWHERE      UINT_MAX
 
 struct poll {
     struct jobs *jobs;
@@ -24,13 +26,13 @@ struct poll {
     int64_t interval; /* as Azure told last */
     int64_t noted;    /* wall: not sooner, as the store knows it */
     enum arm_lro_kind kind;
-    unsigned slot; /* in the heap */
+    unsigned slot; /* in the heap, or NOWHERE */
     const char *job_id, *url, *traceparent;
 
     struct task task;
     struct arm_reply *reply;
     struct poll *hash_next; /* lock, and the next three */
-    bool busy;              /* out of the heap: a note, an answer or a task is under way */
+    bool busy;              /* a note, an answer or a task is under way */
     bool woken;
     bool superseded;
 
@@ -101,7 +103,10 @@ static void heap_add(struct polls *all, struct poll *p)
 static void heap_take(struct polls *all, struct poll *p)
 {
     unsigned slot = p->slot;
+    if (slot == NOWHERE)
+        return;
     struct poll *last = all->heap[--all->n_heap];
+    p->slot = NOWHERE;
     if (last == p)
         return;
     put(all, slot, last);
@@ -430,6 +435,16 @@ static void noted(struct task *t)
     note_free(n);
 }
 
+/* False: it was just woken, and `woken` is on its way. */
+static bool take(struct poll *p)
+{
+    pthread_mutex_lock(&p->jobs->lock);
+    bool idle = !p->busy;
+    p->busy = true;
+    pthread_mutex_unlock(&p->jobs->lock);
+    return idle;
+}
+
 /* One that is due: into the note, or why not. */
 static void begin(struct poll *p, struct note *n, int64_t now, int64_t mono)
 {
@@ -437,16 +452,16 @@ static void begin(struct poll *p, struct note *n, int64_t now, int64_t mono)
     struct subscription *s = p->subscription;
     int64_t held = arm_not_before(j->config.arm, s->id, ARM_OP_READ);
     heap_take(j->polls, p);
+    if (!take(p))
+        return;
     if (held > now) {
         wait_until(p, engine_turn(s, ARM_OP_READ, mono + (held - now)));
     } else if (s->polls >= j->config.per_subscription_max ||
                (p->until <= mono && j->n_runs >= j->config.in_flight_max)) {
         wait_until(p, mono + TURN_MS);
     } else if (p->until <= mono) {
-        p->busy = true;
         resume(p);
     } else {
-        p->busy = true;
         s->polls++;
         j->polls->busy++;
         int64_t slack = p->interval / 20 < TICK_MAX_MS ? p->interval / 20 : TICK_MAX_MS;
