@@ -90,6 +90,8 @@ struct arm_request {
     const char *traceparent;       /* W3C trace context; NULL: none */
     const char *if_match;          /* NULL: none, so if_none_match */
     const char *if_none_match;
+    bool poll;          /* a GET that will come again and again: kept cheap */
+    bool more;          /* others follow at once: it need not go before arm_flush */
     int64_t timeout_ms; /* of all, waiting in line and for a token included; 0: the default */
 };
 
@@ -101,6 +103,9 @@ typedef void arm_done_fn(void *ctx, struct arm_reply *reply);
 
 /* Copies the request and returns; any thread, also from `done`. */
 void arm_send(struct arm *arm, const struct arm_request *req, arm_done_fn *done, void *ctx);
+
+/* What was sent with `more` goes now; any thread. */
+void arm_flush(struct arm *arm);
 
 /* A public document of somebody else: nothing of an identity is sent, no redirect is followed. */
 struct arm_fetch {

@@ -97,12 +97,22 @@ static struct arm_call *new_call(struct arm *arm, int64_t timeout_ms, arm_done_f
     return c;
 }
 
-static void hand_over(struct arm *arm, struct arm_call *c)
+static void hand_over(struct arm *arm, struct arm_call *c, bool more)
 {
     pthread_mutex_lock(&arm->lock);
     arm_call_push(&arm->inbox, c);
-    bool wake = !arm->waking;
-    arm->waking = true;
+    bool wake = !arm->waking && !more;
+    arm->waking |= wake;
+    pthread_mutex_unlock(&arm->lock);
+    if (wake)
+        arm_http_wake(arm->http);
+}
+
+void arm_flush(struct arm *arm)
+{
+    pthread_mutex_lock(&arm->lock);
+    bool wake = arm->inbox.n && !arm->waking;
+    arm->waking |= wake;
     pthread_mutex_unlock(&arm->lock);
     if (wake)
         arm_http_wake(arm->http);
@@ -112,7 +122,7 @@ void arm_send(struct arm *arm, const struct arm_request *req, arm_done_fn *done,
 {
     struct arm_call *c = new_call(arm, req->timeout_ms, done, ctx);
     c->req = arm_request_copy(c->arena, req);
-    hand_over(arm, c);
+    hand_over(arm, c, req->more);
 }
 
 void arm_get_document(struct arm *arm, const struct arm_fetch *f, arm_done_fn *done, void *ctx)
@@ -122,7 +132,7 @@ void arm_get_document(struct arm *arm, const struct arm_fetch *f, arm_done_fn *d
     c->url = arena_strdup(c->arena, f->url);
     c->ca_file = arena_strdup(c->arena, f->ca_file);
     c->body_max = f->body_max;
-    hand_over(arm, c);
+    hand_over(arm, c, false);
 }
 
 const char *arm_endpoint(const struct arm *arm, const char *subscription)

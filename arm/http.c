@@ -1,14 +1,14 @@
 #include "arm/http.h"
 
 #include "arm/header.h"
+#include "arm/http_curl.h"
 #include "arm/text.h"
+#include "arm/wire.h"
 #include "core/buf.h"
 #include "core/cleanup.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <malloc.h>
-#include <openssl/ssl.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -45,6 +45,8 @@ struct arm_http {
     int epoll;
     int64_t timer; /* curl's: monotonic of the system; INT64_MAX: none */
     int event;     /* arm_http_wake */
+    struct arm_wire *wire;
+    int64_t wire_at; /* mono: it wants its turn then at the latest */
     struct arm_http_inner *open;
     struct handle pool[POOL_MAX];
     size_t n_pool;
@@ -130,7 +132,12 @@ enum err arm_http_new(const struct arm_http_config *cfg, struct arm_http **out, 
     h->epoll = epoll_create1(EPOLL_CLOEXEC);
     h->timer = INT64_MAX;
     h->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (!h->multi || h->epoll < 0 || !watch(h, h->event)) {
+    enum err err = arm_wire_new(cfg, &h->wire, e);
+    if (err) {
+        arm_http_free(h);
+        return err;
+    }
+    if (!h->multi || h->epoll < 0 || !watch(h, h->event) || !watch(h, arm_wire_fd(h->wire))) {
         err_set(e, ERR_INTERNAL, "cannot set up the HTTP loop: %s", strerrordesc_np(errno));
         arm_http_free(h);
         return ERR_INTERNAL;
@@ -149,6 +156,7 @@ void arm_http_free(struct arm_http *h)
 {
     for (size_t i = 0; i < h->n_pool; i++)
         curl_easy_cleanup(h->pool[i].easy);
+    arm_wire_free(h->wire);
     if (h->multi)
         curl_multi_cleanup(h->multi);
     const int fds[] = {h->event, h->epoll};
@@ -176,9 +184,15 @@ static struct arm_http_inner *inner_of(struct arm_http *h, struct arm_http_call 
 void arm_http_header(struct arm_http *h, struct arm_http_call *c, const char *name,
                      const char *value)
 {
+    if (c->poll) {
+        arm_wire_header(c, name, value);
+        return;
+    }
     struct arm_http_inner *in = inner_of(h, c);
     struct buf line = {0};
-    buf_printf(&line, "%s: %s", name, value);
+    buf_add_str(&line, name);
+    buf_add(&line, ": ", 2);
+    buf_add_str(&line, value);
     struct curl_slist *more = curl_slist_append(in->headers, line.data);
     if (!more)
         abort();
@@ -229,16 +243,8 @@ static void set_method(CURL *easy, const struct arm_http_call *c)
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, sends && c->method != ARM_PUT ? 1L : 0L);
 }
 
-/* curl reads a record in two system calls and gives its buffers back in between. */
-static CURLcode on_tls_context(CURL *easy, void *ctx, void *user)
+void arm_http_set_up(const struct arm_http_config *cfg, CURL *easy, const struct arm_http_call *c)
 {
-    SSL_CTX_clear_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-    return CURLE_OK;
-}
-
-static void set_up(struct arm_http *h, CURL *easy, const struct arm_http_call *c)
-{
-    const struct arm_http_config *cfg = &h->cfg;
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, c->plain ? "http,https" : "https");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -248,7 +254,6 @@ static void set_up(struct arm_http *h, CURL *easy, const struct arm_http_call *c
     curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BYTES);
-    curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, cfg->user_agent);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
@@ -295,7 +300,7 @@ static CURL *take_handle(struct arm_http *h, const struct arm_http_call *c)
         from.easy = curl_easy_init();
     if (!from.easy)
         abort();
-    set_up(h, from.easy, c);
+    arm_http_set_up(&h->cfg, from.easy, c);
     return from.easy;
 }
 
@@ -337,6 +342,11 @@ static void open_list_remove(struct arm_http *h, struct arm_http_inner *in)
 
 void arm_http_start(struct arm_http *h, struct arm_http_call *c)
 {
+    if (c->poll) {
+        arm_wire_start(h->wire, c);
+        h->wire_at = 0;
+        return;
+    }
     struct arm_http_inner *in = inner_of(h, c);
     c->reply = arm_reply_new();
     in->easy = take_handle(h, c);
@@ -369,12 +379,8 @@ static void finish(struct arm_http *h, struct arm_http_inner *in)
     c->done(c);
 }
 
-static enum arm_failure failure_of(const struct arm_http_inner *in, CURLcode code)
+enum arm_failure arm_http_failure(CURLcode code, bool sent)
 {
-    curl_off_t pretransfer = 0;
-    curl_easy_getinfo(in->easy, CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
-    if (in->too_large)
-        return ARM_FAIL_TOO_LARGE;
     switch ((int)code) {
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
@@ -390,10 +396,17 @@ static enum arm_failure failure_of(const struct arm_http_inner *in, CURLcode cod
     case CURLE_COULDNT_CONNECT:
         return ARM_FAIL_CONNECT;
     case CURLE_OPERATION_TIMEDOUT:
-        return pretransfer ? ARM_FAIL_TIMEOUT : ARM_FAIL_CONNECT;
+        return sent ? ARM_FAIL_TIMEOUT : ARM_FAIL_CONNECT;
     default:
-        return pretransfer ? ARM_FAIL_BROKEN : ARM_FAIL_CONNECT;
+        return sent ? ARM_FAIL_BROKEN : ARM_FAIL_CONNECT;
     }
+}
+
+static enum arm_failure failure_of(const struct arm_http_inner *in, CURLcode code)
+{
+    curl_off_t pretransfer = 0;
+    curl_easy_getinfo(in->easy, CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
+    return in->too_large ? ARM_FAIL_TOO_LARGE : arm_http_failure(code, pretransfer != 0);
 }
 
 static void complete(struct arm_http *h, struct arm_http_inner *in, CURLcode code)
@@ -445,6 +458,8 @@ static void handle_event(struct arm_http *h, const struct epoll_event *ev)
         drain(h->event);
         return;
     }
+    if (ev->data.fd == arm_wire_fd(h->wire))
+        return; /* it has its turn anyway */
     int what = (ev->events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
                (ev->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                (ev->events & EPOLLERR ? CURL_CSELECT_ERR : 0);
@@ -461,7 +476,8 @@ static void run_timer(struct arm_http *h)
 void arm_http_turn(struct arm_http *h, int64_t until)
 {
     struct epoll_event events[EVENTS_MAX];
-    int64_t wait = clock_real_ms(h->cfg.clock, until - clock_mono(h->cfg.clock));
+    int64_t at = h->wire_at < until ? h->wire_at : until;
+    int64_t wait = clock_real_ms(h->cfg.clock, at - clock_mono(h->cfg.clock));
     if (h->timer != INT64_MAX && h->timer - clock_mono(&clock_system) < wait)
         wait = h->timer - clock_mono(&clock_system);
     if (wait < 0)
@@ -472,6 +488,7 @@ void arm_http_turn(struct arm_http *h, int64_t until)
     if (h->timer != INT64_MAX && h->timer <= clock_mono(&clock_system))
         run_timer(h);
     collect(h);
+    h->wire_at = arm_wire_turn(h->wire);
 }
 
 void arm_http_abort(struct arm_http *h)
@@ -483,6 +500,7 @@ void arm_http_abort(struct arm_http *h)
         snprintf(r->detail, sizeof r->detail, "the client was stopped");
         finish(h, h->open);
     }
+    arm_wire_abort(h->wire);
 }
 
 void arm_http_wake(struct arm_http *h)
@@ -494,5 +512,5 @@ void arm_http_wake(struct arm_http *h)
 
 uint64_t arm_http_connections(const struct arm_http *h)
 {
-    return h->connections;
+    return h->connections + arm_wire_connections(h->wire);
 }

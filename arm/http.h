@@ -32,12 +32,14 @@ struct arm_http_call {
     int64_t timeout_ms;
     bool plain;          /* http:// is allowed */
     bool direct;         /* never through a proxy (IMDS) */
+    bool poll;           /* a GET that comes again and again: see arm/wire.h */
     const char *ca_file; /* NULL: the client's */
     size_t body_max;     /* of the answer; 0: ARM_BODY_MAX */
     arm_http_done_fn *done;
     struct arm_reply *reply; /* set before `done`, which owns it */
 
-    struct arm_http_inner *inner; /* private */
+    struct arm_http_inner *inner; /* private, either */
+    struct arm_wire_call *wire;
 };
 
 enum err arm_http_new(const struct arm_http_config *cfg, struct arm_http **out,

@@ -138,6 +138,7 @@ static void transfer(struct arm_call *c, const char *bearer, int64_t now)
         .url = c->url,
         .body = q->body,
         .timeout_ms = c->deadline - now,
+        .poll = q->poll,
         .done = answered,
     };
     arm_http_header(c->arm->http, &c->http, "Authorization", bearer);

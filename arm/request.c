@@ -16,6 +16,7 @@ struct arm_request arm_request_copy(struct arena *a, const struct arm_request *q
         .traceparent = arena_strdup(a, q->traceparent),
         .if_match = arena_strdup(a, q->if_match),
         .if_none_match = arena_strdup(a, q->if_none_match),
+        .poll = q->poll && q->method == ARM_GET,
         .timeout_ms = q->timeout_ms,
     };
 }

@@ -156,12 +156,13 @@ static enum err run_recover(struct write *w, const void *in_, void *out_, struct
     const struct job_recover *in = in_;
     struct job_recovered *out = out_;
     AUTO(query)
-    struct query q =
-        conn_query(w->conn, "UPDATE job SET lease_until = 0, epoch = epoch + 1, due_at = "
-                            "coalesce((SELECT max($1, not_before) FROM poll WHERE job_id = job.id"
-                            " AND poll.lease_until = job.lease_until), $1)"
-                            " WHERE terminal = 0 AND subscription_key >= '' AND lease_until > 0");
+    struct query q = conn_query(
+        w->conn, "UPDATE job SET lease_until = 0, epoch = epoch + 1, due_at = "
+                 "coalesce((SELECT max($1, min($2, not_before)) FROM poll WHERE job_id = job.id"
+                 " AND poll.lease_until = job.lease_until), $1)"
+                 " WHERE terminal = 0 AND subscription_key >= '' AND lease_until > 0");
     q_int(&q, in->now);
+    q_int(&q, in->latest);
     enum err err = q_run(&q, e);
     out->jobs = sqlite3_changes(w->conn->db);
     return err;

@@ -346,6 +346,7 @@ void store_advance_job(struct store *s, const struct job_advance *in, struct job
 
 struct job_recover {
     int64_t now;
+    int64_t latest; /* no poll may wait longer, whatever clock it was noted by */
 };
 struct job_recovered {
     int64_t jobs;

@@ -10,7 +10,9 @@
 #define CLAIM_BATCH            64
 #define CLAIM_GAP_MS           5    /* so that jobs that come due together are claimed together */
 #define CLAIM_FAIL_MS          1000 /* the store cannot write: ask again */
+#define POLL_LONGEST_MS        (11 * 60 * 1000) /* ARM RPC: Retry-After is at most 10 min */
 #define SLEEP_MAX_MS           10000
+#define QUIET_MS               100 /* an answer waits so long for others */
 #define JOB_DEADLINE_MS        (2 * 60 * 60 * 1000)
 #define LEASE_DEFAULT_MS       (5 * 60 * 1000) /* longer than any request may take */
 #define QUERY_MS               10000
@@ -47,11 +49,16 @@ uint32_t engine_random(void)
 
 /* ---- tasks ---- */
 
-void engine_push_locked(struct jobs *j, struct task *t)
+static void append_locked(struct jobs *j, struct task *t)
 {
     t->next = NULL;
     *j->ready_end = t;
     j->ready_end = &t->next;
+}
+
+void engine_push_locked(struct jobs *j, struct task *t)
+{
+    append_locked(j, t);
     pthread_cond_signal(&j->cond);
 }
 
@@ -137,11 +144,15 @@ static void on_reply(void *ctx, struct arm_reply *reply)
     struct jobs *j = call->jobs;
     pthread_mutex_lock(&j->lock);
     bool last = --j->outstanding == 0 && j->released;
+    j->quiet -= call->quiet;
+    bool may_wait = call->quiet && j->quiet > 0 && reply->status == 200;
     if (j->abandoned) {
         arm_reply_free(reply);
     } else {
         *call->reply = reply;
-        engine_push_locked(j, call->task);
+        append_locked(j, call->task);
+        if (!may_wait)
+            pthread_cond_signal(&j->cond);
     }
     pthread_mutex_unlock(&j->lock);
     free(call);
@@ -149,18 +160,32 @@ static void on_reply(void *ctx, struct arm_reply *reply)
         jobs_free(j);
 }
 
-void engine_send(struct jobs *j, const struct arm_request *req, struct arm_reply **reply,
-                 struct task *t)
+static void send_call(struct jobs *j, const struct arm_request *req, struct arm_reply **reply,
+                      struct task *t, bool quiet)
 {
     struct arm_call *call = calloc(1, sizeof *call);
     if (!call)
         abort();
-    *call = (struct arm_call){.jobs = j, .reply = reply, .task = t};
+    *call = (struct arm_call){.jobs = j, .reply = reply, .task = t, .quiet = quiet};
     pthread_mutex_lock(&j->lock);
     j->outstanding++;
+    j->quiet += quiet;
     pthread_mutex_unlock(&j->lock);
     atomic_fetch_add(&j->arm_requests, 1);
     arm_send(j->config.arm, req, on_reply, call);
+}
+
+void engine_send(struct jobs *j, const struct arm_request *req, struct arm_reply **reply,
+                 struct task *t)
+{
+    send_call(j, req, reply, t, false);
+}
+
+void engine_send_poll(struct jobs *j, struct arm_request *req, struct arm_reply **reply,
+                      struct task *t)
+{
+    req->poll = req->more = true;
+    send_call(j, req, reply, t, true);
 }
 
 /* ---- claiming ---- */
@@ -262,6 +287,8 @@ static int64_t next_wake(const struct jobs *j, int64_t now, int64_t mono, int64_
         wake = j->delayed->at;
     if (at < wake)
         wake = at;
+    if (j->quiet && mono + QUIET_MS < wake)
+        wake = mono + QUIET_MS;
     bool claims = !j->stopping && !j->claim.busy && j->n_runs < j->config.in_flight_max;
     if (claims && j->next_due != INT64_MAX) {
         int64_t claim = j->next_due > now ? mono + (j->next_due - now) : mono;
@@ -360,7 +387,8 @@ static void apply_defaults(struct jobs_config *c)
 static enum err recover(struct jobs *j, struct err_info *e)
 {
     struct store_waiter w;
-    struct job_recover in = {.now = engine_now(j)};
+    int64_t now = engine_now(j);
+    struct job_recover in = {.now = now, .latest = now + POLL_LONGEST_MS};
     struct job_recovered out = {0};
     store_recover_jobs(j->config.store, &in, &out, store_waiter_init(&w));
     enum err err = store_wait(&w, e);

@@ -59,6 +59,7 @@ struct jobs {
     bool released;    /* jobs_stop is done with it */
     bool abandoned;   /* the thread is gone; late answers are dropped */
     int outstanding;  /* ARM requests */
+    int quiet;        /* of these, whose answers may wait for others */
     int store_writes; /* store completions to come */
 
     struct {
@@ -116,9 +117,15 @@ struct arm_call {
     struct jobs *jobs;
     struct arm_reply **reply;
     struct task *task;
+    bool quiet;
 };
 void engine_send(struct jobs *j, const struct arm_request *req, struct arm_reply **reply,
                  struct task *t);
+
+/* The same for one of many polls, which go once arm_flush is called: the engine need not wake up for
+ * each answer, but for the last, for one that ends the wait, or a little later. */
+void engine_send_poll(struct jobs *j, struct arm_request *req, struct arm_reply **reply,
+                      struct task *t);
 
 /* ---- run.c ---- */
 

@@ -406,7 +406,7 @@ static void ask(struct poll *p)
                               .traceparent = p->traceparent};
     p->task.fn = answered;
     atomic_fetch_add(&j->in_flight, 1);
-    engine_send(j, &req, &p->reply, &p->task);
+    engine_send_poll(j, &req, &p->reply, &p->task);
 }
 
 static void go_on(const struct note *n, struct poll *p)
@@ -432,6 +432,7 @@ static void noted(struct task *t)
     }
     for (int i = 0; i < n->in.n; i++)
         go_on(n, n->polls[i]);
+    arm_flush(j->config.arm);
     note_free(n);
 }
 

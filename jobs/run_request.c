@@ -44,7 +44,8 @@ static void send_built(struct run *r, const struct step_request *q)
                                   q->verb == VERB_SEND ? r->row->intent_request_id : NULL,
                               .correlation_id = r->job.id,
                               .traceparent = r->job.traceparent,
-                              .if_none_match = q->if_none_match};
+                              .if_none_match = q->if_none_match,
+                              .poll = q->verb == VERB_POLL};
     r->then = read_reply;
     r->task.fn = run_task_then;
     atomic_fetch_add(&r->jobs->in_flight, 1);

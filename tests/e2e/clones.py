@@ -75,3 +75,18 @@ def make_due(gateway):
                (int(time.time() * 1000),))
     db.execute("UPDATE step SET poll_not_before = 0")
     db.close()
+
+
+def spread_due(gateway, seconds):
+    """Those that wait come due one after the other over that time, from two seconds on, in no order. The
+    gateway is down."""
+    start = int((time.time() + 2) * 1000)
+    db = sqlite3.connect(gateway.data_dir / "tlgate.db", isolation_level=None)
+    db.execute("PRAGMA synchronous = OFF")
+    db.execute("CREATE TEMP TABLE turn AS SELECT id, row_number() OVER (ORDER BY random()) AS n"
+               " FROM job WHERE terminal = 0")
+    db.execute("CREATE UNIQUE INDEX temp.turn_id ON turn (id)")
+    db.execute("UPDATE job SET due_at = ? + (SELECT n FROM turn WHERE turn.id = job.id) * ?"
+               " / (SELECT count(*) FROM turn) WHERE terminal = 0", (start, seconds * 1000))
+    db.execute("UPDATE step SET poll_not_before = 0")
+    db.close()

@@ -303,13 +303,47 @@ static void recovery_voids_leases_and_fences(void **state)
     submit_for(f, "a");
     submit_for(f, "b");
     struct job_claimed c = claim(f, T0, 1);
-    struct job_recover in = {.now = T0 + 5};
+    struct job_recover in = {.now = T0 + 5, .latest = T0 + 5};
     struct job_recovered out;
     MUST(f, DO(f, store_recover_jobs, &in, &out));
     assert_int_equal(out.jobs, 1);
     struct job_advance late = advance_of(&c.jobs[0], T0 + 6);
     assert_int_equal(DO(f, store_advance_job, &late, NULL), ERR_LEASE_LOST);
     assert_int_equal(claim(f, T0 + 5, 5).n, 2);
+}
+
+/* What a lease's polls noted holds beyond the process, and no longer than the lease. */
+static void recovery_keeps_the_time_of_polls(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t lease = T0 + 7200000;
+    for (int i = 0; i < 3; i++)
+        submit_for(f, arena_printf(f->arena, "web%d", i));
+    struct job_claimed c = claim(f, T0, 3);
+    for (int i = 0; i < 3; i++) {
+        struct job_advance in = advance_of(&c.jobs[i], T0 + 1);
+        in.set = JOB_SET_LEASE;
+        in.lease_until = lease;
+        in.not_before = i < 2 ? T0 + 30000 : 0;
+        MUST(f, DO(f, store_advance_job, &in, NULL));
+    }
+    struct job_poll polls[] = {{c.jobs[0].id, lease, T0 + 60000},
+                               {c.jobs[1].id, lease, T0 + 60000},
+                               {c.jobs[2].id, lease, T0 + 9000000},
+                               {"gone", lease, T0}};
+    struct job_polls in = {polls, 4};
+    MUST(f, DO(f, store_note_polls, &in, NULL));
+    struct job_advance on = advance_of(&c.jobs[1], T0 + 2);
+    on.set = JOB_SET_LEASE;
+    on.lease_until = lease + 1; /* it went on: its notes are void */
+    MUST(f, DO(f, store_advance_job, &on, NULL));
+    struct job_recover recover = {.now = T0 + 5000, .latest = T0 + 100000};
+    struct job_recovered out;
+    MUST(f, DO(f, store_recover_jobs, &recover, &out));
+    assert_int_equal(out.jobs, 3);
+    assert_int_equal(get_job(f, c.jobs[0].id).due_at, T0 + 60000);
+    assert_int_equal(get_job(f, c.jobs[1].id).due_at, T0 + 5000);
+    assert_int_equal(get_job(f, c.jobs[2].id).due_at, T0 + 100000); /* by a clock that was ahead */
 }
 
 static void subscriptions_take_turns(void **state)
@@ -543,6 +577,7 @@ int main(void)
         STORE_TEST(only_the_tables_transitions_are_written),
         STORE_TEST(cancel_during_a_lease_is_seen_and_kept),
         STORE_TEST(recovery_voids_leases_and_fences),
+        STORE_TEST(recovery_keeps_the_time_of_polls),
         STORE_TEST(subscriptions_take_turns),
         STORE_TEST(job_without_subscription_is_claimed),
         STORE_TEST(readers_see_whole_transactions),

@@ -72,11 +72,16 @@ static void inbox_init(struct inbox *in)
     pthread_cond_init(&in->more, NULL);
 }
 
+/* All tests run twice: the second time GETs go as polls do. */
+static bool as_polls;
+
 static struct arm_reply *call(struct arm *arm, const struct arm_request *q)
 {
     struct inbox in;
+    struct arm_request req = *q;
+    req.poll = as_polls;
     inbox_init(&in);
-    arm_send(arm, q, inbox_add, &in);
+    arm_send(arm, &req, inbox_add, &in);
     inbox_wait(&in, 1);
     return in.replies[0];
 }
@@ -175,6 +180,9 @@ static void answer(struct server *s, const struct seen *q, struct answer *a)
         answer_token(p, a, imds);
     else if (strstr(q->target, "drop"))
         return;
+    else if (strstr(q->target, "chunked"))
+        buf_add_str(&a->text, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nRetry-After: 3\r\n"
+                              "\r\n4;x=y\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\nTrailer: t\r\n\r\n");
     else if (strstr(q->target, "huge"))
         buf_printf(&a->text, "HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n%05000000d", 0);
     else
@@ -236,6 +244,19 @@ static struct arm *start(struct bench *b)
 static const struct seen *last_seen(struct bench *b)
 {
     return b->server->seen[b->server->n_seen - 1];
+}
+
+/* The nth request to that target, from 1 on. */
+static const struct seen *seen_nth(struct server *s, const char *target, int n)
+{
+    const struct seen *found = NULL;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->n_seen && n; i++)
+        if (strcmp(s->seen[i]->target, target) == 0 && !--n)
+            found = s->seen[i];
+    pthread_mutex_unlock(&s->lock);
+    assert_non_null(found);
+    return found;
 }
 
 static void expect_header(const struct seen *q, const char *name, const char *want)
@@ -419,6 +440,43 @@ static void test_dropped(void **state)
     assert_int_equal(server_count(b->server, "/drop-post"), 1);
 }
 
+static void close_connections(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < SERVER_CONN_MAX; i++)
+        if (s->conns[i] >= 0)
+            shutdown(s->conns[i], SHUT_RDWR);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* A connection is kept from one poll to the next; one that the server has closed since costs nothing but
+ * a new one. */
+static void test_kept_connection(void **state)
+{
+    struct bench *b = *state;
+    start(b);
+    for (int i = 0; i < 5; i++) {
+        AUTO(reply) struct arm_reply *r = get(b->arm, SUB, RESOURCE);
+        assert_int_equal(r->status, 200);
+    }
+    struct arm_stats s;
+    arm_stats(b->arm, &s);
+    assert_true(s.connections <= 2); /* the token's, and this */
+    close_connections(b->server);
+    AUTO(reply) struct arm_reply *again = get(b->arm, SUB, RESOURCE);
+    assert_int_equal(again->status, 200);
+    assert_int_equal(server_count(b->server, RESOURCE), 6);
+}
+
+static void test_chunks(void **state)
+{
+    struct bench *b = *state;
+    AUTO(reply) struct arm_reply *r = get(start(b), SUB, "/chunked");
+    assert_int_equal(r->status, 200);
+    assert_string_equal((const char *)r->body.data, "{\"a\":1}");
+    assert_int_equal(r->retry_after_ms, 3000);
+}
+
 static void test_timeout(void **state)
 {
     struct bench *b = *state;
@@ -532,7 +590,7 @@ static void test_refresh_ahead(void **state)
     AUTO(reply) struct arm_reply *first = get(start(b), SUB, RESOURCE);
     atomic_store(&clock_ahead, 3000 * 1000); /* 83 % of an hour: still valid, time to refresh */
     AUTO(reply) struct arm_reply *second = get(b->arm, SUB, RESOURCE);
-    expect_header(b->server->seen[2], "Authorization", "Bearer " TOKEN "-1");
+    expect_header(seen_nth(b->server, RESOURCE, 2), "Authorization", "Bearer " TOKEN "-1");
     for (int i = 0; i < 200 && server_count(b->server, "/tenant-a") < 2; i++)
         usleep(20000);
     usleep(200000);
@@ -884,6 +942,8 @@ int main(void)
         TEST(test_refused_targets),
         TEST(test_body_cap),
         TEST(test_dropped),
+        TEST(test_kept_connection),
+        TEST(test_chunks),
         TEST(test_timeout),
         TEST(test_no_listener),
         TEST(test_tls_is_verified),
@@ -906,5 +966,7 @@ int main(void)
         TEST(test_stats),
     };
     signal(SIGPIPE, SIG_IGN);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("transfers", tests, NULL, NULL);
+    as_polls = true;
+    return failed + cmocka_run_group_tests_name("polls", tests, NULL, NULL);
 }

@@ -33,7 +33,9 @@ struct cloud {
     json_t *resources; /* lower-case path to body */
     json_t *operations;
     int next_operation;
-    _Atomic int lro_polls; /* InProgress so many times */
+    _Atomic int lro_polls;   /* InProgress so many times */
+    _Atomic int retry_after; /* seconds, told with that */
+    _Atomic int polls, soon; /* polls of operations; those that came before that was over */
     struct bend bends[8];
     _Atomic int creates; /* PUTs that made something */
     _Atomic int writes;
@@ -159,6 +161,13 @@ static void cloud_delete(struct server *s, struct cloud *c, const struct seen *q
     buf_printf(&a->text, "HTTP/1.1 202 X\r\nContent-Length: 0\r\n%s\r\n", headers);
 }
 
+static void cloud_in_progress(const struct cloud *c, struct answer *a)
+{
+    char header[40];
+    snprintf(header, sizeof header, "Retry-After: %d\r\n", c->retry_after);
+    answer_json(a, 200, header, "{\"status\":\"InProgress\"}");
+}
+
 static void cloud_poll(struct server *s, struct cloud *c, const struct seen *q, struct answer *a)
 {
     char id[16];
@@ -168,15 +177,19 @@ static void cloud_poll(struct server *s, struct cloud *c, const struct seen *q, 
     const char *key = json_string_value(json_object_get(o, "key"));
     json_int_t left = json_integer_value(json_object_get(o, "left"));
     bool deletion = strcmp(ends, "deleted") == 0;
+    json_int_t now = clock_mono(c->clock);
+    c->polls++;
+    c->soon += now < json_integer_value(json_object_get(o, "notBefore"));
+    json_object_set_new(o, "notBefore", json_integer(now + c->retry_after * 1000));
     if (left > 0) {
         json_object_set_new(o, "left", json_integer(left - 1));
         if (deletion)
             buf_printf(&a->text,
-                       "HTTP/1.1 202 X\r\nContent-Length: 0\r\nRetry-After: 0\r\nLocation: %s%s"
+                       "HTTP/1.1 202 X\r\nContent-Length: 0\r\nRetry-After: %d\r\nLocation: %s%s"
                        "\r\n\r\n",
-                       s->url, q->target);
+                       c->retry_after, s->url, q->target);
         else
-            answer_json(a, 200, "Retry-After: 0\r\n", "{\"status\":\"InProgress\"}");
+            cloud_in_progress(c, a);
         return;
     }
     if (deletion) {

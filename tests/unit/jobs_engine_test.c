@@ -3,6 +3,7 @@
 #include "core/cleanup.h"
 #include "core/keyring.h"
 #include "jobs/jobs.h"
+#include "jobs/polls.h"
 #include "jobs/workflow.h"
 #include "openapi/schemas.h"
 
@@ -508,6 +509,72 @@ static void a_clock_that_jumps_stalls_nothing(void **state)
     assert_int_equal(b->cloud.creates, 6);
 }
 
+static void wait_for_polls(struct bench *b, int n)
+{
+    for (int i = 0; i < 3000 && b->cloud.polls < n; i++)
+        usleep(5000);
+    assert_true(b->cloud.polls >= n);
+}
+
+/* A job that only waits is kept in memory: neither a clock that jumps nor a process that ends makes it ask
+ * before its time, and a cancel request reaches it. */
+static void polls_keep_the_time_they_are_told(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s;
+    struct store_waiter w;
+    b->cloud.lro_polls = 1000000;
+    b->cloud.retry_after = 4;
+    assert_int_equal(submit(b, SPEC(""), &s), OK);
+    wait_for_polls(b, 3);
+    struct job job = read_job(b, s.job.id);
+    assert_int_equal(job.state, JOB_WAITING);
+    assert_true(job.lease_until > wall_now(NULL)); /* it is kept */
+    atomic_store(&wall_shift, 3600 * 1000);
+    wait_for_polls(b, 5);
+    atomic_store(&wall_shift, 1800 * 1000);
+    wait_for_polls(b, 7);
+    atomic_store(&wall_shift, 3600 * 1000);
+    for (int i = 0; i < 4; i++) {
+        usleep((unsigned)(30000 + i * 20000));
+        close_all(b, 0);
+        open_all(b);
+    }
+    wait_for_polls(b, 10);
+    assert_int_equal(b->cloud.soon, 0);
+    b->cloud.retry_after = 0;
+    b->cloud.lro_polls = 0;
+    jobs_cancel(b->jobs, b->arena, &b->origin, s.job.id, &s, store_waiter_init(&w));
+    assert_int_equal(store_wait(&w, &b->e), OK);
+    must_end(b, s.job.id, JOB_CANCELED);
+    assert_int_equal(json_object_size(b->cloud.resources), 0);
+}
+
+static void kept_polls_end(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s;
+    b->cloud.lro_polls = 2;
+    b->cloud.retry_after = 3;
+    assert_int_equal(submit(b, SPEC(""), &s), OK);
+    must_end(b, s.job.id, JOB_SUCCEEDED);
+    assert_int_equal(b->cloud.creates, 6);
+    assert_int_equal(b->cloud.soon, 0);
+}
+
+/* Together, but never before its time and not much after it. */
+static void waits_are_rounded_up_a_little(void **state)
+{
+    for (int64_t wait = 0; wait < 700000; wait = wait * 5 / 4 + 1) {
+        for (int64_t now = 1000000; now < 1003000; now += 7) {
+            int64_t due = polls_together(now + wait, now);
+            assert_true(due >= now + wait);
+            assert_true(due <= now + wait + wait / 20 && due < now + wait + 1000 + (wait == 0));
+        }
+    }
+    assert_int_equal(polls_together(1060300, 1000300), polls_together(1060001, 1000001));
+}
+
 static void busy_resource_answers_with_its_job(void **state)
 {
     struct bench *b = *state;
@@ -704,6 +771,9 @@ int main(void)
         TEST(cancel_undoes),
         TEST(restarts_resume),
         TEST(a_clock_that_jumps_stalls_nothing),
+        TEST(polls_keep_the_time_they_are_told),
+        TEST(kept_polls_end),
+        cmocka_unit_test(waits_are_rounded_up_a_little),
         TEST(busy_resource_answers_with_its_job),
         TEST(idempotency_key_replays),
         TEST(job_is_planned_on_the_registry_as_it_is),
