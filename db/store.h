@@ -356,8 +356,7 @@ struct job_recovered {
 void store_recover_jobs(struct store *s, const struct job_recover *in, struct job_recovered *out,
                         struct store_done *done);
 
-/* Kept for store_recover_jobs, which makes such a job due then and not at once. `out` is not used,
- * pass NULL. */
+/* For store_recover_jobs: such a job is due then and not at once. `out` is not used, pass NULL. */
 void store_note_polls(struct store *s, const struct job_polls *in, void *out,
                       struct store_done *done);
 

@@ -475,13 +475,19 @@ static bool is_due(const struct polls *all, int64_t mono)
     return all->n_heap && all->heap[0]->due <= mono;
 }
 
+/* For many: one commit for each place that becomes free would be the dearest of all. */
+static bool has_room(const struct polls *all, unsigned most)
+{
+    return all->busy <= most / 2;
+}
+
 int64_t polls_run(struct jobs *j, int64_t mono)
 {
     struct polls *all = j->polls;
     unsigned most = j->config.in_flight_max;
     if (j->stopping)
         return INT64_MAX;
-    while (is_due(all, mono) && all->busy < most) {
+    while (is_due(all, mono) && has_room(all, most)) {
         struct note *n = note_new(j, true);
         int64_t now = engine_now(j);
         while (is_due(all, mono) && all->busy < most && n->in.n < BATCH_MAX)
@@ -491,7 +497,7 @@ int64_t polls_run(struct jobs *j, int64_t mono)
         else
             note_free(n);
     }
-    return all->n_heap && all->busy < most ? all->heap[0]->due : INT64_MAX;
+    return all->n_heap && has_room(all, most) ? all->heap[0]->due : INT64_MAX;
 }
 
 void polls_start(struct jobs *j)
