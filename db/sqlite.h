@@ -15,6 +15,11 @@
 #include <sqlite3.h>
 #include <stdatomic.h>
 
+/* ---- how the writer writes its WAL (sqlite_wal.c) ---- */
+
+#define WRITER_VFS "tlgate-writer" /* once it was set up; needs synchronous=FULL */
+void db_wal_setup(void);           /* any number of times */
+
 /* ---- connections and statements (sqlite_conn.c) ---- */
 
 #define STATEMENTS_MAX 256 /* power of two */

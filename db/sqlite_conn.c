@@ -82,7 +82,8 @@ enum err conn_open(const char *file, bool writer, struct conn **out, struct err_
     if (!c)
         abort();
     int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
-    int rc = sqlite3_open_v2(file, &c->db, flags, NULL);
+    db_wal_setup();
+    int rc = sqlite3_open_v2(file, &c->db, flags, writer ? WRITER_VFS : NULL);
     enum err err = conn_err(c, rc, e);
     if (!err) {
         configure(c->db);
