@@ -9,8 +9,7 @@
 #define READ_TIMEOUT_MS 9000
 #define BRIEFLY_MS      2000
 
-/* FNV-1a, in lower case: ids are compared so, and an equal hash is only a hint. */
-/* Eight bytes at a time: each submission looks for all of its reads. */
+/* Eight bytes at a time: each submission looks for all of its reads. An equal hash is only a hint. */
 static uint64_t hash_of(const char *text)
 {
     uint64_t h = 0xcbf29ce484222325u;
@@ -24,7 +23,7 @@ static uint64_t hash_of(const char *text)
     return h;
 }
 
-/* Without case. */
+/* FNV-1a in lower case, as ids are compared. */
 static uint64_t place_hash(const char *text)
 {
     uint64_t h = 0xcbf29ce484222325u;
