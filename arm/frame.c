@@ -103,7 +103,6 @@ static void read_header(struct bytes line, struct head *h, struct arm_frame *out
 static enum arm_frame_state read_head(struct bytes *in, struct head *h, struct arm_frame *out)
 {
     struct bytes line;
-    struct bytes start = *in;
     enum arm_frame_state unfinished =
         in->len < ARM_FRAME_HEAD_MAX ? ARM_FRAME_MORE : ARM_FRAME_BROKEN;
     *h = (struct head){0};
@@ -111,7 +110,7 @@ static enum arm_frame_state read_head(struct bytes *in, struct head *h, struct a
         return unfinished;
     if (!strip_line(&line) || !read_status(line, out))
         return ARM_FRAME_BROKEN;
-    start = *in;
+    const uint8_t *start = in->data;
     for (;;) {
         if (!arm_frame_line(in, &line))
             return unfinished;
@@ -121,7 +120,7 @@ static enum arm_frame_state read_head(struct bytes *in, struct head *h, struct a
             break;
         read_header(line, h, out);
     }
-    out->head = BYTES(start.data, (size_t)(in->data - start.data) - 2);
+    out->head = BYTES(start, (size_t)(in->data - start) - 2);
     return h->bad || (h->chunked && h->has_length) ? ARM_FRAME_BROKEN : ARM_FRAME_DONE;
 }
 

@@ -374,6 +374,11 @@ static struct ak_setting *take_setting(struct ak_loaded *k, uint16_t scheme, enu
     return setting_new(k->pkey, scheme, hash);
 }
 
+static void keep_setting(struct ak_loaded *k, struct ak_setting *s)
+{
+    setting_free(__atomic_exchange_n(&k->spare, s, __ATOMIC_ACQ_REL));
+}
+
 /* Only what a verification left in order is used again: a signature that was refused leaves nothing. */
 static bool verify_digest(struct ak_loaded *k, uint16_t scheme, struct bytes signature,
                           enum pcr_bank alg, struct bytes message)
@@ -384,7 +389,7 @@ static bool verify_digest(struct ak_loaded *k, uint16_t scheme, struct bytes sig
     if (!s ||
         EVP_PKEY_verify(s->ctx, signature.data, signature.len, digest, pcr_banks[alg].size) != 1)
         return false;
-    s = __atomic_exchange_n(&k->spare, s, __ATOMIC_ACQ_REL);
+    keep_setting(k, TAKE(s));
     return true;
 }
 

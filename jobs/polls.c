@@ -92,7 +92,7 @@ static void heap_add(struct polls *all, struct poll *p)
 {
     if (all->n_heap == all->room) {
         all->room = all->room ? all->room * 2 : 64;
-        all->heap = reallocarray(all->heap, all->room, sizeof *all->heap);
+        all->heap = reallocarray(all->heap, all->room, sizeof(struct poll *));
         if (!all->heap)
             abort();
     }
