@@ -1,7 +1,10 @@
 #!/usr/bin/python3
-"""The benches: polls, submissions, verification and reports, each beside its yardstick, in one run.
+"""The benches, each beside its yardstick or its limit, in one run.
 
-    cmake --preset bench && cmake --build --preset bench && tests/bench/run.py [polls|submissions|verification|reports]...
+    cmake --preset bench && cmake --build --preset bench && tests/bench/run.py [PART]...
+
+polls submissions verification reports   what one costs: this file
+jobs polled waiting streams leaks        many at once: many.py
 
 The server under test, or the yardstick, has core 0; what sends the load and the emulator have core 1.
 Server cost is its own CPU time (utime + stime) by unit. Ratios are printed against the limits;
@@ -24,9 +27,11 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 os.environ.setdefault("TLGATE_BIN", str(ROOT / "build/bench/bin"))
-sys.path.insert(0, str(ROOT / "tests/api"))
+os.environ.setdefault("TLGATE_RELEASE_BIN", os.environ["TLGATE_BIN"])  # a release build as well
+sys.path[:0] = [str(ROOT / "tests/api"), str(ROOT / "tests/e2e")]
 
 import cbor2  # noqa: E402
+import many  # noqa: E402
 import stack  # noqa: E402
 from evidence import Ak, Ca, activate, recorded  # noqa: E402
 from stack import BIN, SUBSCRIPTION, Emulator, Gateway, Vm, vm_spec  # noqa: E402
@@ -36,7 +41,10 @@ TICK = os.sysconf("SC_CLK_TCK")
 VMS = 8
 SUBMITTERS = 64
 REPORTERS = 64
-PARTS = ["polls", "submissions", "verification", "reports"]
+UNITS = ["polls", "submissions", "verification", "reports"]
+MANY = {"jobs": many.jobs, "polled": many.polled, "waiting": many.waiting, "streams": many.streams,
+        "leaks": many.leaks}
+PARTS = [*UNITS, *MANY]
 
 
 def pinned(cores, start):
@@ -430,8 +438,11 @@ def main():
     if "verification" in parts and known:
         bench_verification(options.folder, ca, *known, table)
         parts.remove("verification")
-    if parts:
-        bench_with_azure(ca, parts, table, options)
+    if set(parts) & set(UNITS):
+        bench_with_azure(ca, [part for part in parts if part in UNITS], table, options)
+    for part in parts:
+        if part in MANY:
+            MANY[part](table)
     (options.folder / "results.json").write_text(json.dumps(table.rows, indent=1) + "\n")
 
 

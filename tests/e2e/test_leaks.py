@@ -1,7 +1,7 @@
 """The gateway's memory does not grow with the requests it has served.
 
 A sanitizer keeps freed memory back, so the release build is asked (100,000 requests, and jobs:
-tests/bench/jobs.py)."""
+tests/bench/run.py leaks)."""
 import base64
 import sqlite3
 import sys

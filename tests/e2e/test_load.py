@@ -1,6 +1,6 @@
 """Many jobs: all succeed, in few threads and little memory, and Azure is never asked too soon.
 
-The same with more of everything, and at Azure's own pace: tests/bench/jobs.py."""
+The same with more of everything, and at Azure's own pace: tests/bench/run.py jobs polled waiting."""
 import signal
 import time
 

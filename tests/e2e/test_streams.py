@@ -2,7 +2,7 @@
 
 libmicrohttpd 0.9.75 can skip ready connections while others are suspended. What is suspended here:
 the streams, and every request that waits for its commit. The same for a minute, with percentiles:
-tests/bench/jobs.py."""
+tests/bench/run.py streams."""
 import json
 import socket
 import ssl

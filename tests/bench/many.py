@@ -1,34 +1,27 @@
-#!/usr/bin/python3
-"""What the tests of load, streams and leaks do, at full size and with its figures.
+"""Many at once: what the tests of load, streams and leaks do, at full size and with its figures.
 
-    cmake --preset release && cmake --build --preset release && tests/bench/jobs.py [PART]...
-
-jobs      1,000 VM jobs at once over 10 subscriptions, at Azure's own pace and ten times as fast
-polled    10,000 jobs polled each 60 s: what that costs, over a minute (two and a half in all)
-waiting   10,000 jobs that wait, their polls at Azure's pace, 100,000 jobs at a start after a kill
+jobs      1,000 VM jobs at once over 10 subscriptions, ten times as fast as Azure and at its own pace
+polled    10,000 jobs that Azure wants to be asked about each minute
+waiting   10,000 jobs that wait, and 100,000 jobs at a start after a kill
 streams   1,000 open event streams beside 64 writers and 4 pollers for a minute
 leaks     100,000 mixed requests
 
-Figures are those of the gateway's process (utime + stime, VmHWM, VmRSS); latencies are those that
-clients in processes of their own saw, on whatever else this machine is doing.
+Each is a function of the table that its figures go to (run.py). Figures are those of the gateway's
+process (utime + stime, VmHWM, VmRSS); latencies are those that clients in processes of their own saw.
 """
 import json
 import os
 import pathlib
 import shutil
 import signal
-import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/api"), str(ROOT / "tests/e2e")]
-
-import clones  # noqa: E402
-import load  # noqa: E402
-import mixed  # noqa: E402
-import swarm  # noqa: E402
-from stack import SUBSCRIPTION, Vm, vm_spec  # noqa: E402
+import clones
+import load
+import mixed
+import swarm
+from stack import SUBSCRIPTION, Vm, vm_spec
 
 UNLIMITED = {"TLGATE_LIMITS_ATTESTATION_VM_PER_SECOND": "0",
              "TLGATE_LIMITS_ATTESTATION_ADDRESS_PER_SECOND": "0",
@@ -76,7 +69,7 @@ class Bench:
         return vm, first, [mixed.make_report(vm) for _ in range(n_reports)]
 
 
-def many_jobs(time_scale, n=1000):
+def many_jobs(table, time_scale, n=1000):
     with Bench(time_scale) as b:
         start = time.monotonic()
         with load.Sampler(b.gateway.pid) as threads, load.Callers(b.gateway) as callers:
@@ -91,11 +84,14 @@ def many_jobs(time_scale, n=1000):
         print(f"  Azure: {saw['requests']} requests, {saw['throttled']} throttled,"
               f" {saw['early']} before their time, at most {max(saw['creates'].values())} create of"
               " one resource")
+        assert dict(states) == {"succeeded": n} and saw["early"] == 0, (states, saw["early"])
+        table.add(f"{n} jobs, time x{time_scale}, of 128 MiB", b.mib("VmHWM") / 128, 1, atmost=True,
+                  MiB=b.mib("VmHWM"), seconds=took, threads=threads.most["jobs"] + threads.most["arm"])
 
 
-def jobs():
-    many_jobs(0.1)
-    many_jobs(1.0)
+def jobs(table):
+    many_jobs(table, 0.1)
+    many_jobs(table, 1.0)
 
 
 def watch_polls(b, seconds):
@@ -112,9 +108,17 @@ def cores(pid, core):
         os.sched_setaffinity(int(task.name), {core})
 
 
-def polled(seconds=60):
-    """10,000 jobs that Azure wants to be asked about each 60 s, once all of them were asked."""
+def polled(table, seconds=60):
+    """Once all of them were asked. The gateway has a core of its own, as in the other benches."""
+    everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {1})
+    try:
+        watch_polled(table, seconds)
+    finally:
+        os.sched_setaffinity(0, everywhere)
+
+
+def watch_polled(table, seconds):
     with Bench() as b:
         templates = clones.make_templates(b.gateway)
         b.gateway.program.stop(signal.SIGKILL)
@@ -125,18 +129,18 @@ def polled(seconds=60):
         cores(b.gateway.pid, 0)
         time.sleep(64)
         share, rate = watch_polls(b, seconds)
-        print(f"10,000 polled each 60 s: {100 * share:.2f} % of a core (limit 2 %), {rate:.0f} polls a"
-              f" second, {1e6 * share / rate:.0f} us each, {b.mib():.0f} MiB")
+        table.add("10,000 jobs polled, % of a core", 100 * share, 2, atmost=True, polls_per_s=rate,
+                  us_each=1e6 * share / rate, MiB=b.mib())
 
 
-def waiting():
+def waiting(table):
     with Bench() as b:
         templates = clones.make_templates(b.gateway)
         b.gateway.program.stop(signal.SIGKILL)
         clones.fill(b.gateway, templates, 1, 10_000)
         b.ready()
         share, _ = watch_polls(b, 20)
-        print(f"10,000 waiting: {100 * share:.2f} % of a core, {b.mib():.0f} MiB")
+        table.add("10,000 jobs waiting, % of a core", 100 * share, 2, atmost=True, MiB=b.mib())
         b.gateway.program.stop(signal.SIGKILL)
         clones.make_due(b.gateway)
         b.azure.settings(retryAfter=600)
@@ -146,15 +150,14 @@ def waiting():
               f" (Azure's limit of 10 subscriptions is 250), {b.mib():.0f} MiB")
         b.gateway.program.stop(signal.SIGKILL)
         clones.fill(b.gateway, templates, 10_001, 90_000, "succeeded")
-        print(f"100,000 jobs, 10,000 of them unfinished: ready after a kill in {b.ready():.3f} s")
+        table.add("100,000 jobs, 10,000 wait: s to ready", b.ready(), 1, atmost=True)
         b.gateway.program.stop(signal.SIGKILL)
         clones.fill(b.gateway, templates, 100_001, 90_000)
         clones.make_due(b.gateway)
-        print(f"190,000 jobs, 100,000 of them due: ready after a kill in {b.ready():.3f} s,"
-              f" {b.mib():.0f} MiB")
+        table.add("190,000 jobs, 100,000 due: s to ready", b.ready(), 1, atmost=True, MiB=b.mib())
 
 
-def streams(seconds=60, n=1000):
+def streams(table, seconds=60, n=1000):
     with Bench(**UNLIMITED) as b:
         b.azure.settings(lroSeconds=0.2, retryAfter=0)
         vm, _, reports = b.attested_vm(100)
@@ -182,35 +185,26 @@ def streams(seconds=60, n=1000):
         print("4 pollers of a VM's status: " + ", ".join(load.summary(polled)))
         open_streams.stop()
         print(f"streams at the end: {open_streams.result()}")
+        took = [s for part in (wrote, polled) for each in part["seconds"].values() for s in each]
+        polls = [s for each in polled["seconds"].values() for s in each]
+        table.add("beside the streams, longest request, s", max(took), 1, atmost=True)
+        table.add("beside the streams, poll p99, ms", 1000 * load.percentile(polls, 0.99), 20,
+                  atmost=True)
 
 
-def leaks(n=100_000):
+def leaks(table, n=100_000):
     with Bench(0.01, **UNLIMITED) as b:
         b.azure.settings(lroSeconds=0.2, retryAfter=0)
         vm, report, _ = b.attested_vm(0)
         requests = mixed.requests_of(vm, vm.job_id, report)
-        wrong = {}
+        wrong, resident = {}, []
         with load.Callers(b.gateway, 8) as callers:
             for done in range(0, n, n // 10):
                 wrong |= mixed.run(callers, requests, n // 10)
-                print(f"after {done + n // 10} mixed requests: {b.mib():.2f} MiB", flush=True)
+                resident.append(b.mib())
+                print(f"after {done + n // 10} mixed requests: {resident[-1]:.2f} MiB", flush=True)
         print(f"unexpected answers: {wrong or 'none'}")
+        table.add(f"{n} mixed requests, MiB more", resident[-1] - resident[0], 1, atmost=True)
 
 
 PARTS = {"jobs": jobs, "polled": polled, "waiting": waiting, "streams": streams, "leaks": leaks}
-
-
-def main():
-    names = sys.argv[1:] or list(PARTS)
-    unknown = set(names) - set(PARTS)
-    if unknown:
-        sys.exit(__doc__)
-    if not load.IS_RELEASE:
-        print("There is no release build: these figures say nothing.")
-    for name in names:
-        print(f"== {name}", flush=True)
-        PARTS[name]()
-
-
-if __name__ == "__main__":
-    main()
