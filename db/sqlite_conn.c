@@ -65,10 +65,15 @@ static const char reader_pragmas[] =
     "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=ON;"
     "PRAGMA cache_size=-2048;";
 
+/* Room for a record that is being made: most fit into 2 KiB, the default has 1,200 bytes. */
+#define LOOKASIDE_SIZE  2400
+#define LOOKASIDE_SLOTS 40
+
 static void configure(sqlite3 *db)
 {
     sqlite3_extended_result_codes(db, 1);
     sqlite3_busy_timeout(db, 1000);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_LOOKASIDE, NULL, LOOKASIDE_SIZE, LOOKASIDE_SLOTS);
     sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);

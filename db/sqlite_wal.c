@@ -155,6 +155,7 @@ static int open_file(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fl
 static void make(void)
 {
     static sqlite3_vfs vfs;
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* nobody asks, and each malloc would take a lock */
     system_vfs = sqlite3_vfs_find(NULL);
     if (!system_vfs)
         abort();
