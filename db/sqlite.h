@@ -186,6 +186,9 @@ enum err db_audit_add(struct write *w, const struct audit *a, int64_t now, const
 /* sqlite_vms.c */
 enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
                      struct err_info *e) MUST_CHECK;
+/* The same, while the row has this ETag (NULL: is absent); else PRECONDITION_FAILED. */
+enum err db_vm_apply_if(struct write *w, const struct vm_write *v, const char *etag, int64_t now,
+                        const char *job_id, struct err_info *e) MUST_CHECK;
 enum vm_by { VM_BY_RESOURCE, VM_BY_ID, VM_BY_AK, VM_BY_EK };
 enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
                     struct vm *out, struct err_info *e) MUST_CHECK;

@@ -167,16 +167,26 @@ enum err db_event_add(struct write *w, const char *job_id, int64_t id, const str
     return q_run(&q, e);
 }
 
+/* Before anything else is written: what was planned may not hold any more. */
+static enum err apply_vm(struct write *w, const struct job_new *in, struct err_info *e)
+{
+    if (in->vm && in->planned_on_vm)
+        return db_vm_apply_if(w, in->vm, in->vm_etag, in->now, in->id, e);
+    if (in->vm)
+        return db_vm_apply(w, in->vm, in->now, in->id, e);
+    return in->planned_on_vm ? db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, e)
+                             : OK;
+}
+
 static enum err insert_all(struct write *w, const struct job_new *in, struct err_info *e)
 {
     int64_t due_at = in->due_at ? in->due_at : in->now;
     const struct enrollment_new *t = in->enrollment;
     enum err err;
-    if ((err = insert_job(w, in, due_at, e)) || (err = insert_secrets(w, in, e)) ||
-        (in->vm && (err = db_vm_apply(w, in->vm, in->now, in->id, e))) ||
+    if ((err = apply_vm(w, in, e)) || (err = insert_job(w, in, due_at, e)) ||
+        (err = insert_secrets(w, in, e)) ||
         (t && (err = db_enrollment_add(w, t->hash, in->resource_id, in->id, in->now, t->expires_at,
                                        e))) ||
-        (err = db_event_add(w, in->id, 1, &in->event, in->now, e)) ||
         (err = remember(w, in->idempotency, in->id, e)) ||
         (err = db_audit_add(w, &in->audit, in->now, in->id, e)))
         return err;
@@ -212,9 +222,6 @@ static enum err run_submit(struct write *w, const void *in_, void *out_, struct 
     if (!in->shared && (err = find_busy(w, db_key_of(w->arena, in->resource_id), &busy, e)))
         return err;
     if (!busy.job_id) {
-        if (in->planned_on_vm &&
-            (err = db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, e)))
-            return err;
         submitted(out, SUBMIT_CREATED, in->id);
         return insert_all(w, in, e);
     }

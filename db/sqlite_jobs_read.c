@@ -187,6 +187,24 @@ enum err store_list_jobs(struct store *s, struct arena *a, const struct job_filt
     return err;
 }
 
+/* A job's first event is no row, since it says of all of them the same: queued when it was made. Jobs of
+ * before have a row for it. */
+static enum err add_first_event(struct conn *c, const char *job_id, int limit,
+                                struct event_list *out, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(c, "SELECT created_at FROM job WHERE id = $1");
+    q_text(&q, job_id);
+    if (!q_step(&q) || limit < 1)
+        return q_end(&q, e);
+    size_t n = out->n < (size_t)limit ? out->n : (size_t)limit - 1;
+    memmove(out->items + 1, out->items, n * sizeof *out->items);
+    out->items[0] = (struct job_event){
+        .id = 1, .at = q_get_int(&q), .type = "state", .data = "{\"state\":\"queued\"}"};
+    out->n = n + 1;
+    return q_end(&q, e);
+}
+
 enum err store_list_events(struct store *s, struct arena *a, const char *job_id, int64_t after,
                            int limit, struct event_list *out, struct err_info *e)
 {
@@ -205,7 +223,10 @@ enum err store_list_events(struct store *s, struct arena *a, const char *job_id,
         ev->type = q_get_text(&q, a);
         ev->data = q_get_text(&q, a);
     }
-    return q_end(&q, e);
+    enum err err = q_end(&q, e);
+    if (err || after > 0 || (out->n > 0 && out->items[0].id == 1))
+        return err;
+    return add_first_event(r.conn, job_id, limit, out, e);
 }
 
 enum err store_count_jobs(struct store *s, struct job_counts *out, struct err_info *e)

@@ -2,8 +2,8 @@
 
 /*
  * Retention. Each statement takes at most `limit` rows, oldest first along an index, so that a prune
- * never holds the writer for long. Ids of reports and of audit rows rise with time: only the oldest
- * few are looked at.
+ * never holds the writer for long. Ids of reports and of audit rows rise with time, and so do the hashes of
+ * enrolments: only the oldest few are looked at.
  */
 struct pruning {
     struct write *w;
@@ -69,8 +69,8 @@ static enum err prune_expired(struct pruning *p)
         "DELETE FROM challenge_used WHERE (expires_at, hash) IN (SELECT expires_at, hash"
         " FROM challenge_used WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
     static const char enrollments[] =
-        "DELETE FROM enrollment WHERE hash IN (SELECT hash FROM enrollment"
-        " WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+        "DELETE FROM enrollment WHERE expires_at < $1"
+        " AND hash IN (SELECT hash FROM enrollment ORDER BY hash LIMIT $2)";
     int64_t now = p->in->now;
     enum err err;
     if ((err = delete_before(p, idempotency, now, &p->out->idempotency)) ||

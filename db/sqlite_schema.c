@@ -400,8 +400,15 @@ static const char migration_8[] = "CREATE TABLE poll ("
                                   " not_before INTEGER NOT NULL"
                                   ") STRICT, WITHOUT ROWID;";
 
-static const char *const migrations[] = {migration_1, migration_2, migration_3, migration_4,
-                                         migration_5, migration_6, migration_7, migration_8};
+/*
+ * Fewer trees for a submission. Enrolments are kept by the time in their hash (enrollment_text) and all live
+ * as long; of before, some are not, which are few and expire.
+ */
+static const char migration_9[] = "DROP INDEX enrollment_expires;";
+
+static const char *const migrations[] = {migration_1, migration_2, migration_3,
+                                         migration_4, migration_5, migration_6,
+                                         migration_7, migration_8, migration_9};
 
 int store_schema_newest(void)
 {

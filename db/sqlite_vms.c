@@ -177,22 +177,43 @@ enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, s
     return err;
 }
 
+/* To the row as it is. */
+static enum err apply(struct write *w, const char *key, const struct vm_row *row,
+                      const struct vm_write *v, int64_t now, const char *job_id, struct err_info *e)
+{
+    const char *vm_key = db_key_of(w->arena, v->vm_id);
+    enum err err = OK;
+    if (!row->there && (v->set & VM_ONLY_IF_THERE))
+        return OK;
+    if ((v->set & VM_SET_VM_ID) && !same_text(row->vm_key, vm_key) &&
+        (err = change_vm_id(w, key, row->vm_key, vm_key, e)))
+        return err;
+    return row->there ? update_row(w, key, v, now, job_id, e)
+                      : insert_row(w, key, v, now, job_id, e);
+}
+
 enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
                      struct err_info *e)
 {
     const char *key = db_key_of(w->arena, v->resource_id);
-    const char *vm_key = db_key_of(w->arena, v->vm_id);
     if (v->set & VM_DELETE)
         return delete_row(w, key, e);
     struct vm_row row = {0};
     enum err err = find_row(w, key, &row, e);
-    if (err || (!row.there && (v->set & VM_ONLY_IF_THERE)))
+    return err ? err : apply(w, key, &row, v, now, job_id, e);
+}
+
+enum err db_vm_apply_if(struct write *w, const struct vm_write *v, const char *etag, int64_t now,
+                        const char *job_id, struct err_info *e)
+{
+    const char *key = db_key_of(w->arena, v->resource_id);
+    struct vm_row row = {0};
+    enum err err = find_row(w, key, &row, e);
+    if (err)
         return err;
-    if ((v->set & VM_SET_VM_ID) && !same_text(row.vm_key, vm_key) &&
-        (err = change_vm_id(w, key, row.vm_key, vm_key, e)))
-        return err;
-    return row.there ? update_row(w, key, v, now, job_id, e)
-                     : insert_row(w, key, v, now, job_id, e);
+    if (!same_text(row.etag, etag))
+        return err_set(e, ERR_PRECONDITION_FAILED, "the VM has changed");
+    return v->set & VM_DELETE ? delete_row(w, key, e) : apply(w, key, &row, v, now, job_id, e);
 }
 
 static enum err run_put_vm(struct write *w, const void *in_, void *out, struct err_info *e)

@@ -180,6 +180,7 @@ struct event_new {
     const char *data; /* JSON */
 };
 
+/* Its first event says that it is queued. */
 struct job_new {
     const char *id;
     const char *kind;
@@ -200,9 +201,8 @@ struct job_new {
     const struct enrollment_new *enrollment; /* for resource_id; NULL: none */
     const struct vm_write *vm;               /* NULL: none; its job_id becomes this job */
     bool planned_on_vm;                      /* the job holds only while the resource's row is... */
-    const char *vm_etag;    /* ...this one, NULL: absent; else PRECONDITION_FAILED */
-    struct event_new event; /* the first one */
-    struct audit audit;     /* its principal becomes created_by */
+    const char *vm_etag; /* ...this one, NULL: absent; else PRECONDITION_FAILED */
+    struct audit audit;  /* its principal becomes created_by */
 };
 
 enum submit_outcome {

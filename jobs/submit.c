@@ -256,7 +256,6 @@ static void fill_job(struct submission *s, const struct jobs_origin *o, const st
     in->deadline_at = now + s->jobs->config.job_deadline_ms;
     in->planned_on_vm = true;
     in->vm_etag = w->vm ? w->vm->etag : NULL;
-    in->event = (struct event_new){.type = "state", .data = "{\"state\":\"queued\"}"};
     in->audit = audit_of(o, flow->kind, w->plan->vm_id);
     for (size_t i = 0; i < flow->n_steps; i++)
         if (!flow->steps[i].applies || flow->steps[i].applies(w))

@@ -67,7 +67,11 @@ static void submitted_job_is_complete(void **state)
     MUST(f, store_list_events(f->store, f->arena, id, 0, 10, &events, &f->err));
     assert_int_equal(events.n, 1);
     assert_int_equal(events.items[0].id, 1);
-    assert_string_equal(events.items[0].type, "job.queued");
+    assert_int_equal(events.items[0].at, T0);
+    assert_string_equal(events.items[0].type, "state");
+    assert_string_equal(events.items[0].data, "{\"state\":\"queued\"}");
+    MUST(f, store_list_events(f->store, f->arena, id, 1, 10, &events, &f->err));
+    assert_int_equal(events.n, 0);
 
     struct audit_list audit;
     MUST(f, store_list_audit(f->store, f->arena, 0, 10, &audit, &f->err));

@@ -124,7 +124,6 @@ static inline struct job_new job_for(struct fixture *f, const char *name)
         .steps = three_steps,
         .n_steps = ARRAY_LEN(three_steps),
         .now = T0,
-        .event = {"job.queued", "{}"},
         .audit = audit_of("job.submit", resource),
     };
 }

@@ -1,5 +1,5 @@
 /* The JSON parser's strictness and the field codec: every kind of field, every kind of fault. */
-#include "core/json.h"
+#include "core/json_quick.h"
 #include "core/log.h"
 
 #include <setjmp.h>
@@ -302,6 +302,55 @@ static void every_fault_has_its_pointer(void **state)
     }
 }
 
+/* What it leaves is decided by the strict one, so that only speed depends on it; in this build each body
+ * that it takes is decoded by both. */
+static void plain_bodies_are_decoded_quickly(void **state)
+{
+    static const struct {
+        const char *text;
+        bool quick;
+    } rows[] = {
+        {"{\"text\":\"ab\"}", true},
+        {" \t{\r\n\"text\" : \"ab\" , \"number\" : -5 }\n", true},
+        {"{\"color\":\"red\",\"flag\":false,\"tri\":true,\"secret\":\"abc\"}", true},
+        {"{\"text\":\"ab\",\"part\":{\"text\":\"x\",\"number\":0},\"dflt\":{}}", true},
+        {"{\"text\":\"ab\",\"texts\":[\"a\",\"b\",\"c\"],\"numbers\":[]}", true},
+        {"{\"text\":\"ab\",\"parts\":[{\"text\":\"x\"},{\"text\":\"y\"}]}", true},
+        {"{\"text\":\"ab\",\"a/b~c\":{}}", false},
+        {"{\"text\":\"a\\u0062\"}", false},
+        {"{\"text\":\"\xc3\xa4\xc3\xa4\"}", false},
+        {"{\"text\":\"ab\",\"text\":\"ab\"}", false},
+        {"{\"text\":\"ab\",\"number\":01}", false},
+        {"{\"text\":\"ab\",\"number\":-0}", false},
+        {"{\"text\":\"ab\",\"number\":1.0}", false},
+        {"{\"text\":\"ab\",\"number\":1e0}", false},
+        {"{\"text\":\"ab\",\"number\":9999999999999999999}", false},
+        {"{\"text\":\"ab\",\"flag\":truer}", false},
+        {"{\"text\":\"ab\",\"texts\":[\"a\",\"a\"]}", false},
+        {"{\"text\":\"ab\",\"texts\":[\"a\",]}", false},
+        {"{\"text\":\"ab\",\"texts\":[]}", false},
+        {"{\"text\":\"ab\",\"tri\":true,\"number\":1}", false},
+        {"{\"text\":\"ab\",\"part\":{}}", false},
+        {"{\"text\":\"ab\",\"other\":1}", false},
+        {"{\"text\":\"ab\",}", false},
+        {"{\"text\":\"ab\"}}", false},
+        {"{\"text\":\"ab\"", false},
+        {"{\"text\":\"ab", false},
+        {"{}", false},
+        {"[]", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct arena *a = arena_new();
+        struct whole w;
+        struct err_info why;
+        if (json_quick(BYTES_STR(rows[i].text), &whole, a, &w) != rows[i].quick)
+            fail_msg("%s", rows[i].text);
+        assert_true(!rows[i].quick || decode(a, rows[i].text, &w, &why) == OK);
+        arena_free(a);
+    }
+}
+
 static void rules_are_kept(void **state)
 {
     static const struct {
@@ -469,6 +518,7 @@ int main(void)
         cmocka_unit_test(everything_decodes_and_encodes),
         cmocka_unit_test(absent_members_have_their_defaults),
         cmocka_unit_test(every_fault_has_its_pointer),
+        cmocka_unit_test(plain_bodies_are_decoded_quickly),
         cmocka_unit_test(rules_are_kept),
         cmocka_unit_test(faults_are_named_at_once_and_hostile_keys_are_harmless),
         cmocka_unit_test(paths_find_members),
