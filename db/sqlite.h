@@ -241,6 +241,12 @@ enum err db_event_add(struct write *w, const char *job_id, int64_t id, const str
 /* sqlite_polls.c: see store_note_polls; forget: of a job that has ended */
 enum err db_poll_note(struct write *w, const struct job_poll *p, struct err_info *e) MUST_CHECK;
 enum err db_polls_forget(struct write *w, const char *job_id, struct err_info *e) MUST_CHECK;
+/* A job's resource as a key, as its indexes have it: the row is narrower without it. */
+#define JOB_RESOURCE "lower(resource_id)"
+/* Its subscription, which mostly is the key's text. */
+#define JOB_SUBSCRIPTION                                                                           \
+    "CASE WHEN subscription_id = '' AND subscription_key <> '-' THEN subscription_key"             \
+    " ELSE subscription_id END"
 /* sqlite_jobs_read.c */
 enum err db_job_read(struct conn *c, struct arena *a, const char *id, struct job *out,
                      struct err_info *e) MUST_CHECK;

@@ -64,7 +64,7 @@ static enum err find_busy(struct write *w, const char *resource_key, struct busy
     AUTO(query)
     struct query q =
         conn_query(w->conn, "SELECT id, kind, body_hash, state FROM job"
-                            " WHERE resource_key = $1 AND terminal = 0 AND shared = 0");
+                            " WHERE " JOB_RESOURCE " = $1 AND terminal = 0 AND shared = 0");
     q_text(&q, resource_key);
     if (q_step(&q)) {
         b->job_id = q_get_text(&q, w->arena);
@@ -104,26 +104,32 @@ static const char *step_names(struct arena *a, const struct job_new *in)
     return text;
 }
 
+/* What its key says already is not written twice (JOB_SUBSCRIPTION). */
+static const char *other_than(const char *text, const char *key)
+{
+    return strcmp(text, key) != 0 ? text : "";
+}
+
 /* Without a subscription the key is "-": the claim walks the keys after "". */
 static enum err insert_job(struct write *w, const struct job_new *in, int64_t due_at,
                            struct err_info *e)
 {
+    const char *key = given(in->subscription_id) ? db_key_of(w->arena, in->subscription_id) : "-";
     AUTO(query)
     struct query q = conn_query(
-        w->conn, "INSERT INTO job (id, kind, state, terminal, shared, resource_id, resource_key,"
+        w->conn, "INSERT INTO job (id, kind, state, terminal, shared, resource_id,"
                  " subscription_id, subscription_key, created_at, updated_at, ended_at, due_at,"
                  " deadline_at, cancel_requested_at, created_by_id, created_by, request_id,"
                  " traceparent, body_hash, spec, vars, steps, wakes, wakes_seen, undoing,"
                  " current_step, attempt, lease_until, epoch, last_event)"
-                 " VALUES ($1,$2,'queued',0,$3,$4,$5,$6,$7,$8,$8,0,$9,$10,0,$11,$12,$13,$14,$15,"
-                 " $16,$17,$18,0,0,0,0,0,0,0,1)");
+                 " VALUES ($1,$2,'queued',0,$3,$4,$5,$6,$7,$7,0,$8,$9,0,$10,$11,$12,$13,$14,$15,"
+                 " $16,$17,0,0,0,0,0,0,0,1)");
     q_text(&q, in->id);
     q_text(&q, in->kind);
     q_int(&q, in->shared);
     q_text(&q, in->resource_id);
-    q_text(&q, db_key_of(w->arena, in->resource_id));
-    q_text(&q, given(in->subscription_id) ? in->subscription_id : "");
-    q_text(&q, given(in->subscription_id) ? db_key_of(w->arena, in->subscription_id) : "-");
+    q_text(&q, given(in->subscription_id) ? other_than(in->subscription_id, key) : "");
+    q_text(&q, key);
     q_int(&q, in->now);
     q_int(&q, due_at);
     q_int(&q, in->deadline_at);
@@ -255,9 +261,8 @@ static enum err find_target(struct write *w, const struct job_request *in, struc
                             struct err_info *e)
 {
     AUTO(query)
-    struct query q =
-        conn_query(w->conn, "SELECT state, resource_id, resource_key, shared, lease_until, due_at,"
-                            " deadline_at, last_event FROM job WHERE id = $1");
+    struct query q = conn_query(w->conn, "SELECT state, resource_id, shared, lease_until, due_at,"
+                                         " deadline_at, last_event FROM job WHERE id = $1");
     q_text(&q, in->job_id);
     if (!q_step(&q)) {
         enum err err = q_end(&q, e);
@@ -266,7 +271,7 @@ static enum err find_target(struct write *w, const struct job_request *in, struc
     if (!job_state_parse(q_get_text(&q, w->arena), &t->state))
         return err_set(e, ERR_INTERNAL, "job %s has no known state", in->job_id);
     t->resource_id = q_get_text(&q, w->arena);
-    t->resource_key = q_get_text(&q, w->arena);
+    t->resource_key = db_key_of(w->arena, t->resource_id);
     t->shared = q_get_int(&q);
     t->lease_until = q_get_int(&q);
     t->due_at = q_get_int(&q);
@@ -382,8 +387,8 @@ static enum err refuse_overtaken(struct write *w, const struct job_request *in,
                                  const struct target *t, struct err_info *e)
 {
     AUTO(query)
-    struct query q = conn_query(w->conn, "SELECT id FROM job WHERE resource_key = $1 AND id > $2"
-                                         " AND shared = 0 ORDER BY id LIMIT 1");
+    struct query q = conn_query(w->conn, "SELECT id FROM job WHERE " JOB_RESOURCE " = $1"
+                                         " AND id > $2 AND shared = 0 ORDER BY id LIMIT 1");
     q_text(&q, t->resource_key);
     q_text(&q, in->job_id);
     if (t->shared || !q_step(&q))

@@ -1,7 +1,8 @@
 #include "db/sqlite.h"
 
 #define JOB_COLUMNS                                                                                \
-    "id, kind, state, resource_id, subscription_id, created_at, updated_at, ended_at, due_at,"     \
+    "id, kind, state, resource_id, " JOB_SUBSCRIPTION                                              \
+    ", created_at, updated_at, ended_at, due_at,"                                                  \
     " deadline_at, cancel_requested_at, created_by_id, created_by, request_id, traceparent,"       \
     " body_hash, spec, vars, result, error, wake_key, undoing, current_step, attempt,"             \
     " lease_until, epoch, last_event, steps"
@@ -159,12 +160,12 @@ static enum err list_rows(struct conn *c, struct arena *a, const struct job_filt
     struct filter f = filter_of("SELECT " JOB_COLUMNS " FROM job WHERE 1 = 1");
     filter_text(
         &f, " AND subscription_key = ", subscription_of(a, in->within ? in->within : in->scope));
-    filter_scope(&f, a, "resource_key", in->scope);
-    filter_scope(&f, a, "resource_key", in->within);
+    filter_scope(&f, a, JOB_RESOURCE, in->scope);
+    filter_scope(&f, a, JOB_RESOURCE, in->within);
     if (in->state)
         filter_text(&f, " AND state = ", job_state_text(*in->state));
     filter_text(&f, " AND kind = ", in->kind);
-    filter_text(&f, " AND resource_key = ", db_key_of(a, in->resource_id));
+    filter_text(&f, " AND " JOB_RESOURCE " = ", db_key_of(a, in->resource_id));
     filter_text(&f, " AND id < ", in->page.after);
     filter_int(&f, " ORDER BY id DESC LIMIT ", in->page.limit + 1);
     AUTO(query) struct query q = filter_query(&f, c);

@@ -401,10 +401,18 @@ static const char migration_8[] = "CREATE TABLE poll ("
                                   ") STRICT, WITHOUT ROWID;";
 
 /*
- * Fewer trees for a submission. Enrolments are kept by the time in their hash (enrollment_text) and all live
+ * Fewer trees and narrower rows for a submission: with some 1,300 bytes three jobs fit on a page, which each
+ * advance of one of them writes. Enrolments are kept by the time in their hash (enrollment_text) and all live
  * as long; of before, some are not, which are few and expire.
  */
-static const char migration_9[] = "DROP INDEX enrollment_expires;";
+static const char migration_9[] =
+    "DROP INDEX enrollment_expires;"
+    "DROP INDEX job_busy;"
+    "DROP INDEX job_resource;"
+    "ALTER TABLE job DROP COLUMN resource_key;"
+    "CREATE UNIQUE INDEX job_busy ON job (lower(resource_id)) WHERE terminal = 0 AND shared = 0;"
+    "CREATE INDEX job_resource ON job (lower(resource_id), id);"
+    "UPDATE job SET subscription_id = '' WHERE subscription_id = subscription_key;";
 
 static const char *const migrations[] = {migration_1, migration_2, migration_3,
                                          migration_4, migration_5, migration_6,
