@@ -231,6 +231,9 @@ static enum err run_submit(struct write *w, const void *in_, void *out_, struct 
         submitted(out, SUBMIT_CREATED, in->id);
         return insert_all(w, in, e);
     }
+    if (in->planned_on_vm && in->vm_first &&
+        (err = db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, e)))
+        return err;
     if (!same_work(&busy, in))
         return refuse_busy(&busy, e);
     submitted(out, SUBMIT_SAME, busy.job_id);

@@ -374,6 +374,12 @@ enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id,
     return read_cached(s, a, VM_BY_RESOURCE, db_key_of(a, resource_id), out, e);
 }
 
+bool store_peek_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out)
+{
+    uint64_t began;
+    return vm_cache_get(s->vms, db_key_of(a, resource_id), a, out, &began);
+}
+
 enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,
                             struct err_info *e)
 {

@@ -202,6 +202,7 @@ struct job_new {
     const struct vm_write *vm;               /* NULL: none; its job_id becomes this job */
     bool planned_on_vm;                      /* the job holds only while the resource's row is... */
     const char *vm_etag; /* ...this one, NULL: absent; else PRECONDITION_FAILED */
+    bool vm_first;       /* which comes before that the resource is busy */
     struct audit audit;  /* its principal becomes created_by */
 };
 
@@ -397,6 +398,9 @@ void store_put_vm(struct store *s, const struct vm_put *in, void *out, struct st
 /* ERR_NOT_FOUND. */
 enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out,
                       struct err_info *e) MUST_CHECK;
+/* Where the row is in memory: true and the row, as store_get_vm finds it. False says nothing. */
+bool store_peek_vm(struct store *s, struct arena *a, const char *resource_id,
+                   struct vm *out) MUST_CHECK;
 enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,
                             struct err_info *e) MUST_CHECK;
 enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter *f,

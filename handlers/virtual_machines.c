@@ -17,9 +17,23 @@ struct put {
     struct jobs_submitted submitted;
 };
 
+static int put_checked(struct call *c);
+
+/* The VM is not new after all. */
+static int put_guessed_wrong(struct call *c)
+{
+    struct put *put = c->state;
+    err_clear(&c->err);
+    call_wait(c, put_checked);
+    jobs_query_preflight_vm(c->app->jobs, &put->preflight);
+    return CALL_PENDING;
+}
+
 static int put_submitted(struct call *c)
 {
     struct put *put = c->state;
+    if (c->done.err == ERR_PRECONDITION_FAILED && put->preflight.guessed)
+        return put_guessed_wrong(c);
     if (c->done.err)
         return call_fail(c);
     return wait_for_job(c, &put->submitted.job, call_accepted);

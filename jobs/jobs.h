@@ -161,11 +161,12 @@ struct jobs_preflight {
                          ERR_NOT_MANAGED */
     const struct vm_plan *plan;
     const struct vm *row; /* of the registry, as it was then; NULL: none */
+    bool guessed;         /* none: was not looked up, since most VMs that are put are new */
 };
 
 void jobs_query_preflight_vm(struct jobs *j, struct jobs_preflight *p);
 /* True: answers that are kept let it pass, and `p` is filled; `done` is not called. Otherwise it has
- * to be asked. */
+ * to be asked. So it has where `guessed` and jobs_submit_vm_put ends with ERR_PRECONDITION_FAILED. */
 bool jobs_preflight_kept(struct jobs *j, struct jobs_preflight *p) MUST_CHECK;
 
 /* ---- watching ---- */

@@ -166,9 +166,13 @@ static enum err open_facts(struct jobs *j, struct arena *a, struct jobs_prefligh
                            struct preflight_facts *f, struct err_info *e)
 {
     struct vm *vm = ARENA_NEW(p->arena, struct vm);
+    enum err err = OK;
     p->plan = vm_plan_of(p->arena, &p->vm, p->spec);
-    enum err err = store_get_vm(j->config.store, p->arena, p->plan->vm_id, vm, e);
-    p->row = err ? NULL : vm;
+    if (!p->guessed)
+        err = store_get_vm(j->config.store, p->arena, p->plan->vm_id, vm, e);
+    else if (store_peek_vm(j->config.store, p->arena, p->plan->vm_id, vm))
+        p->guessed = false;
+    p->row = err || p->guessed ? NULL : vm;
     *f = (struct preflight_facts){
         .arena = a, .ref = &p->vm, .spec = p->spec, .plan = p->plan, .vm = p->row};
     return err == ERR_NOT_FOUND ? OK : err;
@@ -200,6 +204,7 @@ void jobs_query_preflight_vm(struct jobs *j, struct jobs_preflight *p)
     struct query *q = calloc(1, sizeof *q);
     if (!q)
         abort();
+    p->guessed = false;
     q->jobs = j;
     q->p = p;
     q->arena = arena_new();
@@ -233,6 +238,7 @@ static bool find_all_kept(struct jobs *j, struct preflight_facts *f, int64_t *ob
 bool jobs_preflight_kept(struct jobs *j, struct jobs_preflight *p)
 {
     struct preflight_facts f;
+    p->guessed = p->spec && !p->wants_calls;
     if (open_facts(j, p->arena, p, &f, NULL))
         return false;
     f.crowded = true;

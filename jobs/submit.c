@@ -177,11 +177,13 @@ static void plan_and_submit(struct submission *s)
 static void on_submitted(struct store_done *done)
 {
     struct submission *s = CONTAINER_OF(done, struct submission, done);
-    if (done->err == ERR_PRECONDITION_FAILED && s->plans < PLANS_MAX) {
+    bool stale = done->err == ERR_PRECONDITION_FAILED;
+    bool guessed = s->judged && s->judged->guessed;
+    if (stale && !guessed && s->plans < PLANS_MAX) {
         plan_and_submit(s);
         return;
     }
-    if (done->err == ERR_PRECONDITION_FAILED)
+    if (stale && !guessed)
         done->err = err_set(&done->info, ERR_UNAVAILABLE, "the VM changes all the time");
     if (done->err) {
         finish(s, done->err, &done->info);
@@ -256,6 +258,7 @@ static void fill_job(struct submission *s, const struct jobs_origin *o, const st
     in->deadline_at = now + s->jobs->config.job_deadline_ms;
     in->planned_on_vm = true;
     in->vm_etag = w->vm ? w->vm->etag : NULL;
+    in->vm_first = s->judged && s->judged->guessed;
     in->audit = audit_of(o, flow->kind, w->plan->vm_id);
     for (size_t i = 0; i < flow->n_steps; i++)
         if (!flow->steps[i].applies || flow->steps[i].applies(w))

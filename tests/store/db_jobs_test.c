@@ -411,6 +411,19 @@ static void plan_must_fit_the_vm(void **state)
                      ERR_PRECONDITION_FAILED);
     in.vm_etag = get_vm(f, VM("db")).etag;
     submit(f, &in);
+
+    /* Which of the two is told, where the resource is busy as well. */
+    in = job_for(f, "db");
+    in.body_hash = "hash-b";
+    in.planned_on_vm = true;
+    assert_int_equal(DO(f, store_submit_job, &in, &(struct job_submitted){0}),
+                     ERR_OPERATION_IN_PROGRESS);
+    in.vm_first = true;
+    assert_int_equal(DO(f, store_submit_job, &in, &(struct job_submitted){0}),
+                     ERR_PRECONDITION_FAILED);
+    in.vm_etag = get_vm(f, VM("db")).etag;
+    assert_int_equal(DO(f, store_submit_job, &in, &(struct job_submitted){0}),
+                     ERR_OPERATION_IN_PROGRESS);
 }
 
 static size_t count_jobs(struct fixture *f, struct job_filter filter)
