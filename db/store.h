@@ -180,8 +180,7 @@ struct event_new {
     const char *data; /* JSON */
 };
 
-/* Its first event says that it is queued. */
-struct job_new {
+struct job_new { /* whose first event says that it is queued */
     const char *id;
     const char *kind;
     const char *resource_id;
@@ -202,7 +201,7 @@ struct job_new {
     const struct vm_write *vm;               /* NULL: none; its job_id becomes this job */
     bool planned_on_vm;                      /* the job holds only while the resource's row is... */
     const char *vm_etag; /* ...this one, NULL: absent; else PRECONDITION_FAILED */
-    bool vm_first;       /* which comes before that the resource is busy */
+    bool vm_first;       /* also where the resource is busy */
     struct audit audit;  /* its principal becomes created_by */
 };
 
@@ -216,8 +215,7 @@ struct job_submitted {
     char job_id[UUID_SIZE];
 };
 
-/* ERR_IDEMPOTENCY_KEY_REUSED; ERR_OPERATION_IN_PROGRESS with info.job_id: the resource is busy with
- * other work (or with the same that is being canceled). */
+/* ERR_IDEMPOTENCY_KEY_REUSED; ERR_OPERATION_IN_PROGRESS with info.job_id: other work is under way. */
 void store_submit_job(struct store *s, const struct job_new *in, struct job_submitted *out,
                       struct store_done *done);
 
@@ -398,9 +396,8 @@ void store_put_vm(struct store *s, const struct vm_put *in, void *out, struct st
 /* ERR_NOT_FOUND. */
 enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out,
                       struct err_info *e) MUST_CHECK;
-/* Where the row is in memory: true and the row, as store_get_vm finds it. False says nothing. */
-bool store_peek_vm(struct store *s, struct arena *a, const char *resource_id,
-                   struct vm *out) MUST_CHECK;
+/* Whether the row is in memory, and the row; false says nothing. */
+bool store_peek_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out);
 enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,
                             struct err_info *e) MUST_CHECK;
 enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter *f,
@@ -408,7 +405,6 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
 /* page, status and origin of the filter are not used. */
 enum err store_count_vms(struct store *s, const struct vm_filter *f, struct vm_summary *out,
                          struct err_info *e) MUST_CHECK;
-
 /* Every value of vm.certificates below scope and within, with how many VMs have it. */
 enum err store_count_certificates(struct store *s, struct arena *a, const struct vm_filter *f,
                                   struct certificates_counts *out, struct err_info *e) MUST_CHECK;
