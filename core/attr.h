@@ -5,6 +5,7 @@
 #define MUST_CHECK      __attribute__((warn_unused_result))
 #define PRINTF(fmt, va) __attribute__((format(printf, fmt, va)))
 #define COLD            __attribute__((cold))
+#define NOINLINE        __attribute__((noinline))
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -62,6 +62,18 @@ void buf_add_char(struct buf *b, char c)
     b->len++;
 }
 
+void buf_add_int(struct buf *b, int64_t v)
+{
+    char text[24], *at = text + sizeof text;
+    uint64_t rest = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (v < 0)
+        *--at = '-';
+    buf_add(b, at, (size_t)(text + sizeof text - at));
+}
+
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap, again;
@@ -159,16 +171,28 @@ static void escape(struct buf *out, unsigned char c)
     }
 }
 
-/* All eight bytes are plain: none below 0x20, none of the three others (a zero byte in each XOR). */
-static inline bool plain_word(const char *s)
+#define HIGH_BITS 0x8080808080808080u
+
+/* The high bit of some byte is set where not all eight are plain: one is below 0x20, or one of the three
+ * others (a zero byte in an XOR). */
+static inline uint64_t odd_bytes(uint64_t v)
 {
-    const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t quote = v ^ ones * '"', back = v ^ ones * '\\', del = v ^ ones * 0x7f;
+    return ((v - ones * 0x20) & ~v) | ((quote - ones) & ~quote) | ((back - ones) & ~back) |
+           ((del - ones) & ~del);
+}
+
+static inline uint64_t word_at(const char *s)
+{
     uint64_t v;
     memcpy(&v, s, sizeof v);
-    uint64_t quote = v ^ ones * '"', back = v ^ ones * '\\', del = v ^ ones * 0x7f;
-    uint64_t found = ((v - ones * 0x20) & ~v) | ((quote - ones) & ~quote) |
-                     ((back - ones) & ~back) | ((del - ones) & ~del);
-    return (found & high) == 0;
+    return v;
+}
+
+static inline bool plain_word(const char *s)
+{
+    return (odd_bytes(word_at(s)) & HIGH_BITS) == 0;
 }
 
 /* How many of the n bytes may stand as they are, up to the first that may not. */
@@ -182,6 +206,19 @@ static size_t plain_run(const char *s, size_t n)
     while (i < n && plain((unsigned char)s[i]))
         i++;
     return i;
+}
+
+bool jw_plain(const char *s, size_t n)
+{
+    uint64_t odd = 0;
+    size_t i = 0;
+    for (; n - i >= 8; i += 8)
+        odd |= odd_bytes(word_at(s + i)) | word_at(s + i);
+    if (i < n && n >= 8) /* the rest, and some of it again */
+        odd |= odd_bytes(word_at(s + n - 8)) | word_at(s + n - 8);
+    for (; i < n && n < 8; i++)
+        odd |= plain((unsigned char)s[i]) && (unsigned char)s[i] < 0x80 ? 0 : HIGH_BITS;
+    return (odd & HIGH_BITS) == 0;
 }
 
 static void quoted(struct buf *out, const char *s, size_t n)
@@ -223,15 +260,8 @@ void jw_str(struct jw *w, const char *s)
 
 void jw_int(struct jw *w, int64_t v)
 {
-    char text[24], *at = text + sizeof text;
-    uint64_t rest = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    do
-        *--at = (char)('0' + rest % 10);
-    while (rest /= 10);
-    if (v < 0)
-        *--at = '-';
     lead(w);
-    buf_add(w->out, at, (size_t)(text + sizeof text - at));
+    buf_add_int(w->out, v);
 }
 
 void jw_bool(struct jw *w, bool v)

@@ -26,12 +26,16 @@ struct buf {
 void buf_add(struct buf *b, const void *data, size_t len);
 void buf_add_str(struct buf *b, const char *s);
 void buf_add_char(struct buf *b, char c);
+void buf_add_int(struct buf *b, int64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF(2, 3);
 /* Room for n more bytes; returns where they go. The caller then adds to len itself. */
 char *buf_reserve(struct buf *b, size_t n);
 void buf_reset(struct buf *b);
 void buf_free(struct buf *b); /* wipes what it held */
 struct bytes buf_bytes(const struct buf *b);
+
+/* ASCII that stands in a JSON string as it is. */
+bool jw_plain(const char *s, size_t n);
 
 #define JW_DEPTH_MAX 32
 

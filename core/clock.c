@@ -61,7 +61,7 @@ void random_bytes(void *out, size_t n)
 
 void random_id(void *out, size_t n)
 {
-    static _Thread_local uint8_t ahead[2048];
+    static _Thread_local uint8_t ahead[8192];
     static _Thread_local size_t left;
     if (n > left) {
         random_bytes(ahead, sizeof ahead);

@@ -8,8 +8,9 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/* So much waits for the flusher's clock, and so much at all: beyond, who logs writes itself. */
-#define GATHER_FULL (64 * 1024)
+/* So much waits for the flusher's clock (to wake it up costs as much as ten lines), and so much at all:
+ * beyond, who logs writes itself. */
+#define GATHER_FULL (256 * 1024)
 #define GATHER_MAX  (1024 * 1024)
 #define GATHER_MS   100
 /* How long a descriptor that does not block may refuse, before lines are given up. */
@@ -64,38 +65,55 @@ static struct buf *room(void)
 }
 
 /* Text of a client may be any bytes; a line of the log is always JSON. */
-static void add_text(struct jw *w, const struct log_field *f)
+static void add_odd_text(struct buf *line, const char *text, size_t n)
 {
-    size_t n = strlen(f->text);
-    jw_key(w, f->key);
-    if (utf8_valid(BYTES(f->text, n))) {
-        jw_strn(w, f->text, n);
+    struct jw w = jw_over(line);
+    if (utf8_valid(BYTES(text, n))) {
+        jw_strn(&w, text, n);
         return;
     }
     struct buf ascii = {0};
     for (size_t i = 0; i < n; i++)
-        buf_add_char(&ascii, (unsigned char)f->text[i] < 0x80 ? f->text[i] : '?');
-    jw_str(w, ascii.data);
+        buf_add_char(&ascii, (unsigned char)text[i] < 0x80 ? text[i] : '?');
+    jw_str(&w, ascii.data);
     buf_free(&ascii);
 }
 
+static void add_text(struct buf *line, const char *text)
+{
+    size_t n = strlen(text);
+    if (!jw_plain(text, n)) {
+        add_odd_text(line, text, n);
+        return;
+    }
+    char *at = buf_reserve(line, n + 2);
+    at[0] = '"';
+    memcpy(at + 1, text, n);
+    at[n + 1] = '"';
+    line->len += n + 2;
+}
+
+/* Every request has a line: most of it are keys as they are in the program, and plain texts. */
 static void format(struct buf *line, enum log_level level, const char *msg,
                    const struct log_field *fields, int n)
 {
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-    struct jw w = jw_over(line);
-    jw_open(&w, '{');
-    jw_key_time(&w, "ts", clock_wall(&clock_system));
-    jw_key_str(&w, "level", names[level]);
-    jw_key_str(&w, "msg", msg);
+    static const char *const levels[] = {
+        "\",\"level\":\"debug\",\"msg\":", "\",\"level\":\"info\",\"msg\":",
+        "\",\"level\":\"warn\",\"msg\":", "\",\"level\":\"error\",\"msg\":"};
+    char ts[TIME_TEXT_SIZE];
+    time_format(clock_wall(&clock_system), ts);
+    buf_add_str(line, "{\"ts\":\"");
+    buf_add(line, ts, sizeof ts - 1);
+    buf_add_str(line, levels[level]);
+    add_text(line, msg);
     for (int i = 0; i < n; i++) {
+        buf_add(line, fields[i].key, fields[i].key_len);
         if (fields[i].text)
-            add_text(&w, &fields[i]);
+            add_text(line, fields[i].text);
         else
-            jw_key_int(&w, fields[i].key, fields[i].number);
+            buf_add_int(line, fields[i].number);
     }
-    jw_close(&w, '}');
-    buf_add_char(line, '\n');
+    buf_add(line, "}\n", 2);
 }
 
 /* ---- writing, with `out` held ---- */

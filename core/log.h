@@ -16,12 +16,14 @@
 
 #include "core/attr.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 struct log_field {
-    const char *key;
+    const char *key; /* as it stands in a line, with the comma before it and the colon after it */
+    size_t key_len;
     const char *text; /* NULL: number */
     int64_t number;
 };
@@ -32,8 +34,10 @@ static inline const char *log_text(const char *s)
     return s ? s : "";
 }
 
-#define LOG_S(k, v) ((struct log_field){.key = (k), .text = log_text(v)})
-#define LOG_I(k, v) ((struct log_field){.key = (k), .number = (v)})
+/* `k` is a literal. */
+#define LOG_KEY(k)  .key = ",\"" k "\":", .key_len = sizeof(",\"" k "\":") - 1
+#define LOG_S(k, v) ((struct log_field){LOG_KEY(k), .text = log_text(v)})
+#define LOG_I(k, v) ((struct log_field){LOG_KEY(k), .number = (v)})
 
 void log_level_set(enum log_level least);
 /* Once, and stop before the next start; starts a thread. exit(3) writes what was gathered. */

@@ -96,15 +96,28 @@ bool scope_covers(const char *scope, const char *target)
     return !strncasecmp(scope, target, n) && (target[n] == 0 || target[n] == '/');
 }
 
+static bool ages(const struct vm *vm)
+{
+    return vm->status == VM_HEALTHY || vm->status == VM_UNHEALTHY;
+}
+
 void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after, int64_t now)
 {
-    bool ages = vm->status == VM_HEALTHY || vm->status == VM_UNHEALTHY;
     bool stale = vm->stale_at ? vm->stale_at <= now : vm->last_report_at < fresh_after;
-    if (!ages || !stale)
+    if (!ages(vm) || !stale)
         return;
     vm->status = VM_UNKNOWN;
     vm->reasons = "[\"report_too_old\"]";
     vm->etag = arena_printf(a, "%s-old", vm->etag);
+}
+
+int64_t vm_ages_at(const struct vm *vm, int64_t max_age_ms)
+{
+    if (!ages(vm))
+        return INT64_MAX;
+    if (vm->stale_at)
+        return vm->stale_at;
+    return max_age_ms > 0 ? vm->last_report_at + max_age_ms + 1 : INT64_MAX;
 }
 
 /* TPM 2.0 Part 2, 10.11.1 TPMS_CLOCK_INFO: resetCount counts resets, restartCount restarts since

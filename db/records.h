@@ -112,6 +112,7 @@ struct principal {
     const char *name;
     enum role role;
     const char *scope;
+    uint64_t seen; /* of the server: the verification that this comes from (server/auth.h) */
 };
 
 /* True where the scope covers the ARM id (or a scope) `target`. */
@@ -328,6 +329,8 @@ struct vm {
     const char *baseline; /* "id@revision" that it was compared with; NULL: none */
     int64_t stale_at;     /* when the last report stops to count; 0: as the gateway is configured */
 
+    uint64_t reading; /* for store_vm_stands; 0: it cannot tell */
+
     /* The store's own: what stands in the row itself, where the rest of the last report stands beside
      * it. */
     struct vm_settled {
@@ -344,6 +347,9 @@ struct vm {
  * and an ETag of its own. Lists do this themselves.
  */
 void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after, int64_t now);
+/* After that: the first ms at which the status would be another one, where reports count for max_age_ms
+ * (0: for ever); INT64_MAX: never. */
+int64_t vm_ages_at(const struct vm *vm, int64_t max_age_ms);
 
 struct vm_list {
     struct vm *items;

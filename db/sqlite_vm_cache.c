@@ -1,6 +1,7 @@
 #include "db/sqlite_vm_cache.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define SLOTS       1024
 #define CHANGED_MAX 1024
@@ -44,6 +45,7 @@ struct slot {
     char *key;   /* NULL: free; the texts follow it in one block */
     size_t size; /* of that block */
     struct vm vm;
+    _Atomic uint64_t reading; /* of the row in it, no two have the same; 0: free */
 };
 
 struct vm_offer {
@@ -55,7 +57,8 @@ struct vm_offer {
 
 struct vm_cache {
     pthread_mutex_t lock;
-    uint64_t commits; /* odd while one is under way */
+    uint64_t commits;  /* odd while one is under way */
+    uint64_t readings; /* given so far */
     struct slot slots[SLOTS];
 
     /* the writer's own: rows of the transaction under way */
@@ -80,6 +83,7 @@ static struct slot *slot_of(struct vm_cache *c, const char *key)
 
 static void clear(struct slot *s)
 {
+    atomic_store(&s->reading, 0);
     free(s->key);
     s->key = NULL;
 }
@@ -161,11 +165,20 @@ void vm_cache_put(struct vm_cache *c, const char *key, const struct vm *vm, uint
     if (c->commits == began && began % 2 == 0) {
         struct slot *s = slot_of(c, key);
         clear(s);
-        *s = fresh;
+        s->key = fresh.key;
+        s->size = fresh.size;
+        s->vm = fresh.vm;
+        s->vm.reading = ++c->readings * SLOTS + (uint64_t)(s - c->slots);
+        atomic_store(&s->reading, s->vm.reading);
         fresh.key = NULL;
     }
     pthread_mutex_unlock(&c->lock);
     free(fresh.key);
+}
+
+bool vm_cache_stands(const struct vm_cache *c, uint64_t reading)
+{
+    return reading && atomic_load(&c->slots[reading % SLOTS].reading) == reading;
 }
 
 /* ---- the writer ---- */

@@ -26,6 +26,8 @@ void vm_cache_free(struct vm_cache *c);
 bool vm_cache_get(struct vm_cache *c, const char *key, struct arena *a, struct vm *out,
                   uint64_t *began);
 void vm_cache_put(struct vm_cache *c, const char *key, const struct vm *vm, uint64_t began);
+/* The row that vm_cache_get gave with this `reading` is still here. */
+bool vm_cache_stands(const struct vm_cache *c, uint64_t reading);
 
 /* The writer's thread only, from here on. Watches its connection; the transaction is about to be
  * committed (begin), or it has ended (end). */

@@ -380,6 +380,11 @@ bool store_peek_vm(struct store *s, struct arena *a, const char *resource_id, st
     return vm_cache_get(s->vms, db_key_of(a, resource_id), a, out, &began);
 }
 
+bool store_vm_stands(const struct store *s, uint64_t reading)
+{
+    return vm_cache_stands(s->vms, reading);
+}
+
 enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,
                             struct err_info *e)
 {

@@ -6,15 +6,13 @@
  *
  * Writes are asynchronous:
  *
- *     void store_verb(struct store *, const struct x *in, struct x_out *out, struct store_done
- * *done);
+ *     void store_verb(struct store *s, const struct x *in, struct x_out *out, struct store_done *d);
  *
- * They queue the write and return. It is executed on the store's writer thread together with
- * others, and once it is durable, or has failed, done->fn(done) runs on that thread with done->err
- * set (and done->info, where that is not OK). `in`, all it points to, `out` and `done` must live
- * until then; the store does not touch them afterwards. A completion must be short and must not
- * wait for another write; it may queue one. Writes of one thread are executed in the order they
- * were queued. Any thread may write.
+ * They queue the write and return. It is executed on the store's writer thread together with others,
+ * and once it is durable, or has failed, d->fn(d) runs on that thread with d->err set (and d->info,
+ * where that is not OK). `in`, all it points to, `out` and `d` must live until then; the store does not
+ * touch them afterwards. A completion must be short and must not wait for another write; it may queue
+ * one. Writes of one thread are executed in the order they were queued. Any thread may write.
  *
  * A write that failed has changed nothing, with one exception: after ERR_UNAVAILABLE from an I/O
  * error the write may turn out to be there when the store is opened again.
@@ -400,6 +398,9 @@ enum err store_get_vm(struct store *s, struct arena *a, const char *resource_id,
 bool store_peek_vm(struct store *s, struct arena *a, const char *resource_id, struct vm *out);
 enum err store_get_vm_by_id(struct store *s, struct arena *a, const char *vm_id, struct vm *out,
                             struct err_info *e) MUST_CHECK;
+/* A read would find what the one with this `reading` found: nothing that was acknowledged since belongs to
+ * the row. False also where that is not known any more. Does not block. */
+bool store_vm_stands(const struct store *s, uint64_t reading);
 enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter *f,
                         struct vm_list *out, struct err_info *e) MUST_CHECK;
 /* page, status and origin of the filter are not used. */
@@ -412,8 +413,7 @@ enum err store_count_certificates(struct store *s, struct arena *a, const struct
 /* ---- attestation ---- */
 
 /*
- * What was decided about a report outside; what depends on rows is decided again in the
- * transaction:
+ * What was decided about a report outside; what depends on rows is decided again within:
  *
  *   - the VM of report.vm_id must be registered, else ERR_NOT_ENROLLED;
  *   - report.ak_spki equal to the VM's pin: accepted. An enrolment that is still unused and is the

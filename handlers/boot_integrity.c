@@ -1,5 +1,6 @@
 /* Boot integrity: what the last evidence says, of one VM and of all. */
 #include "handlers/page.h"
+#include "handlers/policy_book.h"
 #include "handlers/routes.h"
 #include "handlers/target.h"
 #include "handlers/view.h"
@@ -9,8 +10,10 @@
 int get_boot_integrity(struct call *c)
 {
     struct vm vm;
+    unsigned book = policy_book_generation(c->app->book);
     if (target_read_vm(c, &vm))
         return call_fail(c);
+    c->basis = basis_of_vm(c->app, &vm, book, c->now);
     bool pending = target_is_pending(c, &vm);
     int status = call_etag(c, pending ? arena_printf(c->arena, "%s-pending", vm.etag) : vm.etag);
     if (status == 200)

@@ -31,6 +31,7 @@
 #include "core/err.h"
 #include "db/store.h"
 #include "handlers/app.h"
+#include "handlers/basis.h"
 
 #define CALL_PENDING    0
 #define CALL_PARAMS_MAX 8
@@ -76,6 +77,8 @@ struct call {
     struct jw jw;
     const char *content_type; /* default application/json */
     struct stream *stream;    /* set by call_stream */
+    struct basis
+        basis; /* of the answer to a GET; where the handler sets it, it may be given again */
 
     call_fn *then; /* set by call_wait */
     void *state;   /* the handler's own between waits, in the arena */

@@ -1,5 +1,6 @@
 /* RG/virtualMachines: make, read, list and delete VMs. */
 #include "handlers/page.h"
+#include "handlers/policy_book.h"
 #include "handlers/routes.h"
 #include "handlers/target.h"
 #include "handlers/view.h"
@@ -162,8 +163,10 @@ int delete_virtual_machine(struct call *c)
 int get_virtual_machine(struct call *c)
 {
     struct vm vm;
+    unsigned book = policy_book_generation(c->app->book);
     if (target_read_vm(c, &vm))
         return call_fail(c);
+    c->basis = basis_of_vm(c->app, &vm, book, c->now);
     view_vm(call_json(c), &vm);
     return call_etag(c, vm.etag);
 }

@@ -17,7 +17,7 @@
 
 struct entry {
     uint8_t digest[32]; /* SHA-256 of the whole token */
-    bool used;
+    uint64_t seen;      /* no two entries that ever were have the same; 0: free */
     int64_t until;      /* monotonic */
     int64_t expires_at; /* of the key, wall; 0: never */
     int64_t touched;    /* wall time of the last use not yet written; 0: none */
@@ -33,6 +33,7 @@ struct auth {
     const struct clock *clock;
     pthread_mutex_t lock;
     uint64_t epoch; /* of revocations: a lookup that began before one is not remembered */
+    uint64_t seen;  /* given so far */
     struct entry cache[CACHE_SIZE];
 };
 
@@ -115,34 +116,51 @@ static const struct principal *principal_of(struct arena *arena, const struct en
     *p = (struct principal){.id = arena_strdup(arena, s->id),
                             .name = arena_strdup(arena, s->name),
                             .role = s->role,
-                            .scope = arena_strdup(arena, s->scope)};
+                            .scope = arena_strdup(arena, s->scope),
+                            .seen = s->seen};
     return p;
+}
+
+/* With the lock held: it is believed, and this is a use of the key. */
+static bool stands(const struct auth *a, struct entry *s)
+{
+    int64_t wall = clock_wall(a->clock);
+    if (!s->seen || clock_mono(a->clock) >= s->until || (s->expires_at && wall >= s->expires_at))
+        return false;
+    s->touched = wall;
+    return true;
 }
 
 static bool recall(struct auth *a, const uint8_t digest[32], struct arena *arena,
                    const struct principal **out, uint64_t *epoch)
 {
-    int64_t wall = clock_wall(a->clock), mono = clock_mono(a->clock);
     pthread_mutex_lock(&a->lock);
     struct entry *s = slot_of(a, digest);
     *epoch = a->epoch;
-    bool hit = s->used && CRYPTO_memcmp(s->digest, digest, 32) == 0 && mono < s->until &&
-               (!s->expires_at || wall < s->expires_at);
-    if (hit) {
-        s->touched = wall;
+    bool hit = CRYPTO_memcmp(s->digest, digest, 32) == 0 && stands(a, s);
+    if (hit)
         *out = principal_of(arena, s);
-    }
     pthread_mutex_unlock(&a->lock);
     return hit;
 }
 
-static void remember(struct auth *a, const uint8_t digest[32], const struct entry *fresh,
-                     uint64_t epoch)
+bool auth_stands(struct auth *a, uint64_t seen)
+{
+    pthread_mutex_lock(&a->lock);
+    struct entry *s = &a->cache[seen % CACHE_SIZE];
+    bool hit = seen && s->seen == seen && stands(a, s);
+    pthread_mutex_unlock(&a->lock);
+    return hit;
+}
+
+static void remember(struct auth *a, const uint8_t digest[32], struct entry *fresh, uint64_t epoch)
 {
     pthread_mutex_lock(&a->lock);
     struct entry *s = slot_of(a, digest);
-    if (a->epoch == epoch)
+    if (a->epoch == epoch) {
+        fresh->seen = ++a->seen * CACHE_SIZE + (uint64_t)(s - a->cache);
         *s = *fresh;
+    }
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -151,8 +169,8 @@ void auth_forget(struct auth *a, const char *key_id)
     pthread_mutex_lock(&a->lock);
     a->epoch++;
     for (size_t i = 0; i < CACHE_SIZE; i++)
-        if (a->cache[i].used && strcasecmp(a->cache[i].id, key_id) == 0)
-            a->cache[i].used = false;
+        if (a->cache[i].seen && strcasecmp(a->cache[i].id, key_id) == 0)
+            a->cache[i].seen = 0;
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -164,7 +182,7 @@ enum err auth_flush(struct auth *a, struct err_info *e)
     pthread_mutex_lock(&a->lock);
     for (size_t i = 0; i < CACHE_SIZE && n < USES_MAX; i++) {
         struct entry *s = &a->cache[i];
-        if (!s->used || !s->touched)
+        if (!s->seen || !s->touched)
             continue;
         memcpy(ids[n], s->id, sizeof ids[n]);
         uses[n] = (struct api_key_use){.id = ids[n], .at = s->touched};
@@ -205,8 +223,7 @@ static enum err look_up(struct auth *a, const char *id, const uint8_t secret[SEC
     if (err || !hash_matches(a->keyring, &row, secret) || row.revoked_at ||
         (row.expires_at && row.expires_at <= now))
         return refuse(e);
-    *out = (struct entry){.used = true,
-                          .until = clock_mono(a->clock) + CACHE_MS,
+    *out = (struct entry){.until = clock_mono(a->clock) + CACHE_MS,
                           .expires_at = row.expires_at,
                           .touched = now,
                           .role = row.role};

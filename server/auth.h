@@ -27,6 +27,10 @@ void auth_free(struct auth *a); /* NULL is fine */
 enum err auth_authenticate(struct auth *a, const char *authorization, struct arena *arena,
                            const struct principal **out, struct err_info *e) MUST_CHECK;
 
+/* The credential behind this principal's `seen` would be accepted again at once: not revoked, not
+ * expired, and verified not long ago. Counts as a use of it. */
+bool auth_stands(struct auth *a, uint64_t seen);
+
 /* Forgets a key that was just revoked. */
 void auth_forget(struct auth *a, const char *key_id);
 

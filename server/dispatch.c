@@ -10,6 +10,8 @@
 
 #define PREFER_WAIT_MAX_S 30
 
+#define PRINCIPAL_MAX 64
+
 /* Room for replies that an unusual one made larger is not kept. */
 #define ROOM_MAX (16 * 1024)
 
@@ -24,6 +26,15 @@ struct work {
     struct route_match match;
     struct target target;
     struct call call; /* last, since most of it is not used */
+};
+
+/* What an answer rests on that may be given again: x->memo. */
+struct memo {
+    const struct route *route;
+    size_t index;
+    uint64_t seen; /* of the principal */
+    char principal[PRINCIPAL_MAX];
+    struct basis basis;
 };
 
 static struct work *work_of(struct call *c)
@@ -97,12 +108,23 @@ static struct work *open_work(struct dispatch *d, struct http_exchange *x)
     c->traceparent = w->traceparent;
     c->out = w->room;
     w->room = (struct buf){0};
-    const char *id = http_header(x, "x-request-id");
-    if (id && fields_request_id_ok(id))
-        memcpy(w->request_id, id, strlen(id) + 1);
+    return w;
+}
+
+/* The caller's ids where there are such. */
+static void take_ids(struct work *w, const char *request_id, const char *traceparent)
+{
+    if (request_id && fields_request_id_ok(request_id))
+        memcpy(w->request_id, request_id, strlen(request_id) + 1);
     else
-        uuid_v7(c->now, w->request_id);
-    fields_traceparent(http_header(x, "traceparent"), w->traceparent);
+        uuid_v7(w->call.now, w->request_id);
+    fields_traceparent(traceparent, w->traceparent);
+}
+
+static struct work *begin(struct dispatch *d, struct http_exchange *x)
+{
+    struct work *w = open_work(d, x);
+    take_ids(w, http_header(x, "x-request-id"), http_header(x, "traceparent"));
     return w;
 }
 
@@ -120,6 +142,12 @@ static void free_work(void *work)
     buf_free(&((struct work *)work)->room);
 }
 
+static void give_ids(struct work *w)
+{
+    http_reply_id(w->x, "X-Request-Id", w->request_id);
+    http_reply_id(w->x, "traceparent", w->traceparent);
+}
+
 /* What every reply carries, once the handler has decided on its status. */
 static int answer(struct work *w, int status)
 {
@@ -130,8 +158,7 @@ static int answer(struct work *w, int status)
     x->out = &c->out;
     x->stream = c->stream;
     x->content_type = c->content_type ? c->content_type : "application/json";
-    http_reply_id(x, "X-Request-Id", w->request_id);
-    http_reply_id(x, "traceparent", w->traceparent);
+    give_ids(w);
     return status;
 }
 
@@ -265,7 +292,7 @@ static enum err check_media(struct work *w)
 
 static int on_head(void *ctx, struct http_exchange *x)
 {
-    struct work *w = open_work(ctx, x);
+    struct work *w = begin(ctx, x);
     if (check_route(w) || check_caller(w))
         return fail(w);
     const struct route *r = w->match.route;
@@ -312,9 +339,50 @@ static int on_resumed(void *ctx, struct http_exchange *x)
 
 static int on_refused(void *ctx, struct http_exchange *x, const struct err_info *why)
 {
-    struct work *w = x->known ? x->work : open_work(ctx, x);
+    struct work *w = x->known ? x->work : begin(ctx, x);
     w->call.err = *why;
     return fail(w);
+}
+
+/* An answer to a GET, whose ids are its own. */
+static bool on_remember(void *ctx, const struct http_exchange *x, void *memo)
+{
+    const struct work *w = x->work;
+    const struct principal *who = w->call.who;
+    struct memo *m = memo;
+    if (!w->call.basis.vm || !who || !who->seen || strcmp(x->head.method, "GET") != 0 ||
+        strlen(who->id) >= sizeof m->principal || strcmp(x->target, w->target.path) != 0 ||
+        http_header(x, "x-request-id") || http_header(x, "traceparent"))
+        return false;
+    *m = (struct memo){.route = w->match.route,
+                       .index = w->match.index,
+                       .seen = who->seen,
+                       .basis = w->call.basis};
+    memcpy(m->principal, who->id, strlen(who->id) + 1);
+    return true;
+}
+
+/* The same head again: what was found in it is so still. What else the answer rests on is looked at. */
+static bool on_again(void *ctx, struct http_exchange *x, const void *memo)
+{
+    struct dispatch *d = ctx;
+    const struct memo *m = memo;
+    int64_t now = clock_wall(d->app->clock);
+    if (!basis_stands(d->app, &m->basis, now) || !auth_stands(d->auth, m->seen) ||
+        !limiter_take(d->by_principal, m->principal, clock_mono(d->app->clock), NULL))
+        return false;
+    struct work *w = open_work(d, x);
+    struct principal *who = ARENA_NEW(x->arena, struct principal);
+    who->id = arena_strdup(x->arena, m->principal);
+    w->call.who = who;
+    w->call.operation = m->route->operation;
+    w->match.route = m->route;
+    w->match.index = m->index;
+    w->target.path = x->target;
+    x->head.method = "GET";
+    take_ids(w, NULL, NULL);
+    give_ids(w);
+    return true;
 }
 
 /* Status 0: the client was gone before there was an answer. Paths hold no secrets; queries and
@@ -381,6 +449,9 @@ struct http_handler dispatch_handler(struct dispatch *d)
     return (struct http_handler){.ctx = d,
                                  .work_size = sizeof(struct work),
                                  .work_free = free_work,
+                                 .memo_size = sizeof(struct memo),
+                                 .remember = on_remember,
+                                 .again = on_again,
                                  .head = on_head,
                                  .body = on_body,
                                  .resumed = on_resumed,

@@ -66,6 +66,16 @@ struct http_handler {
     /* The request was refused before head() or its body was too long: fill *x, return the status.
      */
     int (*refused)(void *ctx, struct http_exchange *x, const struct err_info *why);
+    /*
+     * Where a client asks the same again and again (server/http_kept.c). After body(), whose reply
+     * stands in *x: fills `memo`, memo_size bytes, with what to look at before this reply is given again,
+     * with other ids, to a request with the same head, byte by byte, on the same connection; false: it
+     * may not be. And for such a request, instead of head() and body(): true where it is given, the ids
+     * are set and done() is due, false where nothing was done.
+     */
+    size_t memo_size;
+    bool (*remember)(void *ctx, const struct http_exchange *x, void *memo);
+    bool (*again)(void *ctx, struct http_exchange *x, const void *memo);
     /* The reply is sent or the connection is gone. Not called where none of the above was. */
     void (*done)(void *ctx, struct http_exchange *x);
     /* libmicrohttpd itself refused a request with `status`; there is no exchange. Writes the

@@ -3,6 +3,7 @@
 #define SERVER_HTTP_IMPL_H
 
 #include "core/clock.h"
+#include "core/sha256.h"
 #include "server/http.h"
 
 #include <microhttpd.h>
@@ -38,11 +39,14 @@ struct http_link {
     struct MHD_Connection *mhd;
     struct connection *connection;
     struct http_link *next_spare;
-    bool seen;    /* the first call was made */
-    bool engaged; /* the handler knows of it: done() is due */
-    bool pending; /* resumed() is next */
-    int early;    /* status of the reply that is due when the body was swallowed; 0: none */
-    bool close;   /* after the reply */
+    bool seen;     /* the first call was made */
+    bool engaged;  /* the handler knows of it: done() is due */
+    bool pending;  /* resumed() is next */
+    bool digested; /* `digest` is that of the head */
+    uint8_t digest[SHA256_SIZE];
+    int again;  /* status of the kept reply that is this request's as well; 0: none */
+    int early;  /* status of the reply that is due when the body was swallowed; 0: none */
+    bool close; /* after the reply */
     int64_t swallowed;
     struct http_stream *stream;
     struct http_exchange x;
@@ -103,6 +107,9 @@ void http_reply_add(struct MHD_Response *r, const char *name, const char *value)
 /* http_kept.c: a response that is used again, or NULL where this reply is not of that kind. It is the
  * connection's; who queues it does not destroy it. */
 struct MHD_Response *http_kept_response(struct http_link *l, int status);
+/* First of all, with the head as the library left it: the status of the kept reply where it is this
+ * request's as well, else 0. */
+int http_kept_again(struct http_link *l, struct bytes head);
 void http_kept_free(struct connection *c);
 
 /* http_stream.c: the response that reads link->x.stream. */

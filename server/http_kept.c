@@ -4,20 +4,36 @@
  * request, so each connection keeps the last one, and where status, headers and body are the same,
  * byte by byte, only the ids are exchanged. Only replies with an ETag, which are made to be asked for
  * again, and never hold a secret that is shown once.
+ *
+ * Where a request comes again as it was, the same reply is given without parsing, routing and asking the
+ * handler, once the latter says that what the reply rests on still stands. The second and the third time
+ * the handler is asked, so that a client that asks for several things in turn pays nothing for this.
  */
 #include "server/http_impl.h"
 
 #include <strings.h>
 
 #define BODY_MAX (8 * 1024)
-#define IDS_MAX  2
-#define ID_SIZE  72
+
+/* Whether this reply may be given without asking the handler. */
+enum memo {
+    MEMO_NONE, /* was given once */
+    MEMO_DUE,  /* was given twice in a row: what the next request is like is to be remembered */
+    MEMO_KEPT, /* `digest` is that of the head, `memo` the handler's */
+    MEMO_OFF,  /* requests differ though their replies do not: it is not tried any more */
+};
+
+#define IDS_MAX 2
+#define ID_SIZE 72
 
 struct http_kept {
     struct MHD_Response *response;
     int status;
-    char ids[IDS_MAX][ID_SIZE]; /* in it, in the order of the reply's headers */
-    size_t head, body;          /* bytes of each in data */
+    char *ids[IDS_MAX]; /* the values in it, in the order of the reply's headers */
+    enum memo state;
+    uint8_t digest[SHA256_SIZE];
+    void *memo;
+    size_t head, body; /* bytes of each in data */
     char data[];
 };
 
@@ -69,9 +85,10 @@ static struct http_kept *make(const struct http_link *l, int status, struct byte
 {
     const struct buf *body = l->x.out;
     struct http_kept *k = malloc(sizeof *k + head.len + body->len);
-    if (!k)
+    void *memo = calloc(1, l->http->handler.memo_size);
+    if (!k || !memo)
         abort();
-    *k = (struct http_kept){.status = status, .head = head.len, .body = body->len};
+    *k = (struct http_kept){.status = status, .memo = memo, .head = head.len, .body = body->len};
     memcpy(k->data, head.data, head.len);
     if (body->len)
         memcpy(k->data + head.len, body->data, body->len);
@@ -83,29 +100,90 @@ static struct http_kept *make(const struct http_link *l, int status, struct byte
     return k;
 }
 
-/* This exchange's ids instead of those of the one before. */
+/* Adds the header, instead of the one with *id where there is one; *id is then the library's copy. */
+static void add_id(struct MHD_Response *r, const char *name, const char *value, char **id)
+{
+    char former[ID_SIZE];
+    if (*id) {
+        snprintf(former, sizeof former, "%s", *id); /* which is about to be freed */
+        if (MHD_del_response_header(r, name, former) != MHD_YES)
+            abort();
+    }
+    http_reply_add(r, name, value);
+    *id = (char *)(uintptr_t)MHD_get_response_header(r, name);
+}
+
+/* This exchange's ids instead of those of the one before. Those of the same length are written over the
+ * library's copy: it has no call for that, and to take one away and add another costs it four
+ * allocations. It reads them when a reply is queued, all on the connection's thread. */
 static void exchange_ids(struct http_kept *k, const struct http_exchange *x)
 {
     size_t n = 0;
     for (size_t i = 0; i < x->n_headers; i++) {
         if (!x->headers[i].changes)
             continue;
-        char *id = k->ids[n++];
-        const char *name = x->headers[i].name, *value = x->headers[i].value;
-        if (*id && MHD_del_response_header(k->response, name, id) != MHD_YES)
-            abort();
-        memcpy(id, value, strlen(value) + 1);
-        http_reply_add(k->response, name, value);
+        char **id = &k->ids[n++];
+        const char *value = x->headers[i].value;
+        size_t len = strlen(value);
+        if (*id && strlen(*id) == len)
+            memcpy(*id, value, len);
+        else
+            add_id(k->response, x->headers[i].name, value, id);
     }
+}
+
+/* Digests only: no token stays in memory, and how long a comparison takes tells nothing of one. The
+ * target's length is part of it, since the library cuts the target at its question mark as it cuts the
+ * line at its blanks. */
+static void digest(struct http_link *l, struct bytes head)
+{
+    const size_t target = strlen(l->x.target);
+    const struct bytes parts[] = {BYTES(&target, sizeof target), head};
+    sha256_parts(parts, ARRAY_LEN(parts), l->digest);
+    l->digested = true;
+}
+
+/* The reply of this exchange is the one that is kept. */
+static void remember(struct http_kept *k, const struct http_link *l)
+{
+    const struct http_handler *handler = &l->http->handler;
+    if (k->state == MEMO_NONE)
+        k->state = MEMO_DUE;
+    if (k->state == MEMO_OFF || !l->digested)
+        return;
+    k->state = handler->remember(handler->ctx, &l->x, k->memo) ? MEMO_KEPT : MEMO_OFF;
+    memcpy(k->digest, l->digest, sizeof k->digest);
+}
+
+int http_kept_again(struct http_link *l, struct bytes head)
+{
+    const struct http_handler *handler = &l->http->handler;
+    struct http_kept *k = l->connection->kept;
+    if (!k || k->state == MEMO_NONE || k->state == MEMO_OFF || atomic_load(&l->http->draining))
+        return 0;
+    digest(l, head);
+    if (k->state == MEMO_DUE)
+        return 0;
+    if (memcmp(k->digest, l->digest, sizeof k->digest) != 0) {
+        k->state = MEMO_OFF;
+        return 0;
+    }
+    return handler->again(handler->ctx, &l->x, k->memo) ? k->status : 0;
 }
 
 struct MHD_Response *http_kept_response(struct http_link *l, int status)
 {
     struct connection *c = l->connection;
+    if (l->again) {
+        exchange_ids(c->kept, &l->x);
+        return c->kept->response;
+    }
     if (!may_keep(l))
         return NULL;
     const struct bytes head = head_text(&l->x);
-    if (!same(c->kept, status, head, l->x.out)) {
+    if (same(c->kept, status, head, l->x.out)) {
+        remember(c->kept, l);
+    } else {
         http_kept_free(c);
         c->kept = make(l, status, head);
     }
@@ -118,6 +196,7 @@ void http_kept_free(struct connection *c)
     if (!c->kept)
         return;
     MHD_destroy_response(c->kept->response);
+    free(c->kept->memo);
     free(c->kept);
     c->kept = NULL;
 }

@@ -113,7 +113,7 @@ static int setup(void **state)
                                         .client_secret = {"secret", 6},
                                         .endpoint = b->server->url,
                                         .authority = b->server->url};
-    b->who = (struct principal){"key-1", "tester", ROLE_ADMIN, "/"};
+    b->who = (struct principal){.id = "key-1", .name = "tester", .role = ROLE_ADMIN, .scope = "/"};
     b->origin = (struct jobs_origin){.who = &b->who,
                                      .operation = "put_virtual_machine",
                                      .request_id = "r1",
