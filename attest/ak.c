@@ -282,7 +282,7 @@ struct ak_loaded *ak_load(const struct ak_key *key)
     struct ak_loaded *k = calloc(1, sizeof *k);
     if (!k)
         abort();
-    *k = (struct ak_loaded){.refs = 1, .kind = key->kind, .n_len = key->n_len, .pkey = pkey};
+    *k = (struct ak_loaded){.refs = 1, .key = *key, .pkey = pkey};
     ak_key_spki_sha256(key, k->spki_sha256);
     return k;
 }
@@ -422,10 +422,10 @@ static struct bytes ecdsa_der(const struct tpm_signature *sig, uint8_t out[ECDSA
 bool ak_verify(struct ak_loaded *k, const struct tpm_signature *sig, struct bytes message)
 {
     enum pcr_bank alg = hash_of_tpm_alg(sig->hash);
-    if (alg == BANK_COUNT || (k->kind == AK_RSA) != (sig->alg != TPM2_ALG_ECDSA))
+    if (alg == BANK_COUNT || (k->key.kind == AK_RSA) != (sig->alg != TPM2_ALG_ECDSA))
         return false;
-    if (k->kind == AK_RSA)
-        return sig->rsa.len == k->n_len && verify_digest(k, sig->alg, sig->rsa, alg, message);
+    if (k->key.kind == AK_RSA)
+        return sig->rsa.len == k->key.n_len && verify_digest(k, sig->alg, sig->rsa, alg, message);
     if (sig->r.len > AK_COORD_MAX || sig->s.len > AK_COORD_MAX)
         return false;
     uint8_t der[ECDSA_DER_MAX];

@@ -42,8 +42,7 @@ struct ak_setting;
 struct ak_named;
 struct ak_loaded {
     int refs;
-    enum ak_kind kind;
-    size_t n_len; /* as in struct ak_key */
+    struct ak_key key;
     EVP_PKEY *pkey;
     uint8_t spki_sha256[32];
     /* NULL, or of nobody: taken and put back in one exchange */

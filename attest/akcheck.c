@@ -1,5 +1,6 @@
 #include "attest/akcheck.h"
 
+#include "attest/truststore.h"
 #include "attest/words.h"
 
 /* Azure's AK: fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign. */
@@ -65,12 +66,14 @@ static bool choose_key(const struct attest_input *in, const struct ak_material *
 }
 
 /* The certificate that is known from before has its key loaded, with what OpenSSL works out once for
- * each modulus. */
-static struct ak_loaded *load_key(const struct ak_material *m, const struct ak_key *key)
+ * each modulus; a pinned key may be known by itself. */
+static struct ak_loaded *load_key(const struct attest_input *in, const struct ak_material *m,
+                                  const struct ak_key *key)
 {
     if (m->cert && m->cert->loaded && ak_key_equal(&m->cert->key, key))
         return ak_loaded_hold(m->cert->loaded);
-    return ak_load(key);
+    struct ak_loaded *known = in->afresh ? NULL : truststore_find_key(in->trust, key);
+    return known ? known : ak_load(key);
 }
 
 static void choose_public(const struct attest_input *in, struct ak_choice *c)
@@ -93,7 +96,7 @@ void ak_choose(const struct attest_input *in, const struct ak_material *m,
     *out = (struct ak_choice){.public = m->public, .pin = in->n_pins};
     out->found = choose_key(in, m, sig, message, &out->key);
     if (out->found) {
-        out->loaded = load_key(m, &out->key);
+        out->loaded = load_key(in, m, &out->key);
         if (out->loaded)
             memcpy(out->spki_sha256, out->loaded->spki_sha256, AK_SPKI_SIZE);
         else

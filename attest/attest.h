@@ -108,6 +108,9 @@ struct attest_input {
     struct attest_logs *logs; /* NULL: every log is judged from its bytes */
     /* The log that evidence->event_log_digest names, where it is known: then it need not be there. */
     struct attest_log *log;
+    /* SHA-256 of the log that is likely sent again, or empty: to compare its bytes costs a tenth of
+     * hashing them. */
+    struct bytes likely_log;
     struct bytes nonce; /* what the quote's extraData must be */
     int64_t now;        /* ms since 1970: certificates are judged at this time */
     enum attest_profile profile;

@@ -23,9 +23,10 @@ struct log_view {
     size_t n_content_findings;
 };
 
-/* The log that is known by the digest of these bytes, or a new one of them. Held until the arena is
- * reset. `known` may be NULL; then it borrows `log`. */
-struct attest_log *log_of(struct attest_logs *known, struct bytes log, struct arena *a);
+/* The log that is known by these bytes, first looked for under the digest `likely` (may be empty), or a
+ * new one of them. Held until the arena is reset. `known` may be NULL; then it borrows `log`. */
+struct attest_log *log_of(struct attest_logs *known, struct bytes likely, struct bytes log,
+                          struct arena *a);
 /* So that others with the same log find it: only logs that a quote has proven are worth the room. */
 void log_remember(struct attest_logs *known, struct attest_log *l);
 

@@ -117,7 +117,7 @@ static void review_log(struct reviewing *v)
     v->facts.log_sent = true;
     struct attest_result replayed; /* its findings are among those that were kept */
     result_init(&replayed);
-    struct attest_log *log = log_of(v->in->logs, v->record->event_log, v->arena);
+    struct attest_log *log = log_of(v->in->logs, (struct bytes){0}, v->record->event_log, v->arena);
     if (log_events(log)->bad)
         return;
     const struct log_view *view = log_view(log, quote_pcrs(v->facts.quote)->bank);

@@ -76,6 +76,7 @@ void selfcheck_verdict(const struct attest_input *in, enum err err, const struct
         evidence.event_log = attest_log_bytes(in->log);
     again.evidence = &evidence;
     again.log = NULL;
+    again.likely_log = (struct bytes){0};
     again.logs = NULL;
     again.afresh = true;
     compare(&again, began, &want, "nothing");

@@ -144,14 +144,18 @@ size_t trust_find_pin(const struct attest_input *in, const uint8_t spki_sha256[A
     return i;
 }
 
-const struct trusted_ak *trust_by_pin(const struct attest_input *in, const struct ak_key *key,
+const struct trusted_ak *trust_by_pin(const struct attest_input *in, const struct ak_loaded *k,
                                       struct arena *a)
 {
-    uint8_t spki[AK_SPKI_SIZE];
-    ak_key_spki_sha256(key, spki);
-    if (in->profile != PROFILE_TPM || trust_find_pin(in, spki) == in->n_pins)
+    if (in->profile != PROFILE_TPM || trust_find_pin(in, k->spki_sha256) == in->n_pins)
         return NULL;
-    return trusted(key, a);
+    return trusted(&k->key, a);
+}
+
+void trust_keep_pinned(const struct attest_input *in, struct ak_loaded *k)
+{
+    if (!in->afresh)
+        truststore_keep_key(in->trust, k);
 }
 
 struct ak_cert *trust_parse(const struct attest_input *in, struct bytes cert, const char **why)

@@ -20,8 +20,10 @@ const struct trusted_ak *trust_by_chain(const struct attest_input *in, struct ak
                                         struct arena *a, struct attest_result *r);
 
 /* The key is one of the pins, and the pins are the anchor (PROFILE_TPM). NULL where it is not. */
-const struct trusted_ak *trust_by_pin(const struct attest_input *in, const struct ak_key *key,
+const struct trusted_ak *trust_by_pin(const struct attest_input *in, const struct ak_loaded *k,
                                       struct arena *a);
+/* That key has signed a quote: it is kept for the next one. */
+void trust_keep_pinned(const struct attest_input *in, struct ak_loaded *k);
 
 /* Index of the pin that names the key with this digest; n_pins where none does. */
 size_t trust_find_pin(const struct attest_input *in, const uint8_t spki_sha256[AK_SPKI_SIZE]);

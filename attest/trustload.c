@@ -298,6 +298,8 @@ void attest_trust_free(struct attest_trust *t)
     if (!t)
         return;
     truststore_forget(t);
+    for (size_t i = 0; i < TRUST_CACHE_SLOTS; i++)
+        ak_loaded_release(t->keys[i]);
     truststore_release(t->set);
     for (size_t i = 0; i < t->options.n_anchors; i++)
         free((void *)(uintptr_t)t->options.anchors[i]);

@@ -31,6 +31,36 @@ struct ak_cert *truststore_find(struct attest_trust *t, struct bytes der)
     return found;
 }
 
+/* The end of a modulus or of a point is as good as random; it is aligned to the key's end. */
+static struct ak_loaded **key_slot(struct attest_trust *t, const struct ak_key *key)
+{
+    size_t tail = 0;
+    for (size_t i = 0; i < 4 && i < key->n_len; i++)
+        tail = tail << 8 | key->n[key->n_len - 1 - i];
+    return &t->keys[tail % TRUST_CACHE_SLOTS];
+}
+
+struct ak_loaded *truststore_find_key(struct attest_trust *t, const struct ak_key *key)
+{
+    struct ak_loaded *found = NULL;
+    pthread_mutex_lock(&t->lock);
+    struct ak_loaded *k = *key_slot(t, key);
+    if (k && ak_key_equal(&k->key, key))
+        found = ak_loaded_hold(k);
+    pthread_mutex_unlock(&t->lock);
+    return found;
+}
+
+void truststore_keep_key(struct attest_trust *t, struct ak_loaded *k)
+{
+    pthread_mutex_lock(&t->lock);
+    struct ak_loaded **slot = key_slot(t, &k->key), *before = *slot;
+    *slot = before == k ? before : ak_loaded_hold(k);
+    pthread_mutex_unlock(&t->lock);
+    if (before != k)
+        ak_loaded_release(before);
+}
+
 static bool is_sent(const struct known_chain *k, const struct evidence *ev)
 {
     for (size_t i = 0; i < ev->n_chain && i < k->n; i++)

@@ -54,6 +54,8 @@ struct known_leaf {
     size_t chain;
 };
 
+/* Keys that a pin vouches for, without a certificate: what OpenSSL makes of a key costs as much as two
+ * signatures. It is a function of the key alone, so none of these is ever wrong. */
 struct attest_trust {
     struct attest_trust_options options; /* own copies */
     pthread_mutex_t lock;                /* over what follows */
@@ -63,6 +65,7 @@ struct attest_trust {
     size_t n_issuers;
     struct known_chain chains[TRUST_CACHE_CHAINS];
     size_t n_chains;
+    struct ak_loaded *keys[TRUST_CACHE_SLOTS];
 };
 
 /* ---- the set (trustload.c) ---- */
@@ -82,6 +85,11 @@ void truststore_free_stack(STACK_OF(X509) * stack);
 /* A certificate whose path was verified, of this DER; held for the caller. NULL where it is not in the
  * cache. */
 struct ak_cert *truststore_find(struct attest_trust *t, struct bytes der);
+
+/* The key as it was kept before, held for the caller; NULL: it was not. Whoever keeps one says that it is
+ * pinned: nobody else can drive others' keys out. */
+struct ak_loaded *truststore_find_key(struct attest_trust *t, const struct ak_key *key);
+void truststore_keep_key(struct attest_trust *t, struct ak_loaded *k);
 
 /* Why no path leads to an anchor; reason NULL: one does. Texts are static or in the arena. */
 struct path_fault {

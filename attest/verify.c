@@ -70,8 +70,8 @@ static void check_ak(struct verifying *v)
     if (in->profile == PROFILE_TPM && in->n_pins) {
         result_skip(v->r, CHECK_AK_CHAIN, "pinned");
         result_skip(v->r, CHECK_AK_PROFILE, "not_applicable");
-        if (v->choice.found)
-            v->facts.ak = trust_by_pin(in, &v->choice.key, v->arena);
+        if (v->choice.loaded)
+            v->facts.ak = trust_by_pin(in, v->choice.loaded, v->arena);
         return;
     }
     if (v->cert) {
@@ -121,6 +121,8 @@ static void check_quote(struct verifying *v)
     };
     v->facts.quote = quote_verify(&q, v->arena, v->r, &v->malformed);
     v->r->signed_by_pin = v->r->quote_authentic && v->choice.pin < v->in->n_pins;
+    if (v->r->signed_by_pin && !v->cert)
+        trust_keep_pinned(v->in, v->choice.loaded);
 }
 
 /* ---- log ---- */
@@ -213,7 +215,8 @@ static void check_log(struct verifying *v, struct attest_claims *claims)
 {
     const struct evidence *ev = v->ev;
     struct attest_log *log =
-        ev->event_log.len ? log_of(v->in->logs, ev->event_log, v->arena) : v->in->log;
+        ev->event_log.len ? log_of(v->in->logs, v->in->likely_log, ev->event_log, v->arena)
+                          : v->in->log;
     if (!log) {
         skip_log(v, "no_event_log");
         return;

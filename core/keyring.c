@@ -21,14 +21,20 @@
 #define HEADER     "tlgate-keyring 1"
 
 AUTO_DEFINE(cipher, EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free)
-AUTO_DEFINE(mac, EVP_MAC_CTX *, EVP_MAC_CTX_free)
+AUTO_DEFINE(mac_ctx, EVP_MAC_CTX *, EVP_MAC_CTX_free)
+
+/* To copy a keyed context costs more than a short MAC, so one is kept for whoever comes next. */
+struct mac {
+    EVP_MAC_CTX *keyed; /* never changes */
+    EVP_MAC_CTX *spare; /* NULL, or of nobody: taken and put back in one exchange */
+};
 
 struct key {
     uint32_t id;
     enum key_purpose purpose;
     uint8_t bytes[KEY_SIZE];
     int64_t made;            /* wall ms */
-    EVP_MAC_CTX *mac;        /* keyed; duplicated for each use */
+    struct mac *mac;
     struct sign_key *signer; /* KEY_RESULTS */
 };
 
@@ -258,8 +264,11 @@ static bool prepare_key(const struct keyring *k, struct key *key)
                                  OSSL_PARAM_construct_end()};
     if (key->purpose == KEY_RESULTS)
         key->signer = sign_key_new(key->bytes);
-    key->mac = EVP_MAC_CTX_new(k->hmac);
-    return key->mac && EVP_MAC_init(key->mac, key->bytes, KEY_SIZE, params) == 1;
+    key->mac = calloc(1, sizeof *key->mac);
+    if (!key->mac)
+        abort();
+    key->mac->keyed = EVP_MAC_CTX_new(k->hmac);
+    return key->mac->keyed && EVP_MAC_init(key->mac->keyed, key->bytes, KEY_SIZE, params) == 1;
 }
 
 /* The key is published last, complete. */
@@ -345,12 +354,21 @@ enum err keyring_open(const char *path, struct keyring **out, struct err_info *e
     return OK;
 }
 
+static void mac_free(struct mac *m)
+{
+    if (!m)
+        return;
+    EVP_MAC_CTX_free(m->keyed);
+    EVP_MAC_CTX_free(m->spare);
+    free(m);
+}
+
 void keyring_free(struct keyring *k)
 {
     if (!k)
         return;
     for (size_t i = 0; i < KEYRING_KEYS_MAX; i++) { /* one may be half made */
-        EVP_MAC_CTX_free(k->keys[i].mac);
+        mac_free(k->keys[i].mac);
         sign_key_free(k->keys[i].signer);
     }
     pthread_mutex_destroy(&k->rotating);
@@ -448,13 +466,22 @@ uint32_t keyring_current(const struct keyring *k, enum key_purpose p)
     return current(k, p)->id;
 }
 
+/* Without a key OpenSSL begins anew with the one that is there (EVP_MAC_init(3)). */
+static EVP_MAC_CTX *take_mac(struct mac *m)
+{
+    AUTO(mac_ctx) EVP_MAC_CTX *spare = __atomic_exchange_n(&m->spare, NULL, __ATOMIC_ACQ_REL);
+    if (spare && EVP_MAC_init(spare, NULL, 0, NULL) == 1)
+        return TAKE(spare);
+    return EVP_MAC_CTX_dup(m->keyed);
+}
+
 bool keyring_mac(const struct keyring *k, enum key_purpose p, uint32_t key_id,
                  const struct bytes *parts, size_t n, uint8_t out[KEYRING_MAC_SIZE])
 {
     const struct key *key = find(k, p, key_id);
     if (!key)
         return false;
-    AUTO(mac) EVP_MAC_CTX *ctx = EVP_MAC_CTX_dup(key->mac);
+    EVP_MAC_CTX *ctx = take_mac(key->mac);
     if (!ctx)
         abort();
     bool ok = true;
@@ -468,6 +495,7 @@ bool keyring_mac(const struct keyring *k, enum key_purpose p, uint32_t key_id,
     size_t written = 0;
     if (!ok || EVP_MAC_final(ctx, out, &written, KEYRING_MAC_SIZE) != 1)
         abort();
+    EVP_MAC_CTX_free(__atomic_exchange_n(&key->mac->spare, ctx, __ATOMIC_ACQ_REL));
     return true;
 }
 

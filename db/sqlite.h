@@ -19,6 +19,9 @@
 
 #define WRITER_VFS "tlgate-writer" /* once it was set up; needs synchronous=FULL */
 void db_wal_setup(void);           /* any number of times */
+/* Told in the writer's thread when a sync of its WAL has ended, well or not, and nobody sees yet what was
+ * written before it. */
+void db_wal_watch(sqlite3 *writer, void (*synced)(void *ctx), void *ctx);
 
 /* ---- connections and statements (sqlite_conn.c) ---- */
 

@@ -57,7 +57,7 @@ struct vm_offer {
 
 struct vm_cache {
     pthread_mutex_t lock;
-    uint64_t commits;  /* odd while one is under way */
+    uint64_t commits;  /* odd from when one can be seen until its end */
     uint64_t readings; /* given so far */
     struct slot slots[SLOTS];
 
@@ -65,6 +65,7 @@ struct vm_cache {
     int64_t changed[CHANGED_MAX];
     size_t n_changed;
     bool many;               /* more than fit */
+    bool committing;
     struct vm_offer *offers; /* newest first */
 };
 
@@ -258,6 +259,14 @@ void vm_cache_take_back(struct vm_cache *c, struct vm_offer *offers)
 
 void vm_cache_commit_begin(struct vm_cache *c)
 {
+    c->committing = true;
+}
+
+void vm_cache_commit_synced(struct vm_cache *c)
+{
+    if (!c->committing)
+        return;
+    c->committing = false;
     pthread_mutex_lock(&c->lock);
     c->commits++;
     for (size_t i = 0; i < SLOTS && (c->many || c->n_changed); i++)
@@ -268,6 +277,7 @@ void vm_cache_commit_begin(struct vm_cache *c)
 
 void vm_cache_commit_end(struct vm_cache *c, bool committed)
 {
+    vm_cache_commit_synced(c); /* nothing was written, or it failed before that */
     pthread_mutex_lock(&c->lock);
     uint64_t now = ++c->commits;
     pthread_mutex_unlock(&c->lock);

@@ -3,8 +3,8 @@
  * transaction costs more than the rest of such a request. Only db/ includes this.
  *
  * What a reader sees is never older than the last write that was acknowledged, and never goes back:
- * a row leaves the cache before the transaction that changes it commits, and none enters while one is
- * being committed or has been since the reader began. SQLite itself tells which rows change
+ * a row leaves the cache before the commit that changes it can be seen, and none enters from then until
+ * its end, or where one was since the reader began. SQLite itself tells which rows change
  * (sqlite3_update_hook), so no statement can be forgotten. A verb that has a row before it as it will
  * be may leave it for the readers to come. Thread-safe, but for what says otherwise.
  */
@@ -30,11 +30,13 @@ void vm_cache_put(struct vm_cache *c, const char *key, const struct vm *vm, uint
 bool vm_cache_stands(const struct vm_cache *c, uint64_t reading);
 
 /* The writer's thread only, from here on. Watches its connection; the transaction is about to be
- * committed (begin), or it has ended (end). */
+ * committed (begin), what it wrote is durable but not seen yet (synced; without a begin it is nothing), it
+ * has ended (end). Readers are without its rows from `synced` to `end` only. */
 void vm_cache_watch(struct vm_cache *c, sqlite3 *writer);
 /* What belongs to this row of vm has changed in another table. */
 void vm_cache_note(struct vm_cache *c, int64_t rowid);
 void vm_cache_commit_begin(struct vm_cache *c);
+void vm_cache_commit_synced(struct vm_cache *c);
 void vm_cache_commit_end(struct vm_cache *c, bool committed);
 
 /* The row within the transaction, until the end of the batch; false: read it. */

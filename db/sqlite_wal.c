@@ -15,6 +15,8 @@ struct wal_file {
     unsigned char *data;
     size_t n;
     sqlite3_int64 at; /* where in the file data begins */
+    void (*synced)(void *ctx); /* NULL: nobody wants to know */
+    void *ctx;
 };
 
 static sqlite3_vfs *system_vfs;
@@ -75,7 +77,11 @@ static int wal_truncate(sqlite3_file *f, sqlite3_int64 size)
 static int wal_sync(sqlite3_file *f, int flags)
 {
     int rc = flush(f);
-    return rc ? rc : real_of(f)->pMethods->xSync(real_of(f), flags);
+    if (!rc)
+        rc = real_of(f)->pMethods->xSync(real_of(f), flags);
+    if (wal_of(f)->synced)
+        wal_of(f)->synced(wal_of(f)->ctx);
+    return rc;
 }
 
 static int wal_size(sqlite3_file *f, sqlite3_int64 *size)
@@ -166,6 +172,16 @@ static void make(void)
     vfs.xOpen = open_file;
     if (sqlite3_vfs_register(&vfs, 0) != SQLITE_OK)
         abort();
+}
+
+void db_wal_watch(sqlite3 *db, void (*synced)(void *ctx), void *ctx)
+{
+    sqlite3_file *f = NULL;
+    if (sqlite3_file_control(db, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &f) != SQLITE_OK || !f ||
+        f->pMethods != &wal_methods)
+        abort(); /* it is open since the schema was read */
+    wal_of(f)->synced = synced;
+    wal_of(f)->ctx = ctx;
 }
 
 void db_wal_setup(void)

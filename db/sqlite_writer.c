@@ -426,10 +426,17 @@ void store_expect(struct store *s, int change)
     pthread_mutex_unlock(&s->queue_lock);
 }
 
+static void commit_synced(void *ctx)
+{
+    const struct store *s = ctx;
+    vm_cache_commit_synced(s->vms);
+}
+
 enum err writer_start(struct store *s, struct err_info *e)
 {
     sqlite3_wal_hook(s->conn->db, on_wal, s);
     vm_cache_watch(s->vms, s->conn->db);
+    db_wal_watch(s->conn->db, commit_synced, s);
     s->wal_pages = 1; /* what a former process left is checkpointed when idle */
     if (pthread_create(&s->thread, NULL, writer_main, s))
         return err_set(e, ERR_UNAVAILABLE, "no thread for the store");

@@ -1,9 +1,9 @@
 #include "handlers/challenge.h"
 
 #include "core/clock.h"
+#include "core/sha256.h"
 
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 
 #define VERSION 1
 #define RANDOM  16
@@ -43,9 +43,9 @@ static const struct vm_key any_vm;
 static bool complete(const struct keyring *k, uint32_t key_id, const uint8_t *raw,
                      const struct vm_key *vm, struct challenge *out)
 {
-    uint8_t digest[SHA256_DIGEST_LENGTH];
+    uint8_t digest[SHA256_SIZE];
     base64url_encode((struct bytes){raw, CHALLENGE_RAW}, out->id);
-    SHA256((const uint8_t *)out->id, strlen(out->id), digest);
+    sha256(BYTES_STR(out->id), digest);
     hex_encode((struct bytes){digest, sizeof digest}, out->hash);
     return mac(k, key_id, "nonce", (struct bytes){raw, CHALLENGE_RAW}, vm, out->nonce);
 }

@@ -144,6 +144,7 @@ static enum err verify_by_book(struct call *c, struct submission *s, struct atte
 static enum err verify(struct call *c, struct submission *s, bool pinned)
 {
     struct attest_pin pin = {0};
+    uint8_t likely[SHA256_SIZE];
     struct attest_input in = {
         .evidence = &s->evidence,
         .trust = c->app->trust,
@@ -155,6 +156,9 @@ static enum err verify(struct call *c, struct submission *s, bool pinned)
         .require_secure_boot = s->known && s->vm.secure_boot,
         .allow_quote_only = true,
     };
+    const char *last_log = s->known ? s->vm.certificates_log : NULL;
+    if (last_log && hex_decode(last_log, strlen(last_log), likely, sizeof likely))
+        in.likely_log = BYTES_OF(likely);
     pinned = pinned && s->known && s->vm.ak_spki;
     if (pinned &&
         !hex_decode(s->vm.ak_spki, strlen(s->vm.ak_spki), pin.spki_sha256, sizeof pin.spki_sha256))

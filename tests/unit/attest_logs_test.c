@@ -132,6 +132,36 @@ static void build_nth(unsigned n)
     make_build(m);
 }
 
+/* Whatever log is thought likely, the one that was sent is judged. */
+static void the_likely_log_is_compared(void **state)
+{
+    struct attest_logs *logs = attest_logs_new(ROOM);
+    uint8_t first[32], unknown[32] = {1};
+    build_nth(1);
+    judge_with(logs);
+    memcpy(first, digest_of_log().data, sizeof first);
+    struct attest_log *known = attest_logs_find(logs, BYTES_OF(first), m->arena);
+    size_t len = m->log.len;
+    const struct bytes likely[] = {BYTES_OF(first), BYTES_OF(unknown), {0}, BYTES("x", 1)};
+    for (size_t i = 0; i < ARRAY_LEN(likely); i++) {
+        build_nth(1);
+        m->in.likely_log = likely[i];
+        judge_with(logs);
+        assert_int_equal(result.verdict, VERDICT_TRUSTED);
+        assert_ptr_equal(result.event_log, known);
+
+        build_nth(2); /* as long, but for four bytes the same */
+        m->in.likely_log = likely[i];
+        judge_with(logs);
+        assert_int_equal(m->log.len, len);
+        assert_int_equal(result.verdict, VERDICT_TRUSTED);
+        assert_true(bytes_equal(attest_log_bytes(result.event_log), m->log));
+        assert_memory_equal(attest_log_sha256(result.event_log).data, digest_of_log().data, 32);
+    }
+    m->in.likely_log = (struct bytes){0};
+    attest_logs_free(logs);
+}
+
 static void the_longest_unused_goes_first(void **state)
 {
     struct attest_logs *logs = attest_logs_new(ROOM);
@@ -202,6 +232,7 @@ int main(void)
         cmocka_unit_test(only_a_proven_log_is_remembered),
         cmocka_unit_test(a_known_log_need_not_be_sent),
         cmocka_unit_test(a_known_log_proves_nothing_for_another_quote),
+        cmocka_unit_test(the_likely_log_is_compared),
         cmocka_unit_test(the_longest_unused_goes_first),
         cmocka_unit_test(threads_share_them),
     };

@@ -3,6 +3,7 @@
  * signed is not. The numbers in brackets are rows of the verifier's table of bad inputs.
  */
 #include "attest/result.h"
+#include "attest/truststore.h"
 #include "tests/unit/attest_judge.h"
 
 /* ---- what must be accepted ---- */
@@ -417,6 +418,50 @@ static void pin_as_the_anchor(void **state)
     assert_false(result.signed_by_pin);
 }
 
+static bool is_kept(EVP_PKEY *pkey)
+{
+    struct ak_key key;
+    assert_null(ak_key_of_pkey(pkey, &key));
+    AUTO(ak_loaded) struct ak_loaded *k = truststore_find_key(m->in.trust, &key);
+    assert_true(!k || ak_key_equal(&k->key, &key));
+    return k;
+}
+
+/* Only what a pin vouches for, or everybody could drive others' keys out. */
+static void a_pinned_key_that_signed_is_kept(void **state)
+{
+    struct attest_trust *trust = m->in.trust;
+    const char *anchors[] = {m->anchor_file};
+    const struct attest_trust_options o = {.anchors = anchors, .n_anchors = 1};
+    struct attest_pin other;
+    assert_int_equal(attest_trust_open(&o, &m->in.trust, NULL), OK);
+    make_reset(m);
+    m->send_certificate = m->send_chain = false;
+    make_build(m);
+    assert_int_equal(judge(), OK);
+    assert_false(is_kept(m->ak_key)); /* no pin */
+    m->in.profile = PROFILE_TPM;
+    pin_of(pem_of(m->other_key));
+    other = pin;
+    assert_int_equal(judge(), OK);
+    assert_false(is_kept(m->ak_key)); /* another one */
+    pin_of(m->ev.ak_public);
+    m->in.nonce = BYTES_STR("another");
+    assert_int_equal(judge(), OK);
+    assert_false(is_kept(m->ak_key)); /* an old quote */
+    m->in.nonce = BYTES_OF(make_nonce);
+    assert_int_equal(judge(), OK);
+    assert_int_equal(result.verdict, VERDICT_TRUSTED);
+    assert_true(is_kept(m->ak_key));
+    assert_int_equal(judge(), OK);
+    assert_int_equal(result.verdict, VERDICT_TRUSTED);
+    m->in.pins = &other; /* known, and pinned no more */
+    assert_int_equal(judge(), OK);
+    assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
+    attest_trust_free(m->in.trust);
+    m->in.trust = trust;
+}
+
 static void pinned_area_is_the_whole_area(void **state)
 {
     make_reset(m);
@@ -637,6 +682,7 @@ int main(void)
         cmocka_unit_test(malformed_event_data),
         cmocka_unit_test(pin_on_top_of_the_chain),
         cmocka_unit_test(pin_as_the_anchor),
+        cmocka_unit_test(a_pinned_key_that_signed_is_kept),
         cmocka_unit_test(pinned_area_is_the_whole_area),
         cmocka_unit_test(without_pin_or_chain_there_is_no_anchor),
         cmocka_unit_test(quarantine_replaces_the_binding),
