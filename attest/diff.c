@@ -159,11 +159,9 @@ static const char *values_text(const struct attest_claims *c, uint32_t pcrs, str
     struct jw w = jw_over(&out);
     jw_open(&w, '{');
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
-        char index[8];
         if (!(pcrs >> i & 1))
             continue;
-        snprintf(index, sizeof index, "%u", i);
-        jw_key(&w, index);
+        jw_key(&w, pcr_names[i]);
         jw_hex(&w, BYTES(c->pcrs[i], pcr_banks[c->bank].size));
     }
     jw_close(&w, '}');

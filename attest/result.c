@@ -2,6 +2,8 @@
 
 #include "attest/logs.h"
 
+#include <endian.h>
+
 static const char *const check_names[CHECK_COUNT] = {
 #define X(id, name) [CHECK_##id] = (name),
     ATTEST_CHECK_LIST(X)
@@ -239,9 +241,7 @@ static void write_pcrs(struct jw *w, const struct attest_claims *c)
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
         if (!(c->quoted >> i & 1))
             continue;
-        char index[8];
-        snprintf(index, sizeof index, "%u", i);
-        jw_key(w, index);
+        jw_key(w, pcr_names[i]);
         jw_hex(w, BYTES(c->pcrs[i], pcr_banks[c->bank].size));
     }
     jw_close(w, '}');
@@ -270,9 +270,9 @@ static void write_lasting(struct jw *w, const struct attest_result *r)
     jw_key_str(w, "profile", profile_names[c->profile]);
     write_pcrs(w, c);
     jw_key_bool(w, "clockSafe", r->clock_safe);
-    char version[20];
-    snprintf(version, sizeof version, "%016llx", (unsigned long long)c->firmware_version);
-    jw_key_str(w, "tpmFirmwareVersion", version);
+    const uint64_t version = htobe64(c->firmware_version);
+    jw_key(w, "tpmFirmwareVersion");
+    jw_hex(w, BYTES(&version, sizeof version));
     jw_key_str_opt(w, "akSubject", r->ak_subject);
     jw_key_time_opt(w, "akExpiresAt", r->ak_expires);
     if (r->ak_policies)

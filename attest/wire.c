@@ -54,7 +54,9 @@ enum err wire_malformed(struct err_info *e, const char *pointer, const char *why
 
 void wire_pointer(char *out, size_t size, const char *parent, struct bytes name)
 {
-    size_t n = (size_t)snprintf(out, size, "%s/", parent);
+    size_t n = strnlen(parent, size - 2);
+    memcpy(out, parent, n);
+    out[n++] = '/';
     for (size_t i = 0; i < name.len && n + 3 < size; i++) {
         char c = (char)name.data[i];
         if (c == '~' || c == '/') { /* RFC 6901, section 3 */
@@ -121,9 +123,6 @@ enum pcr_bank wire_enter_bank(struct wire_state *s, struct bytes name)
 
 bool wire_set_pcr(struct wire_state *s, enum pcr_bank bank, uint64_t index, struct bytes value)
 {
-    char pointer[64];
-    snprintf(pointer, sizeof pointer, "#/pcrs/%s/%llu", pcr_banks[bank].name,
-             (unsigned long long)index);
     struct evidence_bank *b = &s->out->banks[bank];
     const char *why = NULL;
     if (index >= EVIDENCE_PCRS)
@@ -133,6 +132,9 @@ bool wire_set_pcr(struct wire_state *s, enum pcr_bank bank, uint64_t index, stru
     else if (value.len != pcr_banks[bank].size)
         why = "has not the size of the bank's digest";
     if (why) {
+        char pointer[64];
+        snprintf(pointer, sizeof pointer, "#/pcrs/%s/%llu", pcr_banks[bank].name,
+                 (unsigned long long)index);
         wire_malformed(s->e, pointer, why);
         return false;
     }

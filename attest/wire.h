@@ -38,6 +38,9 @@ struct pcr_bank_info {
 };
 extern const struct pcr_bank_info pcr_banks[BANK_COUNT];
 
+/* "0" to "23", as members of JSON are named. */
+extern const char *const pcr_names[EVIDENCE_PCRS];
+
 /* Values of one bank, each of the bank's digest size. */
 struct evidence_bank {
     uint32_t present; /* bit i: value[i] was sent */

@@ -18,6 +18,7 @@ struct item {
 };
 
 struct reader {
+    struct cbor_callbacks cb;
     struct cursor c;
     size_t len;
     struct arena *arena;
@@ -118,11 +119,10 @@ static size_t head_size(uint64_t argument)
 
 static bool read_item(struct reader *r, struct item *out)
 {
-    const struct cbor_callbacks cb = callbacks();
     *out = (struct item){0};
     if (r->c.left == 0)
         return broken(r, "it ends within a structure");
-    struct cbor_decoder_result res = cbor_stream_decode(r->c.at, r->c.left, &cb, out);
+    struct cbor_decoder_result res = cbor_stream_decode(r->c.at, r->c.left, &r->cb, out);
     if (res.status != CBOR_DECODER_FINISHED)
         return broken(r, "an item is truncated or not CBOR");
     if (out->kind == ITEM_NONE)
@@ -313,8 +313,11 @@ enum err wire_decode_cbor(struct bytes body, enum wire_need need, struct arena *
     struct err_info own = {0};
     struct item root;
     *out = (struct evidence){0};
-    struct reader r = {
-        .c = cursor_of(body), .len = body.len, .arena = a, .s = {.out = out, .e = &own}};
+    struct reader r = {.cb = callbacks(),
+                       .c = cursor_of(body),
+                       .len = body.len,
+                       .arena = a,
+                       .s = {.out = out, .e = &own}};
     if (body.len > EVIDENCE_BODY_MAX)
         wire_malformed(&own, "#", "is larger than 256 KiB");
     else if (read_item(&r, &root) && read_map(&r, &root, LEVEL_ROOT, "#") && cursor_done(&r.c))

@@ -145,6 +145,9 @@ void wire_encode_cbor(const struct evidence *in, struct buf *out)
     }
 }
 
+/* Most evidence without its log; more is made room for. */
+#define DIGEST_FORM 8192
+
 void wire_evidence_digest(const struct evidence *in, struct bytes log_sha256, uint8_t out[32])
 {
     struct evidence named = *in;
@@ -154,6 +157,7 @@ void wire_evidence_digest(const struct evidence *in, struct bytes log_sha256, ui
     if (in->event_log.len)
         named.event_log_digest = log_sha256;
     named.event_log = (struct bytes){0};
+    buf_reserve(&form, DIGEST_FORM);
     wire_encode_cbor(&named, &form);
     sha256(buf_bytes(&form), out);
     buf_free(&form);
@@ -181,9 +185,7 @@ static void json_pcrs(struct jw *w, const struct evidence *in)
         for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
             if (!(in->banks[b].present >> i & 1))
                 continue;
-            char index[8];
-            snprintf(index, sizeof index, "%u", i);
-            jw_key(w, index);
+            jw_key(w, pcr_names[i]);
             jw_hex(w, in->banks[b].value[i]);
         }
         jw_close(w, '}');

@@ -20,8 +20,14 @@ AUTO_DEFINE(param_bld, OSSL_PARAM_BLD *, OSSL_PARAM_BLD_free)
 AUTO_DEFINE(params, OSSL_PARAM *, OSSL_PARAM_free)
 AUTO_DEFINE(pkey_ctx, EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
 
+/* To set OpenSSL up costs a tenth of a signature: one setting is kept for whoever comes next. */
+struct spare_ctx {
+    EVP_PKEY_CTX *ctx; /* NULL, or of nobody: taken and put back in one exchange */
+};
+
 struct sign_key {
     EVP_PKEY *pkey;
+    struct spare_ctx *spare;
     uint8_t point[POINT];
     char kid[SIGN_KID_SIZE];
 };
@@ -87,7 +93,7 @@ struct sign_key *sign_key_new(const uint8_t seed[SIGN_SEED])
 {
     struct sign_key *k = calloc(1, sizeof *k);
     AUTO(group) EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
-    if (!k || !group)
+    if (!k || !group || !(k->spare = calloc(1, sizeof *k->spare)))
         abort();
     AUTO(secret_number) BIGNUM *d = scalar_of(seed, group);
     if (!point_of(d, group, k->point) || !(k->pkey = load(d, k->point)))
@@ -100,6 +106,8 @@ void sign_key_free(struct sign_key *k)
 {
     if (!k)
         return;
+    EVP_PKEY_CTX_free(k->spare->ctx);
+    free(k->spare);
     EVP_PKEY_free(k->pkey);
     free(k);
 }
@@ -131,15 +139,26 @@ static bool take_integer(struct cursor *c, uint8_t out[SIGN_COORD])
     return true;
 }
 
+static EVP_PKEY_CTX *take_ctx(const struct sign_key *k)
+{
+    EVP_PKEY_CTX *ctx = __atomic_exchange_n(&k->spare->ctx, NULL, __ATOMIC_ACQ_REL);
+    if (ctx)
+        return ctx;
+    ctx = EVP_PKEY_CTX_new_from_pkey(NULL, k->pkey, NULL);
+    if (!ctx || EVP_PKEY_sign_init(ctx) != 1)
+        abort(); /* out of memory */
+    return ctx;
+}
+
 void sign_key_sign(const struct sign_key *k, struct bytes text, uint8_t out[SIGN_SIZE])
 {
     uint8_t digest[SHA256_SIZE], der[DER_MAX];
     size_t n = sizeof der;
     sha256(text, digest);
-    AUTO(pkey_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, k->pkey, NULL);
-    if (!ctx || EVP_PKEY_sign_init(ctx) != 1 ||
-        EVP_PKEY_sign(ctx, der, &n, digest, sizeof digest) != 1)
+    EVP_PKEY_CTX *ctx = take_ctx(k);
+    if (EVP_PKEY_sign(ctx, der, &n, digest, sizeof digest) != 1)
         abort(); /* out of memory or randomness */
+    EVP_PKEY_CTX_free(__atomic_exchange_n(&k->spare->ctx, ctx, __ATOMIC_ACQ_REL));
     struct cursor c = cursor_of(BYTES(der, n));
     cursor_take(&c, 2); /* SEQUENCE and its length, below 128 */
     if (!take_integer(&c, out) || !take_integer(&c, out + SIGN_COORD) || !cursor_done(&c))

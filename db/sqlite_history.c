@@ -7,6 +7,7 @@
  * itself. Whatever row is deleted hands its content on to the next one, if that stands on it.
  */
 
+#define LOT_MAX      32 /* surplus rows of a VM that are deleted together */
 #define CONTENT_SIZE 16
 #define HOUR_MS      INT64_C(3600000)
 
@@ -105,18 +106,16 @@ static enum err insert(struct write *w, const struct history_row *row, const str
     return q_run(&q, e);
 }
 
-/* ---- deleting ---- */
+/* ---- deleting: the newest first, so that whoever hands its content on finds one that stays ---- */
 
 struct doomed {
     int64_t seq;
     const char *vm_key;
     int64_t n;
     bool has_content;
-    bool kept;
-    int64_t audit_id;
 };
 
-#define DOOMED_COLUMNS "seq, vm_key, n, checks IS NOT NULL, kept, audit_id"
+#define DOOMED_COLUMNS "seq, vm_key, n, checks IS NOT NULL"
 
 static void read_doomed(struct query *q, struct arena *a, struct doomed *d)
 {
@@ -124,16 +123,6 @@ static void read_doomed(struct query *q, struct arena *a, struct doomed *d)
     d->vm_key = q_get_text(q, a);
     d->n = q_get_int(q);
     d->has_content = q_get_int(q);
-    d->kept = q_get_int(q);
-    d->audit_id = q_get_int(q);
-}
-
-static enum err delete_by_number(struct write *w, const char *sql, int64_t number,
-                                 struct err_info *e)
-{
-    AUTO(query) struct query q = conn_query(w->conn, sql);
-    q_int(&q, number);
-    return q_run(&q, e);
 }
 
 static enum err hand_on(struct write *w, const struct doomed *d, struct err_info *e)
@@ -155,39 +144,85 @@ static enum err hand_on(struct write *w, const struct doomed *d, struct err_info
 static enum err delete_row(struct write *w, const struct doomed *d, struct err_info *e)
 {
     enum err err = d->has_content ? hand_on(w, d, e) : OK;
-    return err ? err : delete_by_number(w, "DELETE FROM report WHERE seq = $1", d->seq, e);
+    if (err)
+        return err;
+    AUTO(query) struct query q = conn_query(w->conn, "DELETE FROM report WHERE seq = $1");
+    q_int(&q, d->seq);
+    return q_run(&q, e);
 }
 
-/* One comes, one goes: that row's audit row too, which nobody could look up any more. */
+/* Of a VM's rows those numbered above `after` and up to `last`. */
+struct lot {
+    const char *vm_key;
+    int64_t after, last;
+};
+
+static enum err run_on_lot(struct write *w, const char *sql, const struct lot *l,
+                           struct err_info *e)
+{
+    AUTO(query) struct query q = conn_query(w->conn, sql);
+    q_text(&q, l->vm_key);
+    q_int(&q, l->after);
+    q_int(&q, l->last);
+    return q_run(&q, e);
+}
+
+static enum err find_content(struct write *w, const struct lot *l, struct doomed rows[LOT_MAX],
+                             int *n, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(w->conn, "SELECT " DOOMED_COLUMNS " FROM report WHERE vm_key = $1"
+                                         " AND n > $2 AND n <= $3 AND kept = 0"
+                                         " AND checks IS NOT NULL ORDER BY n DESC LIMIT $4");
+    q_text(&q, l->vm_key);
+    q_int(&q, l->after);
+    q_int(&q, l->last);
+    q_int(&q, LOT_MAX);
+    for (*n = 0; q_step(&q); ++*n)
+        read_doomed(&q, w->arena, &rows[*n]);
+    return q_end(&q, e);
+}
+
+/* With their audit rows, which nobody could look up any more. */
+static enum err delete_lot(struct write *w, const struct lot *l, struct err_info *e)
+{
+    struct doomed rows[LOT_MAX];
+    int n = 0;
+    enum err err =
+        run_on_lot(w,
+                   "DELETE FROM audit WHERE id IN (SELECT audit_id FROM report"
+                   " WHERE vm_key = $1 AND n > $2 AND n <= $3 AND kept = 0)",
+                   l, e);
+    if (!err)
+        err = run_on_lot(w,
+                         "DELETE FROM report WHERE vm_key = $1 AND n > $2 AND n <= $3 AND kept = 0"
+                         " AND checks IS NULL",
+                         l, e);
+    if (!err)
+        err = find_content(w, l, rows, &n, e);
+    for (int i = 0; i < n && !err; i++)
+        err = delete_row(w, &rows[i], e);
+    return err;
+}
+
+/* The VM has a report numbered n now. To delete one for each that comes costs as much as to write it. */
 static enum err delete_surplus(struct write *w, const char *vm_key, int64_t n, struct err_info *e)
 {
-    struct doomed d = {0};
-    enum err err;
-    {
-        AUTO(query)
-        struct query q = conn_query(w->conn, "SELECT " DOOMED_COLUMNS " FROM report"
-                                             " WHERE vm_key = $1 AND n = $2");
-        q_text(&q, vm_key);
-        q_int(&q, n);
-        bool there = q_step(&q);
-        if (there)
-            read_doomed(&q, w->arena, &d);
-        if ((err = q_end(&q, e)) || !there || d.kept)
-            return err;
-    }
-    if ((err = delete_row(w, &d, e)) || !d.audit_id)
-        return err;
-    return delete_by_number(w, "DELETE FROM audit WHERE id = $1", d.audit_id, e);
+    int64_t max = w->store->reports_per_vm, surplus = n - max;
+    int64_t size = max / 32 < 1 ? 1 : max / 32 > LOT_MAX ? LOT_MAX : max / 32;
+    if (!max || surplus <= 0 || surplus % size)
+        return OK;
+    const struct lot lot = {vm_key, surplus - size, surplus};
+    return delete_lot(w, &lot, e);
 }
 
 enum err db_history_add(struct write *w, const struct history_row *row, struct err_info *e)
 {
     struct former f = {0};
-    int64_t max = w->store->reports_per_vm;
     enum err err;
     if ((err = find_former(w, row->vm_key, &f, e)) || (err = insert(w, row, &f, e)))
         return err;
-    return max && f.n + 1 > max ? delete_surplus(w, row->vm_key, f.n + 1 - max, e) : OK;
+    return delete_surplus(w, row->vm_key, f.n + 1, e);
 }
 
 enum err db_history_prune(struct write *w, int64_t before, int limit, int64_t *count,
@@ -200,7 +235,8 @@ enum err db_history_prune(struct write *w, int64_t before, int limit, int64_t *c
         AUTO(query)
         struct query q = conn_query(w->conn, "SELECT " DOOMED_COLUMNS " FROM report"
                                              " WHERE received_at < $1 AND seq IN (SELECT seq"
-                                             " FROM report ORDER BY seq LIMIT $2) ORDER BY seq");
+                                             " FROM report ORDER BY seq LIMIT $2)"
+                                             " ORDER BY seq DESC");
         q_int(&q, before);
         q_int(&q, limit);
         while (q_step(&q))

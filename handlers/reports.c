@@ -318,11 +318,14 @@ static enum err decide(struct call *c, struct submission *s)
 
 /* ---- out ---- */
 
+#define TEXT_SIZE 4096 /* of most; more is made room for */
+
 static const char *text_of(struct call *c, void (*write)(struct jw *, const struct attest_result *),
                            const struct attest_result *r)
 {
     struct buf out = {0};
     struct jw w = jw_over(&out);
+    buf_reserve(&out, TEXT_SIZE);
     write(&w, r);
     const char *text = arena_strndup(c->arena, out.data, out.len);
     buf_free(&out);

@@ -678,28 +678,57 @@ static struct report_new report_saying(struct fixture *f, int n, const char *che
 #define SAME    "[{\"name\":\"quote.nonce\",\"status\":\"pass\"}]"
 #define ANOTHER "[]"
 
+static const struct {
+    const char *checks, *digest;
+} said[] = {{SAME, "d1"},    {SAME, "d1"}, {SAME, "d1"}, {ANOTHER, "d1"},
+            {ANOTHER, "d2"}, {SAME, "d1"}, {SAME, "d1"}, {SAME, "d1"}};
+enum { SAID = ARRAY_LEN(said) };
+
+static void put_all_said(struct fixture *f)
+{
+    enroll_a(f);
+    for (int n = 2; n <= SAID; n++) {
+        struct report_new in = report_saying(f, n, said[n - 1].checks, said[n - 1].digest);
+        put_report(f, &in);
+    }
+}
+
+/* Those below `left` are gone. */
+static void assert_left(struct fixture *f, int left)
+{
+    for (int n = 1; n < left; n++)
+        assert_true(is_gone(f, n));
+    for (int n = left; n <= SAID; n++)
+        assert_report(f, n, said[n - 1].checks, said[n - 1].digest);
+}
+
+static void prune_below(struct fixture *f, int left, int count)
+{
+    struct store_prune in = {.now = T0 + 1000 + left, .reports_ms = 1000, .limit = 10};
+    struct store_pruned out;
+    MUST(f, DO(f, store_prune, &in, &out));
+    assert_int_equal(out.reports, count);
+}
+
 /* Each report says what it said, whatever stood before it is deleted. */
 static void a_report_keeps_what_it_said(void **state)
 {
     struct fixture *f = *state;
-    static const struct {
-        const char *checks, *digest;
-    } said[] = {{SAME, "d1"},    {SAME, "d1"}, {SAME, "d1"}, {ANOTHER, "d1"},
-                {ANOTHER, "d2"}, {SAME, "d1"}, {SAME, "d1"}, {SAME, "d1"}};
-    enroll_a(f);
-    for (int n = 2; n <= (int)ARRAY_LEN(said); n++) {
-        struct report_new in = report_saying(f, n, said[n - 1].checks, said[n - 1].digest);
-        put_report(f, &in);
+    put_all_said(f);
+    for (int left = 1; left <= SAID; left++) {
+        assert_left(f, left);
+        prune_below(f, left + 1, 1);
     }
-    for (int left = 1; left <= (int)ARRAY_LEN(said); left++) {
-        for (int n = 1; n < left; n++)
-            assert_true(is_gone(f, n));
-        for (int n = left; n <= (int)ARRAY_LEN(said); n++)
-            assert_report(f, n, said[n - 1].checks, said[n - 1].digest);
-        struct store_prune in = {.now = T0 + 1000 + left + 1, .reports_ms = 1000, .limit = 10};
-        struct store_pruned out;
-        MUST(f, DO(f, store_prune, &in, &out));
-        assert_int_equal(out.reports, 1);
+}
+
+static void many_deleted_at_once_hand_on_what_they_said(void **state)
+{
+    struct fixture *f = *state;
+    static const int lefts[] = {3, 5, 8};
+    put_all_said(f);
+    for (size_t i = 0; i < ARRAY_LEN(lefts); i++) {
+        prune_below(f, lefts[i], lefts[i] - (i ? lefts[i - 1] : 1));
+        assert_left(f, lefts[i]);
     }
 }
 
@@ -745,6 +774,31 @@ static void reports_of_one_vm_are_bounded(void **state)
     assert_report(f, BAD, SAME, "d1");
 }
 
+/* Surplus goes by lots, and what those said that a kept or a newer one stands on stays. */
+static void surplus_goes_by_lots(void **state)
+{
+    struct fixture *f = *state;
+    enum { HELD = 96, LOT = 3, SENT = 150, ODD = 40, BAD = 20 };
+    fixture_stop(f);
+    struct store_options o = {.dir = f->dir, .migrate = true, .reports_per_vm = HELD};
+    MUST(f, store_open(&o, &f->store, &f->err));
+    enroll_a(f);
+    for (int n = 2; n <= SENT; n++) {
+        struct report_new in = report_saying(f, n, n < ODD ? SAME : ANOTHER, "d1");
+        in.report.verdict = n == BAD ? "untrusted" : "trusted"; /* the first: kept */
+        put_report(f, &in);
+        int gone = (n - HELD) / LOT * LOT;
+        assert_int_equal(is_gone(f, 2), gone >= 2);
+        if (gone > 2) {
+            assert_true(is_gone(f, gone == BAD ? gone - 1 : gone));
+            assert_report(f, gone + 1, gone + 1 < ODD ? SAME : ANOTHER, "d1");
+        }
+        assert_report(f, 1, SAME, "d1");
+        if (n >= BAD)
+            assert_report(f, BAD, SAME, "d1");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -767,6 +821,8 @@ int main(void)
         STORE_TEST(registry_writes),
         STORE_TEST(history_is_paged_newest_first),
         STORE_TEST(a_report_keeps_what_it_said),
+        STORE_TEST(many_deleted_at_once_hand_on_what_they_said),
+        STORE_TEST(surplus_goes_by_lots),
         STORE_TEST(reports_of_one_vm_are_bounded),
     };
     return cmocka_run_group_tests_name("store: attestation", tests, NULL, NULL);
