@@ -10,7 +10,7 @@
 #define PROBE_MS           500   /* after a full disk: try again */
 #define CHECKPOINT_WAIT_MS 20    /* for readers: writes wait meanwhile */
 #define FRAME_BYTES        4120  /* page and frame header, SQLite file format 4.1 */
-#define GATHER_SLICE_US    300   /* without a write among those expected: do not wait on */
+#define GATHER_SLICE_US    1000  /* without a write among those expected: do not wait on */
 #define GATHER_MAX_US      5000  /* nor longer than this */
 
 static int64_t now_us(void)
