@@ -138,7 +138,8 @@ static const struct config_option options[] = {
     TIME("store", "keep_reports", AT(store.keep_reports_ms), "90d", 0, 10 * YEAR,
          "How long attestation reports are kept; 0: for ever"),
     COUNT("store", "reports_per_vm", AT(store.reports_per_vm), "1000", 0, 1000000000,
-          "Of each VM's reports the newest so many are kept, with up to 31 more, and of older ones the "
+          "Of each VM's reports the newest so many are kept, with up to 31 more, and of older ones "
+          "the "
           "first with each verdict in each hour; 0: all"),
     TIME("store", "keep_audit", AT(store.keep_audit_ms), "365d", 0, 10 * YEAR,
          "How long audit rows are kept; 0: for ever"),
