@@ -2,9 +2,9 @@
 
 #include <pthread.h>
 
-const char *const pcr_names[EVIDENCE_PCRS] = {
-    "0",  "1",  "2",  "3",  "4",  "5",  "6",  "7",  "8",  "9",  "10", "11",
-    "12", "13", "14", "15", "16", "17", "18", "19", "20", "21", "22", "23"};
+const char *const pcr_names[EVIDENCE_PCRS] = {"0",  "1",  "2",  "3",  "4",  "5",  "6",  "7",
+                                              "8",  "9",  "10", "11", "12", "13", "14", "15",
+                                              "16", "17", "18", "19", "20", "21", "22", "23"};
 
 const struct pcr_bank_info pcr_banks[BANK_COUNT] = {
     [BANK_SHA1] = {"sha1", 20, 0x0004},

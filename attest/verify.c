@@ -214,9 +214,9 @@ static void skip_log(struct verifying *v, const char *reason)
 static void check_log(struct verifying *v, struct attest_claims *claims)
 {
     const struct evidence *ev = v->ev;
-    struct attest_log *log =
-        ev->event_log.len ? log_of(v->in->logs, v->in->likely_log, ev->event_log, v->arena)
-                          : v->in->log;
+    struct attest_log *log = ev->event_log.len
+                                 ? log_of(v->in->logs, v->in->likely_log, ev->event_log, v->arena)
+                                 : v->in->log;
     if (!log) {
         skip_log(v, "no_event_log");
         return;

@@ -33,7 +33,7 @@ struct key {
     uint32_t id;
     enum key_purpose purpose;
     uint8_t bytes[KEY_SIZE];
-    int64_t made;            /* wall ms */
+    int64_t made; /* wall ms */
     struct mac *mac;
     struct sign_key *signer; /* KEY_RESULTS */
 };

@@ -64,7 +64,7 @@ struct vm_cache {
     /* the writer's own: rows of the transaction under way */
     int64_t changed[CHANGED_MAX];
     size_t n_changed;
-    bool many;               /* more than fit */
+    bool many; /* more than fit */
     bool committing;
     struct vm_offer *offers; /* newest first */
 };

@@ -14,7 +14,7 @@ struct wal_file {
     sqlite3_file head; /* what SQLite sees; the real file follows this struct */
     unsigned char *data;
     size_t n;
-    sqlite3_int64 at; /* where in the file data begins */
+    sqlite3_int64 at;          /* where in the file data begins */
     void (*synced)(void *ctx); /* NULL: nobody wants to know */
     void *ctx;
 };
