@@ -188,6 +188,7 @@ struct owned {
     int64_t ended_at;
     int64_t cancel_requested_at;
     int64_t last_event;
+    const char *resource_id; /* where it is needed */
 };
 
 static enum err find_owned(struct write *w, const struct job_advance *in, struct owned *o,
@@ -196,7 +197,7 @@ static enum err find_owned(struct write *w, const struct job_advance *in, struct
     AUTO(query)
     struct query q =
         conn_query(w->conn, "SELECT epoch, state, wakes, wakes_seen, due_at, lease_until,"
-                            " cancel_requested_at, last_event, wake_key IS NOT NULL"
+                            " cancel_requested_at, last_event, wake_key IS NOT NULL, resource_id"
                             " FROM job WHERE id = $1");
     q_text(&q, in->job_id);
     if (!q_step(&q)) {
@@ -213,6 +214,7 @@ static enum err find_owned(struct write *w, const struct job_advance *in, struct
     o->cancel_requested_at = q_get_int(&q);
     o->last_event = q_get_int(&q);
     o->has_wake_key = q_get_int(&q) != 0;
+    o->resource_id = in->enrollment ? q_get_text(&q, w->arena) : NULL;
     o->was = o->state;
     if (epoch != in->epoch || !o->lease_until || job_state_terminal(o->state))
         return err_set(e, ERR_LEASE_LOST, "job %s is not this worker's any more", in->job_id);
@@ -397,6 +399,24 @@ static enum err forget_ended(struct write *w, const char *job_id, struct err_inf
     return err ? err : db_polls_forget(w, job_id, e);
 }
 
+/* One that is there stays as it is: it may be used up, and its VM was sent again. */
+static enum err enroll(struct write *w, const struct job_advance *in, const struct owned *o,
+                       struct err_info *e)
+{
+    const struct enrollment_new *t = in->enrollment;
+    bool known = false;
+    {
+        AUTO(query)
+        struct query q = conn_query(w->conn, "SELECT 1 FROM enrollment WHERE hash = $1");
+        q_text(&q, t->hash);
+        known = q_step(&q);
+        enum err err = q_end(&q, e);
+        if (err || known)
+            return err;
+    }
+    return db_enrollment_add(w, t->hash, o->resource_id, in->job_id, in->now, t->expires_at, e);
+}
+
 static enum err write_parts(struct write *w, const struct job_advance *in, const struct owned *o,
                             struct err_info *e)
 {
@@ -411,6 +431,8 @@ static enum err write_parts(struct write *w, const struct job_advance *in, const
         err = db_poll_note(w, &(struct job_poll){in->job_id, in->lease_until, in->not_before}, e);
     for (int i = 0; i < in->n_wipe && !err; i++)
         err = wipe_secret(w, in->job_id, in->wipe[i], e);
+    if (!err && in->enrollment)
+        err = enroll(w, in, o, e);
     if (!err && in->audit)
         err = db_audit_add(w, in->audit, in->now, in->job_id, e);
     return err;

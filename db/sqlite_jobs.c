@@ -187,13 +187,9 @@ static enum err apply_vm(struct write *w, const struct job_new *in, struct err_i
 static enum err insert_all(struct write *w, const struct job_new *in, struct err_info *e)
 {
     int64_t due_at = in->due_at ? in->due_at : in->now;
-    const struct enrollment_new *t = in->enrollment;
     enum err err;
     if ((err = apply_vm(w, in, e)) || (err = insert_job(w, in, due_at, e)) ||
-        (err = insert_secrets(w, in, e)) ||
-        (t && (err = db_enrollment_add(w, t->hash, in->resource_id, in->id, in->now, t->expires_at,
-                                       e))) ||
-        (err = remember(w, in->idempotency, in->id, e)) ||
+        (err = insert_secrets(w, in, e)) || (err = remember(w, in->idempotency, in->id, e)) ||
         (err = db_audit_add(w, &in->audit, in->now, in->id, e)))
         return err;
     db_write_changed(w, in->id, JOB_QUEUED, due_at);

@@ -402,8 +402,8 @@ static const char migration_8[] = "CREATE TABLE poll ("
 
 /*
  * Fewer trees and narrower rows for a submission: with some 1,300 bytes three jobs fit on a page, which each
- * advance of one of them writes. Enrolments are kept by the time in their hash (enrollment_text) and all live
- * as long; of before, some are not, which are few and expire.
+ * advance of one of them writes. Enrolments are kept by the time in their hash (enrollment_text), which is
+ * little before they begin; of before, some are not, which are few and expire.
  */
 static const char migration_9[] =
     "DROP INDEX enrollment_expires;"

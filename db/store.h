@@ -195,12 +195,11 @@ struct job_new { /* whose first event says that it is queued */
     const struct idempotency *idempotency; /* NULL: no key */
     const struct job_secret *secrets;
     int n_secrets;
-    const struct enrollment_new *enrollment; /* for resource_id; NULL: none */
-    const struct vm_write *vm;               /* NULL: none; its job_id becomes this job */
-    bool planned_on_vm;                      /* the job holds only while the resource's row is... */
-    const char *vm_etag; /* ...this one, NULL: absent; else PRECONDITION_FAILED */
-    bool vm_first;       /* also where the resource is busy */
-    struct audit audit;  /* its principal becomes created_by */
+    const struct vm_write *vm; /* NULL: none; its job_id becomes this job */
+    bool planned_on_vm;        /* the job holds only while the resource's row is... */
+    const char *vm_etag;       /* ...this one, NULL: absent; else PRECONDITION_FAILED */
+    bool vm_first;             /* also where the resource is busy */
+    struct audit audit;        /* its principal becomes created_by */
 };
 
 enum submit_outcome {
@@ -327,7 +326,8 @@ struct job_advance {
     int n_vms;
     const char *const *wipe; /* names of secrets */
     int n_wipe;
-    const struct audit *audit; /* NULL: none. Its job is this one */
+    const struct enrollment_new *enrollment; /* for the job's resource, unless it is known */
+    const struct audit *audit;               /* NULL: none. Its job is this one */
 };
 struct job_advanced {
     enum job_state state;

@@ -271,7 +271,7 @@ static enum err load_work(struct run *r, struct err_info *e)
     return OK;
 }
 
-/* A job that was undone and is retried has lost its row and its enrolment. */
+/* A job that was undone and is retried has lost its row. */
 static void restore_registry(struct run *r)
 {
     const struct vm_plan *p = r->work.plan;
@@ -281,28 +281,6 @@ static void restore_registry(struct run *r)
     struct job_advance *a = &r->advance;
     a->set |= JOB_SET_VARS;
     a->vars = run_encode(r, &vm_vars_schema, &r->work.vars);
-}
-
-/* Its token is the same as ever; where it is known already the refusal does not matter. */
-static void restored(struct run *r)
-{
-    struct enrollment_put *in = ARENA_NEW(r->arena, struct enrollment_put);
-    struct err_info e;
-    if (!r->work.plan->vtpm || run_load_token(r, &e)) {
-        run_visit(r);
-        return;
-    }
-    *in = (struct enrollment_put){.hash = enrollment_text(r->arena, r->token),
-                                  .resource_id = r->work.plan->vm_id,
-                                  .expires_at = r->work.now + ENROLLMENT_MS,
-                                  .now = r->work.now,
-                                  .audit = {.principal_id = r->job.created_by_id,
-                                            .principal = r->job.created_by,
-                                            .action = "enrollment.restore",
-                                            .resource_id = r->work.plan->vm_id,
-                                            .request_id = r->job.request_id,
-                                            .traceparent = r->job.traceparent}};
-    run_put_enrollment(r, in, run_visit);
 }
 
 static void begin_failed(struct run *r, const struct err_info *e)
@@ -367,7 +345,7 @@ void run_start(struct jobs *j, struct batch *b, const struct job *job)
     if (r->loaded && put && !r->work.vm && !r->job.undoing && r->job.state != JOB_CANCELING) {
         run_advance(r);
         restore_registry(r);
-        run_commit(r, restored);
+        run_commit(r, run_visit);
         return;
     }
     run_visit(r);

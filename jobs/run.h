@@ -27,6 +27,7 @@ struct run {
     bool loaded; /* work is complete; a job that only polls has no more than arena, job and time */
     struct vm_secrets secrets;
     char token[ENROLLMENT_TOKEN_SIZE];
+    struct enrollment_new enrollment; /* of that */
 
     struct job_step *row; /* the current step, its def and vars */
     const struct step_def *def;
@@ -81,8 +82,6 @@ void run_commit(struct run *r, run_fn *then);
 /* The same, within RUN_LATER_MS and together with others: for what may be lost, since it would only
  * be asked again. */
 void run_commit_later(struct run *r, run_fn *then);
-/* Another write for this job; its failure does not matter. */
-void run_put_enrollment(struct run *r, const struct enrollment_put *in, run_fn *then);
 /* JSON text in the run's arena. */
 const char *run_encode(struct run *r, const struct schema *s, const void *in);
 void run_task_then(struct task *t); /* calls r->then */
@@ -104,6 +103,5 @@ const char *run_error_text(struct run *r, const struct step_next *n);
 run_fn run_request;
 /* What the answer in hand says. */
 run_fn run_read;
-enum err run_load_token(struct run *r, struct err_info *e) MUST_CHECK;
 
 #endif

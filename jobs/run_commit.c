@@ -53,13 +53,6 @@ static void on_committed(struct store_done *done)
     engine_written(r->jobs, &r->task);
 }
 
-static void on_enrolled(struct store_done *done)
-{
-    struct run *r = done->user;
-    r->task.fn = run_task_then;
-    engine_written(r->jobs, &r->task);
-}
-
 static void submit_commit(struct run *r)
 {
     struct jobs *j = r->jobs;
@@ -121,16 +114,6 @@ void run_commit_later(struct run *r, run_fn *then)
         engine_delay(j, &j->later_task, RUN_LATER_MS);
     }
     j->later = r;
-}
-
-void run_put_enrollment(struct run *r, const struct enrollment_put *in, run_fn *then)
-{
-    r->then = then;
-    r->done = (struct store_done){.fn = on_enrolled, .user = r};
-    pthread_mutex_lock(&r->jobs->lock);
-    r->jobs->store_writes++;
-    pthread_mutex_unlock(&r->jobs->lock);
-    store_put_enrollment(r->jobs->config.store, in, NULL, &r->done);
 }
 
 const char *run_encode(struct run *r, const struct schema *s, const void *in)

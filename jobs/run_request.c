@@ -65,7 +65,7 @@ static void build_and_send(struct run *r)
     buf_free(&q.body);
 }
 
-enum err run_load_token(struct run *r, struct err_info *e)
+static enum err load_token(struct run *r, struct err_info *e)
 {
     return enrollment_token(r->jobs->config.keyring, (uint32_t)r->work.vars.enrollment_key,
                             r->job.id, r->work.plan->vm_id, r->token, e);
@@ -78,7 +78,7 @@ static enum err load_secrets(struct run *r, struct err_info *e)
     const struct vm_plan *p = r->work.plan;
     r->secrets.gateway = c->public_url;
     if (p->vtpm) {
-        enum err err = run_load_token(r, e);
+        enum err err = load_token(r, e);
         if (err)
             return err;
         r->secrets.token = r->token;
@@ -100,7 +100,17 @@ static enum err load_secrets(struct run *r, struct err_info *e)
     return err;
 }
 
-static void commit_intent(struct run *r)
+/* The token is good from when it may be out. It is the same each time that the job sends the VM. */
+static void add_enrollment(struct run *r)
+{
+    if (!r->secrets.token || !r->work.vars.new_vm)
+        return;
+    r->enrollment = (struct enrollment_new){.hash = enrollment_text(r->arena, r->token),
+                                            .expires_at = r->work.now + ENROLLMENT_MS};
+    r->advance.enrollment = &r->enrollment;
+}
+
+static void commit_intent(struct run *r, bool sends_vm)
 {
     struct step_request q;
     char id[UUID_SIZE];
@@ -117,6 +127,8 @@ static void commit_intent(struct run *r)
     run_advance(r);
     run_add_row(r);
     run_add_state(r, JOB_RUNNING);
+    if (sends_vm)
+        add_enrollment(r);
     run_commit(r, build_and_send);
 }
 
@@ -163,7 +175,7 @@ void run_request(struct run *r)
         return;
     }
     if (r->vars.go)
-        commit_intent(r);
+        commit_intent(r, sends_vm);
     else
         build_and_send(r);
 }

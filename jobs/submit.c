@@ -1,7 +1,6 @@
 #include "jobs/engine.h"
 
 #include "core/keyring.h"
-#include "jobs/enrollment.h"
 #include "openapi/schemas.h"
 
 #include <ctype.h>
@@ -108,7 +107,6 @@ struct submission {
     struct job_request request;
     struct idempotency idempotency;
     struct vm_write vm;
-    struct enrollment_new enrollment;
     struct job_secret secret;
     char id[UUID_SIZE];
     char mac[MAC_TEXT_SIZE];
@@ -302,21 +300,6 @@ static void add_password(struct submission *s, const struct vm_spec *spec)
     s->in.n_secrets = 1;
 }
 
-static enum err add_enrollment(struct submission *s, const struct work *w, struct err_info *e)
-{
-    char token[ENROLLMENT_TOKEN_SIZE];
-    if (!w->plan->vtpm)
-        return OK;
-    enum err err = enrollment_token(s->jobs->config.keyring, (uint32_t)w->vars.enrollment_key,
-                                    s->id, w->plan->vm_id, token, e);
-    if (err)
-        return err;
-    s->enrollment = (struct enrollment_new){.hash = enrollment_text(s->arena, token),
-                                            .expires_at = s->in.now + ENROLLMENT_MS};
-    s->in.enrollment = &s->enrollment;
-    return OK;
-}
-
 static void add_vm_row(struct submission *s, const struct work *w)
 {
     if (w->vars.new_vm) {
@@ -371,7 +354,7 @@ static enum err plan_put(struct submission *s, struct err_info *e)
     fill_job(s, s->origin, &w, workflow_find(KIND_VM_PUT));
     add_vm_row(s, &w);
     add_password(s, spec);
-    return w.vars.new_vm ? add_enrollment(s, &w, e) : OK;
+    return OK;
 }
 
 void jobs_submit_vm_put(struct jobs *j, struct arena *a, const struct jobs_origin *origin,

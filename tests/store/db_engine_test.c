@@ -198,6 +198,32 @@ static void unknown_step_takes_all_of_the_advance_back(void **state)
     assert_int_equal(get_job(f, id).state, JOB_QUEUED);
 }
 
+static void an_enrolment_comes_with_the_move_that_sends_it(void **state)
+{
+    struct fixture *f = *state;
+    const char *id = submit_for(f, "web");
+    struct job j = claim_one(f, T0);
+    struct enrollment_new token = {"token-hash", T0 + 5000}, later = {"token-hash", T0 + 6000};
+    struct enrollment en = {0};
+    struct job_advance in = advance_of(&j, T0 + 1);
+    in.enrollment = &token;
+    in.epoch++;
+    assert_int_equal(DO(f, store_advance_job, &in, NULL), ERR_LEASE_LOST);
+    assert_int_equal(store_get_enrollment(f->store, f->arena, "token-hash", &en, &f->err),
+                     ERR_NOT_FOUND);
+    in.epoch--;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    in.enrollment = &later; /* sent again */
+    in.now = T0 + 2;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    MUST(f, store_get_enrollment(f->store, f->arena, "token-hash", &en, &f->err));
+    assert_string_equal(en.job_id, id);
+    assert_string_equal(en.resource_id, VM("web"));
+    assert_int_equal(en.created_at, T0 + 1);
+    assert_int_equal(en.expires_at, T0 + 5000);
+    assert_int_equal(en.used_at, 0);
+}
+
 static void end_wipes_secrets_and_is_final(void **state)
 {
     struct fixture *f = *state;
@@ -573,6 +599,7 @@ int main(void)
         STORE_TEST(renewal_keeps_the_lease),
         STORE_TEST(step_protocol_is_kept),
         STORE_TEST(unknown_step_takes_all_of_the_advance_back),
+        STORE_TEST(an_enrolment_comes_with_the_move_that_sends_it),
         STORE_TEST(end_wipes_secrets_and_is_final),
         STORE_TEST(only_the_tables_transitions_are_written),
         STORE_TEST(cancel_during_a_lease_is_seen_and_kept),

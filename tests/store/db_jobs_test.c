@@ -22,11 +22,9 @@ static void submitted_job_is_complete(void **state)
                           .vtpm = true,
                           .status = VM_UNKNOWN};
     struct job_secret secret = {"adminPassword", BYTES_STR("sealed-bytes")};
-    struct enrollment_new token = {"token-hash", T0 + 5000};
     in.vm = &vm;
     in.secrets = &secret;
     in.n_secrets = 1;
-    in.enrollment = &token;
     in.deadline_at = T0 + 9000;
     const char *id = submit(f, &in);
 
@@ -57,11 +55,6 @@ static void submitted_job_is_complete(void **state)
     struct bytes sealed;
     MUST(f, store_get_secret(f->store, f->arena, id, "adminPassword", &sealed, &f->err));
     assert_true(bytes_equal(sealed, BYTES_STR("sealed-bytes")));
-
-    struct enrollment en = {0};
-    MUST(f, store_get_enrollment(f->store, f->arena, "token-hash", &en, &f->err));
-    assert_string_equal(en.job_id, id);
-    assert_int_equal(en.used_at, 0);
 
     struct event_list events;
     MUST(f, store_list_events(f->store, f->arena, id, 0, 10, &events, &f->err));
@@ -215,11 +208,11 @@ static void failing_write_does_not_sink_its_batch(void **state)
     struct job_new in[N];
     struct job_submitted out[N];
     struct store_waiter w[N];
-    struct enrollment_new token = {"the-same-token", T0 + 5000};
+    const struct job_secret twice[] = {{"same", BYTES_STR("a")}, {"same", BYTES_STR("b")}};
     for (int i = 0; i < N; i++) {
         in[i] = job_for(f, arena_printf(f->arena, "vm%d", i));
-        if (i == 3 || i == 5)
-            in[i].enrollment = &token;
+        in[i].secrets = twice;
+        in[i].n_secrets = i == 5 ? 2 : 1;
     }
     for (int i = 0; i < N; i++)
         store_submit_job(f->store, &in[i], &out[i], store_waiter_init(&w[i]));
