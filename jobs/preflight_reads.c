@@ -40,18 +40,28 @@ static int compare_versions(const char *a, const char *b)
     return (*a != 0) - (*b != 0);
 }
 
-static const char *newest_version(const json_t *list)
+static const char *version_name(const json_t *version)
 {
-    const char *newest = NULL;
+    return json_string_value(json_object_get(version, "name"));
+}
+
+static json_t *newest_of(const json_t *list)
+{
+    json_t *newest = NULL;
     size_t i;
     json_t *item;
     json_array_foreach(list, i, item)
     {
-        const char *name = json_string_value(json_object_get(item, "name"));
-        if (name && (!newest || compare_versions(newest, name) < 0))
-            newest = name;
+        const char *name = version_name(item);
+        if (name && (!newest || compare_versions(version_name(newest), name) < 0))
+            newest = item;
     }
     return newest;
+}
+
+static const char *newest_version(const json_t *list)
+{
+    return version_name(newest_of(list));
 }
 
 static const char *image_target(const struct preflight_facts *f)
@@ -267,8 +277,20 @@ static json_t *digest_names(json_t *body)
     return out;
 }
 
+/* A list that has the newest only, which each submission looks for. */
+static json_t *digest_versions(const json_t *body)
+{
+    json_t *out = json_array();
+    json_t *newest = newest_of(body);
+    if (newest)
+        json_array_append(out, newest);
+    return out;
+}
+
 json_t *preflight_digest(enum read_kind kind, json_t *body)
 {
+    if (kind == READ_VERSIONS)
+        return digest_versions(body);
     if (kind == READ_SIZES)
         return digest_sizes(body);
     return kind == READ_VMS ? digest_names(body) : json_incref(body);
