@@ -102,10 +102,14 @@ NOINLINE static enum MHD_Result new_head(struct http_link *l, struct bytes parse
     int status = handler->head(handler->ctx, &l->x);
     if (status == HTTP_GO_ON && head->length > l->x.max_body)
         status = too_large(l);
-    if (status != HTTP_GO_ON && !body_will_come(head)) {
-        l->close = expects_body;
+    /* Of what is not well-formed another reader may see another end. */
+    bool unclear = status == MHD_HTTP_BAD_REQUEST && !expects_body;
+    if (status != HTTP_GO_ON && (unclear || (expects_body && !body_will_come(head)))) {
+        l->close = true;
         return http_reply_send(l, status);
     }
+    /* Also without a body: the library closes a connection that has its reply now, and a client that is
+     * told to slow down would come back with a handshake each time. */
     l->early = status;
     http_connection_phase(l->connection, expects_body ? PHASE_BODY : PHASE_REPLY,
                           expects_body ? clock_mono(&clock_system) : l->x.started);
@@ -123,7 +127,7 @@ static enum MHD_Result first_call(struct http_link *l, const char *method)
     if (!l->again)
         return new_head(l, parsed);
     l->engaged = true;
-    return MHD_YES; /* the library closes a connection that has its reply at this call */
+    return MHD_YES; /* not now, see above */
 }
 
 static enum MHD_Result take_body(struct http_link *l, const char *data, size_t n)

@@ -143,6 +143,11 @@ static void digest(struct http_link *l, struct bytes head)
     l->digested = true;
 }
 
+static bool same_head(const struct http_kept *k, const struct http_link *l)
+{
+    return memcmp(k->digest, l->digest, sizeof k->digest) == 0;
+}
+
 /* The reply of this exchange is the one that is kept. */
 static void remember(struct http_kept *k, const struct http_link *l)
 {
@@ -151,7 +156,9 @@ static void remember(struct http_kept *k, const struct http_link *l)
         k->state = MEMO_DUE;
     if (k->state == MEMO_OFF || !l->digested)
         return;
-    k->state = handler->remember(handler->ctx, &l->x, k->memo) ? MEMO_KEPT : MEMO_OFF;
+    bool other = k->state == MEMO_KEPT && !same_head(k, l);
+    bool keep = !other && handler->remember(handler->ctx, &l->x, k->memo);
+    k->state = keep ? MEMO_KEPT : MEMO_OFF;
     memcpy(k->digest, l->digest, sizeof k->digest);
 }
 
@@ -162,12 +169,8 @@ int http_kept_again(struct http_link *l, struct bytes head)
     if (!k || k->state == MEMO_NONE || k->state == MEMO_OFF || atomic_load(&l->http->draining))
         return 0;
     digest(l, head);
-    if (k->state == MEMO_DUE)
+    if (k->state == MEMO_DUE || !same_head(k, l))
         return 0;
-    if (memcmp(k->digest, l->digest, sizeof k->digest) != 0) {
-        k->state = MEMO_OFF;
-        return 0;
-    }
     return handler->again(handler->ctx, &l->x, k->memo) ? k->status : 0;
 }
 
