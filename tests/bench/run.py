@@ -225,7 +225,9 @@ def sqlite_rows(folder, row_bytes, seconds):
 
 
 def bench_submissions(folder, emulator, anchor, table, options):
-    # Jobs go on one ARM request at a time, so that the engine's work stays small beside the load.
+    # Jobs go on one ARM request at a time, and one that writes takes as long as Azure's do, so that the
+    # engine's work stays small beside the load.
+    emulator.faults({"method": "PUT", "path": "/subscriptions/*", "times": 1000000, "action": {"delayMs": 500}})
     gateway = PinnedGateway(folder, emulator, anchor, TLGATE_JOBS_IN_FLIGHT="1",
                             TLGATE_JOBS_PER_SUBSCRIPTION="1", TLGATE_JOBS_QUERY_CACHE="1h")
     base = f"/v1/subscriptions/{SUBSCRIPTION}/resourceGroups/load/virtualMachines/"
@@ -255,6 +257,7 @@ def bench_submissions(folder, emulator, anchor, table, options):
                   tlgate_us=statistics.median(costs), row_bytes=size, p99_ms=latest["p99_ms"])
     finally:
         gateway.program.stop(signal.SIGKILL)  # its jobs are of no use to anybody
+        emulator.faults()
 
 
 # ---- reports ----
