@@ -54,8 +54,6 @@ struct known_leaf {
     size_t chain;
 };
 
-/* Keys that a pin vouches for, without a certificate: what OpenSSL makes of a key costs as much as two
- * signatures. It is a function of the key alone, so none of these is ever wrong. */
 struct attest_trust {
     struct attest_trust_options options; /* own copies */
     pthread_mutex_t lock;                /* over what follows */
@@ -65,6 +63,8 @@ struct attest_trust {
     size_t n_issuers;
     struct known_chain chains[TRUST_CACHE_CHAINS];
     size_t n_chains;
+    /* Of pins, without a certificate: what OpenSSL makes of a key costs as much as a signature or two.
+     * It is a function of the key alone, so that none of these is ever wrong. */
     struct ak_loaded *keys[TRUST_CACHE_SLOTS];
 };
 

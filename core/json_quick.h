@@ -17,7 +17,7 @@ bool json_quick(struct bytes text, const struct schema *s, struct arena *a, void
 /* Shared by both. */
 bool json_in_enum(const char *text, const char *const *allowed);
 size_t json_item_width(const struct field *f); /* of a list */
-void json_set_absent(const struct field *f,
-                     void *slot); /* as the member stands that is not there */
+/* As the member stands that is not there. */
+void json_set_absent(const struct field *f, void *slot);
 
 #endif

@@ -77,8 +77,7 @@ struct call {
     struct jw jw;
     const char *content_type; /* default application/json */
     struct stream *stream;    /* set by call_stream */
-    struct basis
-        basis; /* of the answer to a GET; where the handler sets it, it may be given again */
+    struct basis basis;       /* of the answer to a GET; where it is set, it may be given again */
 
     call_fn *then; /* set by call_wait */
     void *state;   /* the handler's own between waits, in the arena */

@@ -127,7 +127,7 @@ static enum MHD_Result first_call(struct http_link *l, const char *method)
     if (!l->again)
         return new_head(l, parsed);
     l->engaged = true;
-    return MHD_YES; /* not now, see above */
+    return MHD_YES; /* the reply is queued at the last call, see new_head */
 }
 
 static enum MHD_Result take_body(struct http_link *l, const char *data, size_t n)
