@@ -6,8 +6,7 @@
 #include "handlers/routes.h"
 #include "jobs/enrollment.h"
 #include "openapi/schemas.h"
-
-#include <dirent.h>
+#include "tests/unit/folder.h"
 
 #define SUB     "00000000-0000-0000-0000-000000000001"
 #define OTHER   "00000000-0000-0000-0000-000000000002"
@@ -35,14 +34,7 @@ static int end(void **state)
 {
     store_close(store);
     keyring_free(keys);
-    DIR *d = opendir(dir);
-    for (struct dirent *f; (f = readdir(d));) {
-        char path[400];
-        snprintf(path, sizeof path, "%s/%s", dir, f->d_name);
-        unlink(path);
-    }
-    closedir(d);
-    return rmdir(dir);
+    return folder_remove(dir);
 }
 
 /* ---- rows ---- */

@@ -5,6 +5,7 @@
 #include "handlers/routes.h"
 #include "server/admin.h"
 #include "server/dispatch.h"
+#include "tests/unit/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +13,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -177,14 +177,7 @@ static int tear_down(void **state)
     store_close(f->store);
     keyring_free(f->keyring);
     arena_free(f->arena);
-    DIR *d = opendir(f->dir);
-    for (struct dirent *entry; d && (entry = readdir(d));) {
-        char path[400];
-        snprintf(path, sizeof path, "%s/%s", f->dir, entry->d_name);
-        unlink(path);
-    }
-    closedir(d);
-    return rmdir(f->dir);
+    return folder_remove(f->dir);
 }
 
 /* ---- a client ---- */

@@ -2,13 +2,13 @@
 #include "server/admin.h"
 
 #include "core/json.h"
+#include "tests/unit/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <dirent.h>
 #include <unistd.h>
 
 struct fixture {
@@ -49,14 +49,7 @@ static int tear_down(void **state)
     store_close(f->store);
     keyring_free(f->keyring);
     arena_free(f->arena);
-    DIR *d = opendir(f->dir);
-    for (struct dirent *entry; d && (entry = readdir(d));) {
-        char path[400];
-        snprintf(path, sizeof path, "%s/%s", f->dir, entry->d_name);
-        unlink(path);
-    }
-    closedir(d);
-    return rmdir(f->dir);
+    return folder_remove(f->dir);
 }
 
 static const char *ask(struct fixture *f, enum err expected, const char *request,
