@@ -9,6 +9,7 @@
 #define DB_SQLITE_H
 
 #include "core/cleanup.h"
+#include "db/sqlite_last.h"
 #include "db/sqlite_vm_cache.h"
 #include "db/store.h"
 
@@ -126,6 +127,7 @@ struct store {
     /* the writer's own */
     struct conn *conn;
     struct arena *scratch;
+    struct last_reports *last;
     int64_t wal_pages;
     int64_t wal_tried; /* pages at the last attempt to checkpoint */
     char *claim_after; /* subscription that was served last */
@@ -265,6 +267,7 @@ struct history_row {
     const char *ak_spki; /* in lower case */
     const char *proof;   /* NULL: the pinned AK signed it */
     int64_t audit_id;    /* goes with it; 0: none */
+    int64_t log_used_at; /* as the log's row has it; 0: no log */
     const struct report *report;
 };
 /* Adds one, and deletes the one that is too many for its VM (store_options.reports_per_vm). */

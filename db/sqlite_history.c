@@ -7,9 +7,8 @@
  * itself. Whatever row is deleted hands its content on to the next one, if that stands on it.
  */
 
-#define LOT_MAX      32 /* surplus rows of a VM that are deleted together */
-#define CONTENT_SIZE 16
-#define HOUR_MS      INT64_C(3600000)
+#define LOT_MAX 32 /* surplus rows of a VM that are deleted together */
+#define HOUR_MS INT64_C(3600000)
 
 /* The VM's report before. */
 struct former {
@@ -19,7 +18,7 @@ struct former {
     struct bytes content;
 };
 
-static enum err find_former(struct write *w, const char *vm_key, struct former *out,
+static enum err read_former(struct write *w, const char *vm_key, struct former *out,
                             struct err_info *e)
 {
     AUTO(query)
@@ -35,19 +34,48 @@ static enum err find_former(struct write *w, const char *vm_key, struct former *
     return q_end(&q, e);
 }
 
+/* What a report may share with the one before it. */
+struct content {
+    const char *texts[CONTENT_TEXTS];
+    uint8_t name[CONTENT_SIZE];
+};
+
 /* A name of the content: equal for equal content, and nobody finds another one for it. */
-static void name_content(const struct history_row *row, struct arena *a, uint8_t out[CONTENT_SIZE])
+static void name_content(struct content *c)
 {
-    const struct report *r = row->report;
-    const char *const texts[] = {row->vm_id, row->resource_id, row->ak_spki, r->checks,
-                                 r->claims,  r->log_digest,    r->policy};
-    struct bytes parts[ARRAY_LEN(texts)];
+    struct bytes parts[CONTENT_TEXTS];
     uint8_t digest[SHA256_SIZE];
     /* Each with its NUL, and 01 for none, so that no two lists come out the same. */
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        parts[i] = texts[i] ? BYTES(texts[i], strlen(texts[i]) + 1) : BYTES("\1", 1);
+    for (size_t i = 0; i < CONTENT_TEXTS; i++)
+        parts[i] = c->texts[i] ? BYTES(c->texts[i], strlen(c->texts[i]) + 1) : BYTES("\1", 1);
     sha256_parts(parts, ARRAY_LEN(parts), digest);
-    memcpy(out, digest, CONTENT_SIZE);
+    memcpy(c->name, digest, CONTENT_SIZE);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_texts(const struct content *c, const struct last_report *last)
+{
+    for (size_t i = 0; i < CONTENT_TEXTS; i++)
+        if (!same_text(c->texts[i], last->texts[i]))
+            return false;
+    return true;
+}
+
+static struct content content_of(const struct history_row *row, const struct last_report *last)
+{
+    const struct report *r = row->report;
+    struct content c = {{row->vm_id, row->resource_id, row->ak_spki, r->checks,
+                         r->claims, [CONTENT_LOG] = r->log_digest, r->policy},
+                        {0}};
+    if (last && same_texts(&c, last))
+        memcpy(c.name, last->content, CONTENT_SIZE);
+    else
+        name_content(&c);
+    return c;
 }
 
 static bool same_hour(int64_t a, int64_t b)
@@ -67,14 +95,20 @@ static const char *hour_with(const struct former *f, const struct report *r, str
     return *first ? arena_printf(a, "%s%s ", so_far, r->verdict) : so_far;
 }
 
-static enum err insert(struct write *w, const struct history_row *row, const struct former *f,
-                       struct err_info *e)
+/* The row, as it differs from the one before it. */
+struct added {
+    const struct history_row *row;
+    struct content content;
+    int64_t n;
+    const char *hour_verdicts;
+    bool kept, same;
+};
+
+static enum err insert(struct write *w, const struct added *a, struct err_info *e)
 {
+    const struct history_row *row = a->row;
     const struct report *r = row->report;
-    uint8_t content[CONTENT_SIZE];
-    bool first = false;
-    name_content(row, w->arena, content);
-    bool same = f->n && bytes_equal(f->content, BYTES_OF(content));
+    bool same = a->same;
     AUTO(query)
     struct query q = conn_query(
         w->conn, "INSERT INTO report (id, vm_key, n, received_at, verdict, evidence_hash,"
@@ -84,17 +118,17 @@ static enum err insert(struct write *w, const struct history_row *row, const str
                  "$20,$21)");
     q_text(&q, r->id);
     q_text(&q, row->vm_key);
-    q_int(&q, f->n + 1);
+    q_int(&q, a->n);
     q_int(&q, r->received_at);
     q_text(&q, r->verdict);
     q_text(&q, r->evidence_hash);
     q_int(&q, r->reset_count);
     q_int(&q, r->restart_count);
     q_int(&q, r->clock_ms);
-    q_text(&q, hour_with(f, r, w->arena, &first));
-    q_int(&q, first);
+    q_text(&q, a->hour_verdicts);
+    q_int(&q, a->kept);
     q_int(&q, row->audit_id);
-    q_blob(&q, BYTES_OF(content));
+    q_blob(&q, BYTES_OF(a->content.name));
     q_text(&q, same ? NULL : row->vm_id);
     q_text(&q, same ? NULL : row->resource_id);
     q_text(&q, same ? NULL : r->checks);
@@ -146,6 +180,7 @@ static enum err delete_row(struct write *w, const struct doomed *d, struct err_i
     enum err err = d->has_content ? hand_on(w, d, e) : OK;
     if (err)
         return err;
+    last_reports_forget(w->store->last, d->vm_key); /* it may have been the last */
     AUTO(query) struct query q = conn_query(w->conn, "DELETE FROM report WHERE seq = $1");
     q_int(&q, d->seq);
     return q_run(&q, e);
@@ -215,13 +250,41 @@ static enum err delete_surplus(struct write *w, const char *vm_key, int64_t n, s
     return delete_lot(w, &lot, e);
 }
 
+static enum err find_former(struct write *w, const char *vm_key, const struct last_report *last,
+                            struct former *out, struct err_info *e)
+{
+    if (!last)
+        return read_former(w, vm_key, out, e);
+    *out =
+        (struct former){last->n, last->received_at, last->hour_verdicts, BYTES_OF(last->content)};
+    return OK;
+}
+
+static void remember(struct write *w, const struct added *a)
+{
+    struct last_report last = {.n = a->n,
+                               .received_at = a->row->report->received_at,
+                               .log_used_at = a->row->log_used_at,
+                               .hour_verdicts = a->hour_verdicts};
+    memcpy(last.texts, a->content.texts, sizeof last.texts);
+    memcpy(last.content, a->content.name, sizeof last.content);
+    last_reports_put(w->store->last, a->row->vm_key, &last, a->same);
+}
+
 enum err db_history_add(struct write *w, const struct history_row *row, struct err_info *e)
 {
+    const struct last_report *last = last_reports_find(w->store->last, row->vm_key);
     struct former f = {0};
-    enum err err;
-    if ((err = find_former(w, row->vm_key, &f, e)) || (err = insert(w, row, &f, e)))
+    enum err err = find_former(w, row->vm_key, last, &f, e);
+    if (err)
         return err;
-    return delete_surplus(w, row->vm_key, f.n + 1, e);
+    struct added a = {.row = row, .content = content_of(row, last), .n = f.n + 1};
+    a.same = f.n && bytes_equal(f.content, BYTES_OF(a.content.name));
+    a.hour_verdicts = hour_with(&f, row->report, w->arena, &a.kept);
+    if ((err = insert(w, &a, e)))
+        return err;
+    remember(w, &a);
+    return delete_surplus(w, row->vm_key, a.n, e);
 }
 
 enum err db_history_prune(struct write *w, int64_t before, int limit, int64_t *count,

@@ -79,6 +79,7 @@ static void store_free(struct store *s)
         close(s->lock_fd);
     arena_free(s->scratch);
     vm_cache_free(s->vms);
+    last_reports_free(s->last);
     pthread_mutex_destroy(&s->pool_lock);
     pthread_cond_destroy(&s->pool_free);
     pthread_mutex_destroy(&s->queue_lock);
@@ -99,6 +100,7 @@ static struct store *store_new(const char *dir)
     s->tail = &s->head;
     s->scratch = arena_new();
     s->vms = vm_cache_new();
+    s->last = last_reports_new();
     pthread_mutex_init(&s->pool_lock, NULL);
     pthread_cond_init(&s->pool_free, NULL);
     pthread_mutex_init(&s->queue_lock, NULL);

@@ -44,7 +44,11 @@ static enum err prune_reports(struct pruning *p)
     enum err err = db_history_prune(p->w, before, p->in->limit, &p->out->reports, p->e);
     if (p->out->reports == p->in->limit)
         p->out->more = true;
-    return err ? err : delete_before(p, logs, before - LOG_USE_GRAIN_MS, &p->out->logs);
+    if (!err)
+        err = delete_before(p, logs, before - LOG_USE_GRAIN_MS, &p->out->logs);
+    if (p->out->logs)
+        last_reports_forget_all(p->w->store->last);
+    return err;
 }
 
 static enum err prune_audit(struct pruning *p)

@@ -75,7 +75,8 @@ struct putting {
     const char *ak_spki;
     enum vm_binding binding;
     enum enroll_proof proof;
-    bool consume; /* the enrolment gets used up */
+    bool consume;        /* the enrolment gets used up */
+    int64_t log_used_at; /* 0: it has no log */
     struct err_info *e;
 };
 
@@ -188,6 +189,13 @@ static enum err use_challenge(struct putting *p)
 
 static enum err find_log(struct putting *p, bool *held, int64_t *used_at)
 {
+    const struct last_report *last = last_reports_find(p->w->store->last, p->vm_key);
+    *held = last && last->log_used_at &&
+            strcmp(last->texts[CONTENT_LOG], p->in->report.log_digest) == 0;
+    if (*held) {
+        *used_at = last->log_used_at;
+        return OK;
+    }
     AUTO(query)
     struct query q =
         conn_query(p->w->conn, "SELECT last_used_at FROM log WHERE vm_key = $1 AND digest = $2");
@@ -256,8 +264,13 @@ static enum err keep_log(struct putting *p)
     enum err err = find_log(p, &held, &used_at);
     if (err)
         return err;
+    p->log_used_at = p->in->report.received_at;
+    if (held && used_at + LOG_USE_GRAIN_MS > p->in->report.received_at) {
+        p->log_used_at = used_at;
+        return OK;
+    }
     if (held)
-        return used_at + LOG_USE_GRAIN_MS > p->in->report.received_at ? OK : touch_log(p);
+        return touch_log(p);
     if (!p->in->log.len)
         return err_set(p->e, ERR_EVENT_LOG_REQUIRED, "this event log is not held for the VM");
     return insert_log(p);
@@ -284,6 +297,7 @@ static enum err add_report(struct putting *p)
                               .ak_spki = p->ak_spki,
                               .proof =
                                   p->binding == BINDING_PINNED ? NULL : enroll_proof_text(p->proof),
+                              .log_used_at = p->log_used_at,
                               .report = &in->report};
     if (in->audit) {
         enum err err = db_audit_add(p->w, in->audit, in->report.received_at, NULL, p->e);

@@ -118,6 +118,8 @@ static enum outcome run_one(struct write *w, struct store_done *d, bool guarded)
             return BATCH_AGAIN;
         w->changed = told;
         vm_cache_take_back(w->store->vms, offers);
+        if (wrote)
+            last_reports_forget_all(w->store->last);
         c->rc = SQLITE_OK;
         if (guarded)
             conn_run(c, "ROLLBACK TO one", NULL);
@@ -135,6 +137,8 @@ static enum outcome run_all(struct write *w, struct store_done *batch, bool guar
     w->changed = NULL;
     w->works = false;
     vm_cache_take_back(w->store->vms, NULL);
+    if (guarded)
+        last_reports_forget_all(w->store->last);
     if (conn_run(w->conn, "BEGIN IMMEDIATE", NULL))
         return BATCH_LOST;
     for (struct store_done *d = batch; d && outcome == BATCH_DONE; d = d->next)
@@ -182,6 +186,7 @@ static void note_failure(struct store *s)
     atomic_fetch_add(&s->commit_failures, 1);
     if (!sqlite3_get_autocommit(s->conn->db))
         sqlite3_exec(s->conn->db, "ROLLBACK", NULL, NULL, NULL);
+    last_reports_forget_all(s->last);
     if (conn_rc_fatal(rc))
         atomic_store(&s->state, STORE_FAILED);
     else if ((rc & 0xff) == SQLITE_FULL)
