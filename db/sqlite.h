@@ -215,6 +215,11 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
     " quarantined_at = 0, quarantine_reason = NULL, quarantine_other = NULL,"                      \
     " quarantine_report_id = NULL, candidate_ak_spki = NULL, candidate_ak_name = NULL,"            \
     " candidate_ak_profile = NULL, candidate_ek_spki = NULL, candidate_proof = NULL"
+/* What reports have said of the VM: with it goes all that could be judged again. The reports stay. */
+#define VM_NO_EVIDENCE                                                                             \
+    " claims = NULL, said_counted = 0, last_report_id = NULL, last_verdict = NULL,"                \
+    " last_report_at = 0, policy = NULL, baseline = NULL, stale_at = 0, certificates = 0,"         \
+    " certificates_state = 'unknown', certificates_log = NULL"
 /* The pin and all that counts with it. */
 #define VM_NO_PIN                                                                                  \
     " ak_spki = NULL, ak_name = NULL, ak_profile = NULL, ek_spki = NULL, enrolled_by = NULL,"      \

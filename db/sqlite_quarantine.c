@@ -193,13 +193,15 @@ static enum err drop_pin(const struct deciding *d)
     return q_run(&q, d->e);
 }
 
+/* What was reported before is void: a sweep behind a change of policy would undo the decision by it. */
 static enum err end_quarantine(const struct deciding *d)
 {
     AUTO(query)
     struct query q =
-        conn_query(d->w->conn, "UPDATE vm SET updated_at = $1, etag = $2, status = CASE WHEN"
-                               " vtpm = 1 AND monitoring = 1 THEN 'unknown' ELSE 'unmonitored' END,"
-                               " reasons = $3," VM_NO_QUARANTINE " WHERE resource_key = $4");
+        conn_query(d->w->conn,
+                   "UPDATE vm SET updated_at = $1, etag = $2, status = CASE WHEN"
+                   " vtpm = 1 AND monitoring = 1 THEN 'unknown' ELSE 'unmonitored' END,"
+                   " reasons = $3," VM_NO_EVIDENCE "," VM_NO_QUARANTINE " WHERE resource_key = $4");
     q_int(&q, d->in->now);
     q_text(&q, db_etag_new(d->w->arena));
     q_text(&q, d->in->reasons);

@@ -1,10 +1,7 @@
 #include "db/sqlite.h"
 
 /* Everything that belongs to one vmId, as in a row that never had one. */
-#define NO_ATTESTATION                                                                             \
-    " claims = NULL, said_counted = 0, last_report_id = NULL, last_verdict = NULL,"                \
-    " last_report_at = 0," VM_NO_PIN                                                               \
-    ", policy = NULL, baseline = NULL, stale_at = 0," VM_NO_QUARANTINE
+#define NO_ATTESTATION VM_NO_EVIDENCE "," VM_NO_PIN "," VM_NO_QUARANTINE
 
 /* ---- writing ---- */
 

@@ -509,10 +509,10 @@ struct requalify {
     struct audit audit;
 };
 /*
- * An operator's decision; ends the quarantine, and the VM is `unknown` until its next report. What is
- * as decided already stays as it is, without an audit row: *changed says which. ERR_NOT_FOUND;
- * ERR_INVALID_STATE: ACCEPT, and no AK waits, or it is another VM's pin; ERR_AK_MISMATCH: another AK
- * waits.
+ * An operator's decision; ends the quarantine, and the VM is `unknown` and without a last report until its
+ * next one: those before are not judged again. What is as decided already stays as it is, without an audit
+ * row: *changed says which. ERR_NOT_FOUND; ERR_INVALID_STATE: ACCEPT, and no AK waits, or it is another
+ * VM's pin; ERR_AK_MISMATCH: another AK waits.
  */
 void store_requalify(struct store *s, const struct requalify *in, bool *changed,
                      struct store_done *done);

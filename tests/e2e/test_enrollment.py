@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 import subprocess
+import time
 import urllib.request
 
 import pytest
@@ -135,6 +136,98 @@ def test_a_rebuilt_vm(api, anonymous, make_vm):
     assert report_as(anonymous, vm, spare.guest).status == 403
     token = api.post(vm.path + "/enrollmentTokens").json["token"]
     assert enroll(anonymous, vm, token).json["verdict"] == "trusted"
+
+
+# --- what was reported before a decision ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def decided(api, anonymous, make_vm, signers):
+    """VMs that were trusted, then about each of them a decision; and one that nothing was decided about,
+    whose id comes last, so that a sweep has seen the others once it has judged that one."""
+    vms = {name: make_vm(f"decided-{name}") for name in ("accept", "dismiss", "rebuild", "witness")}
+    spare = make_vm("decided-spare")
+    for vm in vms.values():
+        vm.first = enroll(anonymous, vm).json["reportId"]
+    for name in ("accept", "dismiss"):
+        given = challenge(anonymous, vms[name].vm_id)
+        document = signers["imds"].sign(content_of(vms[name], document_nonce(given)))
+        answer = send(anonymous, with_document(vms[name], given, document, spare.guest))
+        assert answer.json["verdict"] == "quarantined", answer
+    waits = status_of(api, vms["accept"])["quarantine"]["candidateAk"]["spki"]
+    for name, body in (("dismiss", {"decision": "dismiss"}), ("rebuild", {"decision": "rebuild"}),
+                       ("accept", {"decision": "acceptNewAk", "akSpki": waits})):
+        vms[name].after = requalify(api, vms[name], **body)
+        assert vms[name].after.status == 200, vms[name].after
+    vms["accept"].guest = spare.guest
+    return vms
+
+
+def others(decided):
+    return [vm for name, vm in decided.items() if name != "witness"]
+
+
+def settled(api, vm, policy, seconds=30):
+    """Once the sweep behind a change of policy has judged the VM."""
+    end = time.monotonic() + seconds
+    while True:
+        now = status_of(api, vm)
+        if now.get("policy", {}).get("version") == policy:
+            return now
+        assert time.monotonic() < end, now
+        time.sleep(0.05)
+
+
+def test_a_decision_leaves_nothing_that_could_be_judged(api, decided):
+    for vm in others(decided):
+        now = vm.after.json
+        assert now["status"] == "unknown" and status_of(api, vm) == now, now
+        assert not {"lastReportId", "lastReportAt", "verdict", "claims", "policy"} & set(now), now
+        told = api.get(vm.path + "/bootIntegrity/secureBootCertificates").json
+        assert told["state"] == "unknown", told
+        # What was reported stays to be read.
+        history = api.get(vm.path + "/bootIntegrity/history").json["value"]
+        assert vm.first in [r["reportId"] for r in history], history
+        assert api.get("/v1/attestation/reports/" + vm.first).json["verdict"] == "trusted"
+
+
+def test_a_policy_does_not_undo_a_decision(api, decided):
+    """A policy that comes, changes or goes judges the last report anew: not one from before."""
+    path = "/v1/attestation/policies/decided"
+    body = {"scopes": [vm.arm_id for vm in decided.values()], "rules": {"requireSecureBoot": True}}
+    stricter = {**body, "rules": {"firmware": ["11" * 32]}}
+    ids = {vm.arm_id.lower() for vm in others(decided)}
+
+    def unchanged():
+        for vm in others(decided):
+            assert status_of(api, vm) == vm.after.json, vm.name
+            assert api.get(vm.path + "/attestationPolicy").json["pending"] is False
+
+    def changes(answer):
+        assert answer.status == 200, answer
+        return {c["resourceId"].lower() for c in answer.json["value"]}
+
+    assert not changes(api.put(path + "?dryRun=true&top=200", stricter)) & ids
+    for rules, status in ((body, "healthy"), (stricter, "unhealthy")):
+        made = api.put(path, rules)
+        assert made.status in (200, 201), made
+        assert settled(api, decided["witness"], made.json["version"])["status"] == status
+        unchanged()
+        assert not changes(api.post(path + "/evaluate?top=200")) & ids
+    assert api.delete(path).status == 200
+    assert settled(api, decided["witness"], None)["status"] == "healthy"
+    unchanged()
+
+
+def test_the_next_report_counts_again(api, anonymous, decided):
+    for name in ("dismiss", "accept", "rebuild"):
+        vm, token = decided[name], None
+        if name == "rebuild":
+            token = api.post(vm.path + "/enrollmentTokens").json["token"]
+        answer = send(anonymous, vm.guest.report(challenge(anonymous, vm.vm_id), token) | {"vmId": vm.vm_id})
+        assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
+        now = status_of(api, vm)
+        assert now["status"] == "healthy" and now["lastReportId"] == answer.json["reportId"], now
 
 
 # --- attested documents --------------------------------------------------------------------------

@@ -268,11 +268,19 @@ static void other_writes_keep_the_last_word(void **state)
     assert_string_equal(vm.policy, "p@1");
 }
 
-static void an_operators_rebuild_drops_the_clock_only(void **state)
+static void an_operators_rebuild_leaves_no_evidence(void **state)
 {
     struct fixture *f = *state;
     enroll(f);
     say_again(f, 10);
+    struct vm before = get_vm(f, VM("a"));
+    struct vm_rejudge rejudge = {.resource_id = VM("a"),
+                                 .if_etag = before.etag,
+                                 .status = VM_HEALTHY,
+                                 .reasons = "[]",
+                                 .verdict = "trusted",
+                                 .now = T0 + 12,
+                                 .audit = audit_of("vm.rejudge", VM("a"))};
     const struct requalify in = {.resource_id = VM("a"),
                                  .decision = REQUALIFY_REBUILD,
                                  .reasons = "[\"rebuilt\"]",
@@ -284,9 +292,18 @@ static void an_operators_rebuild_drops_the_clock_only(void **state)
     struct vm vm = read_both(f);
     assert_null(vm.ak_spki);
     assert_int_equal(vm.clock_ms, 0);
-    assert_int_equal(vm.said.clock_ms, 1010);
-    assert_int_equal(vm.last_report_at, T0 + 10);
+    assert_false(vm.said.counted);
+    assert_null(vm.claims);
+    assert_null(vm.last_report_id);
+    assert_null(vm.last_verdict);
+    assert_int_equal(vm.last_report_at, 0);
+    assert_int_equal(vm.settled.echoes, 0);
     assert_int_equal(vm.status, VM_UNKNOWN);
+    struct report r;
+    MUST(f, store_get_report(f->store, f->arena, before.last_report_id, NULL, &r, &f->err));
+    /* Whoever has read the row before the decision is too late. */
+    assert_int_equal(DO(f, store_rejudge_vm, &rejudge, NULL), ERR_PRECONDITION_FAILED);
+    assert_int_equal(read_both(f).status, VM_UNKNOWN);
 }
 
 static void another_vm_id_and_deletion_leave_nothing(void **state)
@@ -348,7 +365,7 @@ int main(void)
         STORE_TEST(a_clock_that_goes_back_is_said_but_not_kept),
         STORE_TEST(age_counts_from_what_was_said_again),
         STORE_TEST(other_writes_keep_the_last_word),
-        STORE_TEST(an_operators_rebuild_drops_the_clock_only),
+        STORE_TEST(an_operators_rebuild_leaves_no_evidence),
         STORE_TEST(another_vm_id_and_deletion_leave_nothing),
         STORE_TEST(a_vm_that_moves_leaves_nothing),
         STORE_TEST(a_deleted_row_takes_its_echo_along),
