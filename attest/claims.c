@@ -162,8 +162,24 @@ static bool is_measured(const struct collector *c, const struct loader_event *e)
     return false;
 }
 
+/* The names of GRUB's commands begin like this; those of files, with which a command line begins, do not (GRUB
+ * manual, "How to specify files"), nor does one that GRUB has quoted. "BOOT_IMAGE=" is how others begin it,
+ * and an assignment is one word. */
+static bool is_command(struct bytes text)
+{
+    static const char image[] = "BOOT_IMAGE=";
+    uint8_t first = text.len ? text.data[0] : 0;
+    bool letter = (first | 0x20) >= 'a' && (first | 0x20) <= 'z';
+    if (!letter && first != '_' && first != '[' && first != '.')
+        return false;
+    if (text.len >= strlen(image) && memcmp(text.data, image, strlen(image)) == 0)
+        return false;
+    const uint8_t *blank = memchr(text.data, ' ', text.len);
+    return !blank || !memchr(text.data, '=', (size_t)(blank - text.data));
+}
+
 /* What a GRUB command hands to the kernel. GRUB's digest is of the text behind the prefix alone, so a
- * command line can be shown as a command; the "linux" command that brought it about cannot hide. */
+ * command line can be shown as a command, and the other way round: neither can hide. */
 static struct bytes kernel_arguments(const struct loader_event *e)
 {
     static const char *const commands[] = {"linux ", "linuxefi ", "linux16 "};
@@ -171,6 +187,8 @@ static struct bytes kernel_arguments(const struct loader_event *e)
         return e->text;
     if (e->kind != LOADER_GRUB_COMMAND && e->kind != LOADER_GRUB_MODULE)
         return (struct bytes){0};
+    if (!is_command(e->text))
+        return e->text;
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         size_t n = strlen(commands[i]);
         if (e->text.len > n && memcmp(e->text.data, commands[i], n) == 0)
@@ -195,11 +213,23 @@ static void put_command_line(struct collector *c, const struct claim_command_lin
         out->command_lines[out->n_command_lines++] = *line;
 }
 
+static void claim_unread(struct collector *c)
+{
+    uint32_t bit = 1u << c->ev->pcr;
+    if (!(c->out->unread & bit))
+        c->out->unread_event[c->ev->pcr] = c->index;
+    c->out->unread |= bit;
+}
+
 static void claim_command_line(struct collector *c)
 {
     struct loader_event e = loader_read(c->ev);
+    if (!is_measured(c, &e)) {
+        claim_unread(c);
+        return;
+    }
     e.text = kernel_arguments(&e);
-    if (e.text.len == 0 || !is_measured(c, &e))
+    if (e.text.len == 0)
         return;
     bool stub = e.kind == LOADER_STUB_COMMAND_LINE;
     const struct claim_command_line line = {.event = c->index,
@@ -209,16 +239,20 @@ static void claim_command_line(struct collector *c)
     put_command_line(c, &line);
 }
 
-/* Only with both PCRs proven: what makes the system weaker may stand in either. */
-static void claim_windows(struct collector *c)
+/* False where the event is not of Windows' boot manager. It says something only with both PCRs proven: what
+ * makes the system weaker may stand in either. */
+static bool claim_windows(struct collector *c)
 {
     const uint32_t both = 1u << 12 | 1u << 13;
-    if ((c->pcrs & both) != both || c->windows_over[c->ev->pcr])
-        return;
-    if (c->ev->type == EV_SEPARATOR)
+    bool separator = c->ev->type == EV_SEPARATOR && bytes_equal(c->ev->data, BYTES("WBCL", 4));
+    bool events = c->ev->type == EV_EVENT_TAG && sipa_is(c->ev->data);
+    if (!(separator || events) || !hash_matches(c->bank, c->ev->data, c->digest))
+        return false;
+    if (separator)
         c->windows_over[c->ev->pcr] = true;
-    else if (c->ev->type == EV_EVENT_TAG && sipa_is(c->ev->data))
+    else if ((c->pcrs & both) == both && !c->windows_over[c->ev->pcr])
         (void)sipa_read(c->ev->data, &c->out->windows, c->arena); /* content.c refuses bad ones */
+    return true;
 }
 
 static void claim_event(struct collector *c)
@@ -242,11 +276,12 @@ static void claim_event(struct collector *c)
         claim_command_line(c);
         break;
     case 12:
-        claim_command_line(c);
-        claim_windows(c);
+        if (!claim_windows(c))
+            claim_command_line(c);
         break;
     case 13:
-        claim_windows(c);
+        if (!claim_windows(c))
+            claim_unread(c);
         break;
     default:
         break;

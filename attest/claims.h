@@ -76,10 +76,14 @@ struct log_claims {
     size_t n_applications;
     struct claim_command_line command_lines[CLAIMS_COMMAND_LINES];
     size_t n_command_lines;
-    bool truncated;             /* one of the lists above would have been longer */
-    struct bytes sbat_level;    /* shim's SbatLevel, CSV text; empty: not measured */
-    struct bytes crtm_version;  /* EV_S_CRTM_VERSION, mostly UTF-16LE */
-    struct sipa_claims windows; /* .present: a Windows boot manager logged itself */
+    /* Bit i, of PCR 8, 12 and 13: an event of it is not understood, so that nothing can be said of what the
+     * PCR does not hold. */
+    uint32_t unread;
+    int unread_event[EVIDENCE_PCRS]; /* the first of them */
+    bool truncated;                  /* one of the lists above would have been longer */
+    struct bytes sbat_level;         /* shim's SbatLevel, CSV text; empty: not measured */
+    struct bytes crtm_version;       /* EV_S_CRTM_VERSION, mostly UTF-16LE */
+    struct sipa_claims windows;      /* .present: a Windows boot manager logged itself */
 };
 
 /* The members of a claims object (without the braces). No X.509 is decoded. */

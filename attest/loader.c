@@ -37,8 +37,11 @@ static struct loader_event read_grub(struct bytes data)
         size_t n = strlen(grub_prefixes[i].prefix);
         if (whole.len < n || memcmp(whole.data, grub_prefixes[i].prefix, n) != 0)
             continue;
-        e.kind = grub_prefixes[i].kind;
         e.text = BYTES(whole.data + n, whole.len - n);
+        /* GRUB measures strings: with a NUL inside it is another loader's measurement under GRUB's prefix */
+        if (memchr(e.text.data, 0, e.text.len))
+            return e;
+        e.kind = grub_prefixes[i].kind;
         struct bytes rest = BYTES(data.data + n, data.len - n);
         measures(&e, grub_prefixes[i].terminated ? rest : e.text);
         measures(&e, grub_prefixes[i].terminated ? e.text : rest);

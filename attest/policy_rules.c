@@ -62,12 +62,15 @@ static bool is_proven(const struct judging *j, uint32_t pcrs)
 }
 
 /* Windows measures what makes it weaker; what it did not measure is off. Without its events in the two
- * PCRs that hold them, it is not Windows that booted. */
+ * PCRs that hold them it is not Windows that booted, but only where all that they hold is understood: the
+ * type of an event is nobody's word, so what is not may be Windows' own. */
 static enum tri windows_is(const struct judging *j, enum tri measured)
 {
-    if (!is_proven(j, 1u << 12 | 1u << 13))
+    const uint32_t both = 1u << 12 | 1u << 13;
+    const struct log_claims *log = j->claims->log;
+    if (!is_proven(j, both) || (!log->windows.present && log->unread & both))
         return TRI_UNSET;
-    return j->claims->log->windows.present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
+    return log->windows.present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
 }
 
 static enum tri opposite(enum tri t)
@@ -310,6 +313,28 @@ static bool any_glob_matches(const struct str_list *globs, const char *text)
     return false;
 }
 
+static const char lines_rule[] = "kernelCommandLines";
+
+/* A line that was booted cannot be taken back, but a PCR that nobody looks at, or an event that nobody
+ * understands, can hold it while an allowed one was extended after it. */
+static bool lines_are_all(struct judging *j)
+{
+    static const unsigned pcrs[] = {8, 12}; /* GRUB's, and systemd-stub's */
+    const struct log_claims *log = j->claims->log;
+    for (size_t i = 0; i < ARRAY_LEN(pcrs); i++) {
+        unsigned pcr = pcrs[i];
+        if (!is_proven(j, 1u << pcr))
+            judging_unproven(j, lines_rule, (int)pcr, "the log does not explain this PCR");
+        else if (log->unread >> pcr & 1)
+            judging_violated(j, "rule_not_proven", log->unread_event[pcr], (int)pcr, lines_rule,
+                             "an event that is not understood may hold a command line");
+        else
+            continue;
+        return false;
+    }
+    return true;
+}
+
 /* Every line that a loader measured must be allowed, also one that was tried before the last. */
 static void check_command_lines(struct judging *j)
 {
@@ -317,10 +342,8 @@ static void check_command_lines(struct judging *j)
     if (globs->n == 0)
         return;
     const struct log_claims *log = j->claims->log;
-    if (!j->claims->has_log || log->n_command_lines == 0 || log->truncated) {
-        judging_unproven(j, "kernelCommandLines", 8, "no proven event holds a kernel command line");
-        return;
-    }
+    if (lines_are_all(j) && (log->n_command_lines == 0 || log->truncated))
+        judging_unproven(j, lines_rule, 8, "no proven event holds a kernel command line");
     for (size_t i = 0; i < log->n_command_lines; i++) {
         const struct claim_command_line *line = &log->command_lines[i];
         if (!any_glob_matches(globs, line->text))

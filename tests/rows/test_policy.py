@@ -1,0 +1,258 @@
+"""Rules of a policy against a guest whose administrator lies: after boot it may extend every PCR that software
+can extend, and send any log that still replays, with events retyped, rewritten or left out. A rule then is
+violated or not proven; the same boot told as it was gets the verdict that it deserves.
+
+    @lie({"kernelCommandLines": [ALLOWED]}, "rule_not_proven", of=told)
+    def retyped(e):
+        ...
+
+`of` makes the boot; the function of the case makes the lie, with the PCRs as they are after `of`. Without `of`
+it is the honest boot of made.py. `honest` is what the boot without the lie gets: "trusted", or the reasons of
+the policy's findings.
+"""
+import dataclasses
+import json
+import shutil
+import struct
+import tempfile
+
+import pytest
+
+import frame
+import made
+from frame import VECTORS, failed
+from made import EV_EFI_VARIABLE_AUTHORITY, EV_IPL, EV_SEPARATOR
+
+EV_EVENT_TAG, EV_EVENT_UNKNOWN = 0x6, 0x90000001
+QUOTED = tuple(range(9)) + (12, 13, 14)
+ALLOWED, EVIL = "root=/dev/sda1 ro", "root=/dev/sda1 rw init=/bin/sh"
+CASES = []
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    rules: dict
+    reasons: set
+    lie: object
+    of: object
+    honest: set
+
+    def __str__(self):
+        return self.name
+
+
+def lie(rules, *reasons, of=None, honest=()):
+    def register(build):
+        CASES.append(Case(build.__name__, rules, set(reasons), build, of or (lambda e: None),
+                          set(honest)))
+        return build
+    return register
+
+
+@pytest.fixture(scope="module")
+def rig():
+    folder = tempfile.mkdtemp(prefix="tlg-")  # short: see swtpm.py
+    running = frame.Rig(folder)
+    yield running
+    running.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def judge(rig, e, rules):
+    path = rig.folder / "policy.json"
+    path.write_text(json.dumps({"scopes": [], "rules": rules}))
+    e.args += ["--policy", path]
+    return rig.verify(e)[1]
+
+
+def must_give(result, reasons):
+    assert failed(result) == {("policy", r) for r in reasons}, result
+    assert result["verdict"] == ("untrusted" if reasons else "trusted"), result
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_lie(rig, case):
+    e = rig.made_evidence("rsassa", selected=QUOTED)
+    case.of(e)
+    e.boot()
+    must_give(judge(rig, e, case.rules), case.honest)
+    e = rig.made_evidence("rsassa", selected=QUOTED)
+    case.of(e)
+    e.boot()
+    case.lie(e)
+    must_give(judge(rig, e, case.rules), case.reasons)
+
+
+def extended(e, *event):
+    """After boot the administrator extends this too, and the log says so."""
+    e.log.add(*event)
+    e.boot()
+
+
+# ---- command lines ----
+
+LINES = {"kernelCommandLines": [ALLOWED]}
+
+
+def grub_line(text):
+    return 8, EV_IPL, f"kernel_cmdline: {text}\0".encode(), text.encode()
+
+
+def stub_line(text):
+    return 12, EV_IPL, (text + "\0").encode("utf-16-le")
+
+
+def evil_by_grub(e):
+    e.log.events = [x for x in e.log.events if x.pcr != 8]
+    e.log.add(*grub_line(EVIL))
+    e.log.add(*grub_line(ALLOWED))
+
+
+def evil_by_stub(e):
+    e.log.events = [x for x in e.log.events if x.pcr != 8]
+    e.log.add(*stub_line(EVIL))
+    e.log.add(*stub_line(ALLOWED))
+
+
+def evil_by_an_old_stub(e):
+    """systemd-stub before 252 measured into PCR 8."""
+    e.log.events = [x for x in e.log.events if x.pcr != 8]
+    e.log.add(8, EV_IPL, (EVIL + "\0").encode("utf-16-le"))
+    e.log.add(*grub_line(ALLOWED))
+
+
+REFUSED = "kernel_command_line_not_allowed"
+
+
+@lie(LINES, "rule_not_proven", of=evil_by_grub, honest=[REFUSED])
+def line_rewritten(e):
+    e.log.of(8)[0].data = b"nothing"
+
+
+@lie(LINES, "rule_not_proven", of=evil_by_grub, honest=[REFUSED])
+def line_retyped(e):
+    e.log.of(8)[0].type = EV_EVENT_TAG
+
+
+@lie(LINES, "rule_not_proven", of=evil_by_grub, honest=[REFUSED])
+def pcr_of_the_line_not_quoted(e):
+    e.log.add(*stub_line(ALLOWED))
+    e.selected = tuple(range(8)) + (12,)
+    e.boot()
+
+
+@lie(LINES, "rule_not_proven", of=evil_by_grub, honest=[REFUSED])
+def line_left_out(e):
+    extended(e, *stub_line(ALLOWED))
+    e.log.events = [x for x in e.log.events if x.pcr != 8]
+
+
+@lie(LINES, REFUSED, of=evil_by_grub, honest=[REFUSED])
+def line_shown_as_a_command(e):
+    e.log.of(8)[0].data = b"grub_cmd: " + EVIL.encode()
+
+
+@lie({"kernelCommandLines": ["/vmlinuz " + ALLOWED]}, REFUSED, honest=[REFUSED],
+     of=lambda e: (evil_by_grub(e), e.log.add(*grub_line("/vmlinuz " + EVIL)),
+                   e.log.add(*grub_line("/vmlinuz " + ALLOWED)),
+                   [e.log.events.remove(x) for x in e.log.of(8)[:2]]))
+def line_with_its_kernel_shown_as_a_command(e):
+    e.log.of(8)[0].data = b"grub_cmd: /vmlinuz " + EVIL.encode()
+
+
+@lie(LINES, "rule_not_proven", of=evil_by_stub, honest=[REFUSED])
+def stub_line_rewritten(e):
+    e.log.of(12)[0].data = "Credentials initrd\0".encode("utf-16-le")
+
+
+@lie(LINES, "rule_not_proven", of=evil_by_stub, honest=[REFUSED])
+def pcr_of_the_stub_line_not_quoted(e):
+    e.log.add(*grub_line(ALLOWED))
+    e.selected = tuple(range(9))
+    e.boot()
+
+
+@lie(LINES, "rule_not_proven", of=evil_by_an_old_stub, honest=[REFUSED])
+def old_stub_line_shown_as_a_command(e):
+    e.log.of(8)[0].data = b"grub_cmd: " + e.log.of(8)[0].data
+
+
+# ---- states of Windows ----
+
+
+def sipa(*events):
+    """A trust boundary (wbcl.h) of one-byte events."""
+    children = b"".join(struct.pack("<IIB", kind, 1, value) for kind, value in events)
+    return struct.pack("<II", 0x40010001, len(children)) + children
+
+
+def windows(test_signing):
+    def boot(e):
+        e.log.events = [x for x in e.log.events if x.pcr != 8]
+        e.log.add(12, EV_EVENT_TAG, sipa((0x00040001, 0)))
+        e.log.add(13, EV_EVENT_TAG, sipa((0x00050003, test_signing), (0x00050002, 1)))
+        for pcr in (12, 13):
+            e.log.add(pcr, EV_SEPARATOR, b"WBCL")
+    return boot
+
+
+STATES = {"forbiddenStates": ["testSigning", "bootDebugging", "codeIntegrityDisabled"]}
+
+
+def all_of_windows(e, pcrs=(12, 13)):
+    return [x for pcr in pcrs for x in e.log.of(pcr)]
+
+
+@lie(STATES, "rule_not_proven", of=windows(1), honest=["state_forbidden"])
+def everything_of_windows_retyped(e):
+    for event in all_of_windows(e):
+        event.type = EV_IPL
+
+
+@lie(STATES, "rule_not_proven", of=windows(1), honest=["state_forbidden"])
+def everything_of_windows_rewritten(e):
+    for event in all_of_windows(e):
+        event.type, event.data = EV_IPL, "sysext\0".encode("utf-16-le")
+
+
+@lie(STATES, "rule_not_proven", of=windows(1), honest=["state_forbidden"])
+def everything_of_windows_left_out(e):
+    e.log.events = [x for x in e.log.events if x.pcr < 12]
+
+
+@lie(STATES, "state_forbidden", of=windows(1), honest=["state_forbidden"])
+def windows_says_once_more_that_all_is_well(e):
+    extended(e, 13, EV_EVENT_TAG, sipa((0x00050003, 0)))
+
+
+@lie(STATES, "rule_not_proven", of=windows(0))
+def pcr_of_windows_not_quoted(e):
+    e.selected = tuple(range(9)) + (12,)
+    e.requote()
+
+
+# ---- boots that are honest ----
+
+LOGS = {"rhel8": ("go-tpm-tools/rhel8-uefi.bin", True),
+        "cos": ("go-tpm-tools/cos-101-amd-sev.bin", True),
+        "sp800-155": ("go-tpm-tools/eventlogwithsp800155.bin", True),
+        "debian12": ("qemu-ovmf/debian12-shim-grub-secureboot.bin", True),
+        "ubuntu": ("tpm2-tools/event-gce-ubuntu-2104-log.bin", False),
+        "ubuntu-no-dbx": ("go-tpm-tools/ubuntu-2104-no-dbx.bin", False),
+        "rhel9": ("tpm2-tools/event-moklisttrusted.bin", True),
+        "keylime": ("keylime/binary_bios_measurements-secureboot", True)}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_an_honest_boot_of_a_real_machine_keeps_the_rules(rig, name):
+    if not VECTORS.is_dir():
+        pytest.skip(f"no vectors in {VECTORS}")
+    path, secure_boot = LOGS[name]
+    log = made.Log.parse((VECTORS / "eventlogs" / path).read_bytes())
+    e = rig.made_evidence("rsassa", log, QUOTED)
+    rules = {"kernelCommandLines": ["*"],
+             "forbiddenStates": ["testSigning", "kernelDebugging", "uefiDebugMode"]}
+    if not secure_boot:
+        e.args.remove("--require-secure-boot")
+    must_give(judge(rig, e, rules), [])
