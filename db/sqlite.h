@@ -205,11 +205,13 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
     " quarantine_report_id, candidate_ak_spki, candidate_ak_name, candidate_ak_profile,"           \
     " candidate_ek_spki, candidate_proof, certificates, certificates_state, certificates_log, "    \
     "etag, image, policy, baseline, stale_at, said_counted, said_reset, said_restart, said_clock," \
-    " vm.rowid, " VM_ECHO_COLUMNS
+    " vm.id, " VM_ECHO_COLUMNS
 #define VM_ECHO_COLUMNS                                                                            \
     "echo_n, echo_report_id, echo_at, echo_reset, echo_restart, echo_clock, echo_stale_at"
 /* What they are read from (sqlite_vm_reports.c). */
-#define VM_TABLES "vm LEFT JOIN vm_echo ON echo_key = vm_key"
+#define VM_TABLES "vm LEFT JOIN vm_echo ON echo_vm = vm.id"
+/* Rows of the index vm_alarm: few among many, and asked for all day. A query says it in these words. */
+#define VM_ALARM "status IN ('unhealthy','unmonitored','quarantined')"
 /* Columns of a quarantine, as in a row that never had one. */
 #define VM_NO_QUARANTINE                                                                           \
     " quarantined_at = 0, quarantine_reason = NULL, quarantine_other = NULL,"                      \
@@ -242,6 +244,8 @@ enum err db_vm_settle(struct write *w, const char *resource_key, struct err_info
 enum err db_vm_forget_echo(struct write *w, const char *vm_key, struct err_info *e) MUST_CHECK;
 /* PRECONDITION_FAILED unless the row has this ETag; NULL: unless there is none. */
 enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, struct err_info *e);
+/* The newest row stays whatever becomes of it: the ids of those to come rise from it. */
+#define AUDIT_NOT_LAST "id < (SELECT max(id) FROM audit)"
 /* sqlite_jobs.c: the jobs that wait for this key become due */
 enum err db_wake_waiting(struct write *w, const char *key, int64_t now, int64_t *woken,
                          struct err_info *e) MUST_CHECK;
@@ -253,6 +257,8 @@ enum err db_poll_note(struct write *w, const struct job_poll *p, struct err_info
 enum err db_polls_forget(struct write *w, const char *job_id, struct err_info *e) MUST_CHECK;
 /* A job's resource as a key, as its indexes have it: the row is narrower without it. */
 #define JOB_RESOURCE "lower(resource_id)"
+/* '' of a job that keeps others away from its resource, so that it has one of them at most. */
+#define JOB_BUSY "CASE WHEN terminal = 0 AND shared = 0 THEN '' ELSE id END"
 /* Its subscription, which mostly is the key's text. */
 #define JOB_SUBSCRIPTION                                                                           \
     "CASE WHEN subscription_id = '' AND subscription_key <> '-' THEN subscription_key"             \

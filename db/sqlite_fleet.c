@@ -11,7 +11,7 @@ static bool status_ages(enum vm_status s)
 static void filter_stale(struct filter *f, const char *before, const struct vm_filter *in)
 {
     static const char echo[] =
-        " AND NOT EXISTS (SELECT 1 FROM vm_echo WHERE echo_key = vm.vm_key AND";
+        " AND NOT EXISTS (SELECT 1 FROM vm_echo WHERE echo_vm = vm.id AND";
     filter_add(f, before);
     filter_int(f, " CASE WHEN stale_at > 0 THEN stale_at <= ", in->now);
     filter_add(f, echo);
@@ -30,6 +30,8 @@ static void filter_status(struct filter *f, enum vm_status status, const struct 
         return;
     }
     filter_text(f, " AND status = ", vm_status_text(status));
+    if (status != VM_HEALTHY)
+        filter_add(f, " AND " VM_ALARM);
     if (status_ages(status))
         filter_stale(f, " AND NOT", in);
 }
@@ -61,36 +63,47 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
     return q_end(&q, e);
 }
 
-/* One range of the index vm_status. */
-static enum err count_status(struct conn *c, struct arena *a, const struct vm_filter *in,
-                             enum vm_status status, struct vm_summary *out, struct err_info *e)
+/* How many there are of each status, and of how many of these the last report does not count any more. */
+static void select_counts(struct filter *f, struct arena *a)
 {
-    struct filter f = filter_of("SELECT count(*), coalesce(sum(CASE WHEN");
-    filter_stale(&f, "", in);
-    filter_text(&f, " THEN 1 ELSE 0 END), 0) FROM vm WHERE status = ", vm_status_text(status));
-    filter_below(&f, a, "resource_key", in->scope);
-    filter_below(&f, a, "resource_key", in->within);
-    AUTO(query) struct query q = filter_query(&f, c);
-    if (!q_step(&q))
-        return q_end(&q, e);
-    int64_t n = q_get_int(&q), old = q_get_int(&q);
-    if (!status_ages(status))
-        old = 0;
-    out->total += n;
-    out->by_status[status] += n - old;
-    out->by_status[VM_UNKNOWN] += old;
-    return q_end(&q, e);
+    for (int i = 0; i < VM_STATUSES; i++) {
+        const char *text = vm_status_text((enum vm_status)i);
+        filter_add(f, arena_printf(a, ", sum(status = '%s')", text));
+        if (status_ages((enum vm_status)i))
+            filter_add(f, arena_printf(a, ", sum(status = '%s' AND old)", text));
+    }
 }
 
+static void read_counts(struct query *q, struct vm_summary *out)
+{
+    out->total = q_get_int(q);
+    for (int i = 0; i < VM_STATUSES; i++) { /* NULL, which is read as 0, where there is no VM */
+        int64_t n = q_get_int(q);
+        int64_t old = status_ages((enum vm_status)i) ? q_get_int(q) : 0;
+        out->by_status[i] += n - old;
+        out->by_status[VM_UNKNOWN] += old;
+    }
+}
+
+/* One walk along vm_fleet. */
 enum err store_count_vms(struct store *s, const struct vm_filter *in, struct vm_summary *out,
                          struct err_info *e)
 {
     *out = (struct vm_summary){0};
     struct arena *a = arena_new();
+    struct filter f = filter_of("SELECT count(*)");
+    select_counts(&f, a);
+    filter_add(&f, " FROM (SELECT status,");
+    filter_stale(&f, "", in);
+    filter_add(&f, " AS old FROM vm WHERE 1 = 1");
+    filter_below(&f, a, "resource_key", in->scope);
+    filter_below(&f, a, "resource_key", in->within);
+    filter_add(&f, ")");
     AUTO(reader) struct reader r = db_reader_take(s);
-    enum err err = OK;
-    for (int i = 0; i < VM_STATUSES && !err; i++)
-        err = count_status(r.conn, a, in, (enum vm_status)i, out, e);
+    AUTO(query) struct query q = filter_query(&f, r.conn);
+    if (q_step(&q))
+        read_counts(&q, out);
+    enum err err = q_end(&q, e);
     arena_free(a);
     return err;
 }

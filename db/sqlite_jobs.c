@@ -34,11 +34,8 @@ static enum err remember(struct write *w, const struct idempotency *i, const cha
         return OK;
     AUTO(query)
     struct query q = conn_query(
-        w->conn, "INSERT INTO idempotency (principal_id, operation, idem_key, fingerprint, job_id,"
-                 " expires_at) VALUES ($1,$2,$3,$4,$5,$6)"
-                 " ON CONFLICT (principal_id, operation, idem_key) DO UPDATE SET"
-                 " fingerprint = excluded.fingerprint, job_id = excluded.job_id,"
-                 " expires_at = excluded.expires_at");
+        w->conn, "INSERT OR REPLACE INTO idempotency (principal_id, operation, idem_key,"
+                 " fingerprint, job_id, expires_at) VALUES ($1,$2,$3,$4,$5,$6)");
     q_text(&q, i->principal_id);
     q_text(&q, i->operation);
     q_text(&q, i->key);
@@ -64,7 +61,7 @@ static enum err find_busy(struct write *w, const char *resource_key, struct busy
     AUTO(query)
     struct query q =
         conn_query(w->conn, "SELECT id, kind, body_hash, state FROM job"
-                            " WHERE " JOB_RESOURCE " = $1 AND terminal = 0 AND shared = 0");
+                            " WHERE " JOB_RESOURCE " = $1 AND " JOB_BUSY " = ''");
     q_text(&q, resource_key);
     if (q_step(&q)) {
         b->job_id = q_get_text(&q, w->arena);

@@ -2,8 +2,8 @@
 
 /*
  * Retention. Each statement takes at most `limit` rows, oldest first along an index, so that a prune
- * never holds the writer for long. Ids of reports and of audit rows rise with time, and so do the hashes of
- * enrolments: only the oldest few are looked at.
+ * never holds the writer for long. Ids of reports, of audit rows and of idempotency keys rise with time, and so do
+ * the hashes of enrolments: only the oldest few are looked at.
  */
 struct pruning {
     struct write *w;
@@ -54,7 +54,8 @@ static enum err prune_reports(struct pruning *p)
 static enum err prune_audit(struct pruning *p)
 {
     static const char sql[] =
-        "DELETE FROM audit WHERE at < $1 AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2)";
+        "DELETE FROM audit WHERE at < $1 AND " AUDIT_NOT_LAST
+        " AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2)";
     if (!p->in->audit_ms)
         return OK;
     return delete_before(p, sql, p->in->now - p->in->audit_ms, &p->out->audit);
@@ -66,9 +67,8 @@ static enum err prune_audit(struct pruning *p)
 static enum err prune_expired(struct pruning *p)
 {
     static const char idempotency[] =
-        "DELETE FROM idempotency WHERE (principal_id, operation, idem_key) IN (SELECT"
-        " principal_id, operation, idem_key FROM idempotency WHERE expires_at < $1"
-        " ORDER BY expires_at LIMIT $2)";
+        "DELETE FROM idempotency WHERE expires_at < $1"
+        " AND seq IN (SELECT seq FROM idempotency ORDER BY seq LIMIT $2)";
     static const char challenges[] =
         "DELETE FROM challenge_used WHERE (expires_at, hash) IN (SELECT expires_at, hash"
         " FROM challenge_used WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";

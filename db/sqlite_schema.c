@@ -414,9 +414,153 @@ static const char migration_9[] =
     "CREATE INDEX job_resource ON job (lower(resource_id), id);"
     "UPDATE job SET subscription_id = '' WHERE subscription_id = subscription_key;";
 
+/*
+ * Fewer pages for each submission, which wrote 95 of them for 33.
+ * - A VM stands in one tree with its ARM id, which answers for lists and counts as well (vm_fleet), instead of
+ *   three; what few VMs have (an alarm, a vmId, an AK) is indexed where it is there. One row for each resource_key:
+ *   there is one writer, and every insert looks for the row before.
+ * - A job's place in job_resource says whether it keeps others away from its resource (JOB_BUSY).
+ * - Idempotency keys stand in the order in which they came, which is the order in which they expire.
+ * - Audit ids rise without a counter beside them, since the newest row always stays.
+ */
+#define VM_10_COLUMNS                                                                              \
+    "resource_key, resource_id, vm_id, vm_key, etag, job_id, name, location, state, origin,"       \
+    " secure_boot, vtpm, monitoring, created_at, updated_at, status, last_report_id,"              \
+    " last_verdict, last_report_at, stale_at, reset_count, restart_count, clock_ms, said_counted," \
+    " said_reset, said_restart, said_clock, certificates, certificates_state, image,"              \
+    " enrolled_by, enrolled_at, ak_profile, ak_name, ak_spki, ek_spki, quarantined_at,"            \
+    " quarantine_reason, quarantine_other, quarantine_report_id, candidate_ak_spki,"               \
+    " candidate_ak_name, candidate_ak_profile, candidate_ek_spki, candidate_proof,"                \
+    " certificates_log, policy, baseline, reasons, spec, made, claims"
+
+static const char migration_10[] =
+    "ALTER TABLE vm RENAME TO vm_9;"
+    "CREATE TABLE vm ("
+    " id INTEGER PRIMARY KEY,"
+    " resource_key TEXT NOT NULL,"
+    " resource_id TEXT NOT NULL,"
+    " vm_id TEXT,"
+    " vm_key TEXT,"
+    " etag TEXT NOT NULL,"
+    " job_id TEXT,"
+    " name TEXT,"
+    " location TEXT,"
+    " state TEXT,"
+    " origin TEXT,"
+    " secure_boot INTEGER NOT NULL,"
+    " vtpm INTEGER NOT NULL,"
+    " monitoring INTEGER NOT NULL,"
+    " created_at INTEGER NOT NULL,"
+    " updated_at INTEGER NOT NULL,"
+    " status TEXT NOT NULL,"
+    " last_report_id TEXT,"
+    " last_verdict TEXT,"
+    " last_report_at INTEGER NOT NULL DEFAULT 0,"
+    " stale_at INTEGER NOT NULL DEFAULT 0,"
+    " reset_count INTEGER NOT NULL DEFAULT 0,"
+    " restart_count INTEGER NOT NULL DEFAULT 0,"
+    " clock_ms INTEGER NOT NULL DEFAULT 0,"
+    " said_counted INTEGER NOT NULL DEFAULT 0,"
+    " said_reset INTEGER NOT NULL DEFAULT 0,"
+    " said_restart INTEGER NOT NULL DEFAULT 0,"
+    " said_clock INTEGER NOT NULL DEFAULT 0,"
+    " certificates INTEGER NOT NULL DEFAULT 0,"
+    " certificates_state TEXT NOT NULL DEFAULT 'unknown',"
+    " image TEXT,"
+    " enrolled_by TEXT,"
+    " enrolled_at INTEGER NOT NULL DEFAULT 0,"
+    " ak_profile TEXT,"
+    " ak_name TEXT,"
+    " ak_spki TEXT,"
+    " ek_spki TEXT,"
+    " quarantined_at INTEGER NOT NULL DEFAULT 0,"
+    " quarantine_reason TEXT,"
+    " quarantine_other TEXT,"
+    " quarantine_report_id TEXT,"
+    " candidate_ak_spki TEXT,"
+    " candidate_ak_name TEXT,"
+    " candidate_ak_profile TEXT,"
+    " candidate_ek_spki TEXT,"
+    " candidate_proof TEXT,"
+    " certificates_log TEXT,"
+    " policy TEXT,"
+    " baseline TEXT,"
+    " reasons TEXT,"
+    " spec TEXT,"
+    " made TEXT,"
+    " claims TEXT"
+    ") STRICT;"
+    "INSERT INTO vm (id, " VM_10_COLUMNS ") SELECT rowid, " VM_10_COLUMNS " FROM vm_9"
+    " ORDER BY rowid;"
+    "ALTER TABLE vm_echo RENAME TO vm_echo_9;"
+    "CREATE TABLE vm_echo ("
+    " echo_vm INTEGER PRIMARY KEY REFERENCES vm (id) ON DELETE CASCADE,"
+    " echo_n INTEGER NOT NULL," /* reports since the one in the VM's row */
+    " echo_report_id TEXT NOT NULL,"
+    " echo_at INTEGER NOT NULL,"
+    " echo_reset INTEGER NOT NULL,"
+    " echo_restart INTEGER NOT NULL,"
+    " echo_clock INTEGER NOT NULL,"
+    " echo_stale_at INTEGER NOT NULL"
+    ") STRICT;"
+    "INSERT INTO vm_echo SELECT vm_9.rowid, echo_n, echo_report_id, echo_at, echo_reset,"
+    " echo_restart, echo_clock, echo_stale_at FROM vm_echo_9 JOIN vm_9 ON vm_key = echo_key;"
+    "DROP TABLE vm_echo_9;"
+    "DROP TABLE vm_9;"
+    "CREATE INDEX vm_fleet ON vm (resource_key, status, last_report_at, stale_at, certificates,"
+    " certificates_state);"
+    "CREATE INDEX vm_alarm ON vm (status, resource_key) WHERE " VM_ALARM ";"
+    "CREATE INDEX vm_policy ON vm (resource_key) WHERE policy IS NOT NULL;"
+    "CREATE UNIQUE INDEX vm_vm_id ON vm (vm_key) WHERE vm_key IS NOT NULL;"
+    "CREATE UNIQUE INDEX vm_ak ON vm (ak_spki) WHERE ak_spki IS NOT NULL;" /* two VMs never share one */
+    "CREATE UNIQUE INDEX vm_ek ON vm (ek_spki) WHERE ek_spki IS NOT NULL;"
+
+    "DROP INDEX job_busy;"
+    "DROP INDEX job_resource;"
+    "CREATE UNIQUE INDEX job_resource ON job (" JOB_RESOURCE ", " JOB_BUSY ");"
+
+    "ALTER TABLE idempotency RENAME TO idempotency_9;"
+    "DROP INDEX idempotency_expires;"
+    "CREATE TABLE idempotency ("
+    " seq INTEGER PRIMARY KEY,"
+    " principal_id TEXT NOT NULL,"
+    " operation TEXT NOT NULL,"
+    " idem_key TEXT NOT NULL,"
+    " fingerprint TEXT NOT NULL,"
+    " job_id TEXT NOT NULL,"
+    " expires_at INTEGER NOT NULL,"
+    " UNIQUE (principal_id, operation, idem_key)"
+    ") STRICT;"
+    "INSERT INTO idempotency (principal_id, operation, idem_key, fingerprint, job_id, expires_at)"
+    " SELECT principal_id, operation, idem_key, fingerprint, job_id, expires_at FROM idempotency_9"
+    " ORDER BY expires_at;"
+    "DROP TABLE idempotency_9;"
+
+    "ALTER TABLE audit RENAME TO audit_9;"
+    "CREATE TABLE audit ("
+    " id INTEGER PRIMARY KEY,"
+    " at INTEGER NOT NULL,"
+    " principal_id TEXT,"
+    " principal TEXT,"
+    " action TEXT NOT NULL,"
+    " resource_id TEXT,"
+    " job_id TEXT,"
+    " request_id TEXT,"
+    " traceparent TEXT,"
+    " peer TEXT,"
+    " detail TEXT"
+    ") STRICT;"
+    "INSERT INTO audit SELECT id, at, principal_id, principal, action, resource_id, job_id,"
+    " request_id, traceparent, peer, detail FROM audit_9 ORDER BY id;"
+    /* The newest ids may be those of rows that are gone. */
+    "INSERT INTO audit (id, at, action) SELECT seq, unixepoch() * 1000, 'store.migrate'"
+    " FROM sqlite_sequence WHERE name = 'audit_9' AND seq > (SELECT coalesce(max(id), 0) FROM audit);"
+    "DROP TABLE audit_9;";
+
 static const char *const migrations[] = {migration_1, migration_2, migration_3,
                                          migration_4, migration_5, migration_6,
-                                         migration_7, migration_8, migration_9};
+                                         migration_7, migration_8, migration_9,
+                                         migration_10};
 
 int store_schema_newest(void)
 {

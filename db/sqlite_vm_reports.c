@@ -55,17 +55,16 @@ static struct vm row_after(const struct vm_report *r)
     return vm;
 }
 
-static enum err put_echo(struct write *w, const char *vm_key, const struct vm *vm,
-                         struct err_info *e)
+static enum err put_echo(struct write *w, const struct vm *vm, struct err_info *e)
 {
     AUTO(query)
     struct query q = conn_query(
-        w->conn, "INSERT INTO vm_echo (echo_key, " VM_ECHO_COLUMNS ") VALUES ($1,$2,$3,$4,$5,$6,$7,"
-                 "$8) ON CONFLICT (echo_key) DO UPDATE SET echo_n = excluded.echo_n,"
+        w->conn, "INSERT INTO vm_echo (echo_vm, " VM_ECHO_COLUMNS ") VALUES ($1,$2,$3,$4,$5,$6,$7,"
+                 "$8) ON CONFLICT (echo_vm) DO UPDATE SET echo_n = excluded.echo_n,"
                  " echo_report_id = excluded.echo_report_id, echo_at = excluded.echo_at,"
                  " echo_reset = excluded.echo_reset, echo_restart = excluded.echo_restart,"
                  " echo_clock = excluded.echo_clock, echo_stale_at = excluded.echo_stale_at");
-    q_text(&q, vm_key);
+    q_int(&q, vm->settled.rowid);
     q_int(&q, vm->settled.echoes);
     q_text(&q, vm->last_report_id);
     q_int(&q, vm->last_report_at);
@@ -76,13 +75,13 @@ static enum err put_echo(struct write *w, const char *vm_key, const struct vm *v
     return q_run(&q, e);
 }
 
-static enum err echo(struct write *w, const struct vm_report *r, struct vm *vm, struct err_info *e)
+static enum err echo(struct write *w, struct vm *vm, struct err_info *e)
 {
     size_t stem = strcspn(vm->etag, ".");
     vm->settled.echoes++;
     vm->etag = db_vm_etag(w->arena, arena_strndup(w->arena, vm->etag, stem), vm->settled.echoes);
     vm_cache_note(w->store->vms, vm->settled.rowid);
-    return put_echo(w, r->vm_key, vm, e);
+    return put_echo(w, vm, e);
 }
 
 static enum err put_row(struct write *w, const char *vm_key, const struct vm *vm,
@@ -137,7 +136,7 @@ static enum err settle(struct write *w, const struct vm_report *r, struct vm *vm
 enum err db_vm_report(struct write *w, const struct vm_report *r, struct err_info *e)
 {
     struct vm vm = row_after(r);
-    enum err err = is_echo(r) ? echo(w, r, &vm, e) : settle(w, r, &vm, e);
+    enum err err = is_echo(r) ? echo(w, &vm, e) : settle(w, r, &vm, e);
     if (!err)
         vm_cache_offer(w->store->vms, w->arena, r->vm_key, &vm);
     return err;
@@ -146,7 +145,8 @@ enum err db_vm_report(struct write *w, const struct vm_report *r, struct err_inf
 enum err db_vm_forget_echo(struct write *w, const char *vm_key, struct err_info *e)
 {
     AUTO(query)
-    struct query q = conn_query(w->conn, "DELETE FROM vm_echo WHERE echo_key = $1");
+    struct query q = conn_query(w->conn, "DELETE FROM vm_echo WHERE echo_vm = (SELECT id FROM vm"
+                                            " WHERE vm_key = $1)");
     q_text(&q, vm_key);
     return q_run(&q, e);
 }
@@ -165,9 +165,9 @@ enum err db_vm_settle(struct write *w, const char *resource_key, struct err_info
         " clock_ms, said_counted, said_reset, said_restart, said_clock, stale_at) = (SELECT"
         " echo_report_id, echo_at, CASE WHEN echo_at > updated_at THEN echo_at ELSE updated_at END,"
         " echo_reset, echo_restart, echo_clock, 1, echo_reset, echo_restart, echo_clock,"
-        " echo_stale_at FROM vm_echo WHERE echo_key = vm.vm_key) WHERE resource_key = $1"
-        " AND EXISTS (SELECT 1 FROM vm_echo WHERE echo_key = vm.vm_key)";
-    static const char forget[] = "DELETE FROM vm_echo WHERE echo_key = (SELECT vm_key FROM vm"
+        " echo_stale_at FROM vm_echo WHERE echo_vm = vm.id) WHERE resource_key = $1"
+        " AND EXISTS (SELECT 1 FROM vm_echo WHERE echo_vm = vm.id)";
+    static const char forget[] = "DELETE FROM vm_echo WHERE echo_vm = (SELECT id FROM vm"
                                  " WHERE resource_key = $1)";
     enum err err = run_with_key(w, take_over, resource_key, e);
     return err ? err : run_with_key(w, forget, resource_key, e);
