@@ -115,7 +115,8 @@ struct store {
     pthread_cond_t queue_filled;
     struct store_done *head;
     struct store_done **tail;
-    int64_t arrivals; /* writes queued so far */
+    int64_t arrivals;     /* writes queued so far */
+    int64_t batch_before; /* writes of the last batch; the writer's own */
     bool closing;
     atomic_int expected;   /* requests on their way */
     atomic_bool gathering; /* the writer waits for them */
@@ -197,8 +198,15 @@ enum err db_vm_apply_if(struct write *w, const struct vm_write *v, const char *e
 enum vm_by { VM_BY_RESOURCE, VM_BY_ID, VM_BY_AK, VM_BY_EK };
 enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
                     struct vm *out, struct err_info *e) MUST_CHECK;
+/* What was asked for. As long as the job that makes a VM has not ended, it is the job's spec, and stands there
+ * only. */
+#define VM_SPEC_OF_JOB ""
+#define VM_SPEC                                                                                    \
+    "CASE WHEN vm.spec = '' THEN (SELECT job.spec FROM job WHERE job.id = vm.job_id)"              \
+    " ELSE vm.spec END"
 #define VM_COLUMNS                                                                                 \
-    "resource_id, vm_id, name, location, state, origin, job_id, spec, made, secure_boot, vtpm,"    \
+    "resource_id, vm_id, name, location, state, origin, job_id, " VM_SPEC                          \
+    ", made, secure_boot, vtpm,"                                                                   \
     " monitoring, created_at, updated_at, status, reasons, claims, last_report_id, last_verdict,"  \
     " last_report_at, ak_spki, ak_name, ak_profile, ek_spki, enrolled_by, enrolled_at,"            \
     " reset_count, restart_count, clock_ms, quarantined_at, quarantine_reason, quarantine_other,"  \

@@ -392,10 +392,23 @@ static enum err wipe_all_secrets(struct write *w, const char *job_id, struct err
     return q_run(&q, e);
 }
 
+/* Its VM may outlive it. */
+static enum err hand_spec_over(struct write *w, const char *job_id, struct err_info *e)
+{
+    AUTO(query)
+    struct query q = conn_query(w->conn, "UPDATE vm SET spec = job.spec FROM job WHERE job.id = $1"
+                                         " AND vm.resource_key = lower(job.resource_id)"
+                                         " AND vm.job_id = job.id AND vm.spec = ''");
+    q_text(&q, job_id);
+    return q_run(&q, e);
+}
+
 /* What only a job that goes on needs. */
 static enum err forget_ended(struct write *w, const char *job_id, struct err_info *e)
 {
     enum err err = wipe_all_secrets(w, job_id, e);
+    if (!err)
+        err = hand_spec_over(w, job_id, e);
     return err ? err : db_polls_forget(w, job_id, e);
 }
 

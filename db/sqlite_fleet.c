@@ -10,8 +10,7 @@ static bool status_ages(enum vm_status s)
  * the last report, so only rows that seem too old are looked up in vm_echo. */
 static void filter_stale(struct filter *f, const char *before, const struct vm_filter *in)
 {
-    static const char echo[] =
-        " AND NOT EXISTS (SELECT 1 FROM vm_echo WHERE echo_vm = vm.id AND";
+    static const char echo[] = " AND NOT EXISTS (SELECT 1 FROM vm_echo WHERE echo_vm = vm.id AND";
     filter_add(f, before);
     filter_int(f, " CASE WHEN stale_at > 0 THEN stale_at <= ", in->now);
     filter_add(f, echo);

@@ -225,7 +225,8 @@ static enum err delete_lot(struct write *w, const struct lot *l, struct err_info
     int n = 0;
     enum err err = run_on_lot(w,
                               "DELETE FROM audit WHERE " AUDIT_NOT_LAST
-                              " AND id IN (SELECT audit_id FROM report WHERE vm_key = $1 AND n > $2 AND n <= $3 AND kept = 0)",
+                              " AND id IN (SELECT audit_id FROM report WHERE vm_key = $1 AND n > "
+                              "$2 AND n <= $3 AND kept = 0)",
                               l, e);
     if (!err)
         err = run_on_lot(w,

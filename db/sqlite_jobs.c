@@ -33,9 +33,9 @@ static enum err remember(struct write *w, const struct idempotency *i, const cha
     if (!i)
         return OK;
     AUTO(query)
-    struct query q = conn_query(
-        w->conn, "INSERT OR REPLACE INTO idempotency (principal_id, operation, idem_key,"
-                 " fingerprint, job_id, expires_at) VALUES ($1,$2,$3,$4,$5,$6)");
+    struct query q =
+        conn_query(w->conn, "INSERT OR REPLACE INTO idempotency (principal_id, operation, idem_key,"
+                            " fingerprint, job_id, expires_at) VALUES ($1,$2,$3,$4,$5,$6)");
     q_text(&q, i->principal_id);
     q_text(&q, i->operation);
     q_text(&q, i->key);
@@ -59,9 +59,8 @@ static enum err find_busy(struct write *w, const char *resource_key, struct busy
 {
     *b = (struct busy){0};
     AUTO(query)
-    struct query q =
-        conn_query(w->conn, "SELECT id, kind, body_hash, state FROM job"
-                            " WHERE " JOB_RESOURCE " = $1 AND " JOB_BUSY " = ''");
+    struct query q = conn_query(w->conn, "SELECT id, kind, body_hash, state FROM job"
+                                         " WHERE " JOB_RESOURCE " = $1 AND " JOB_BUSY " = ''");
     q_text(&q, resource_key);
     if (q_step(&q)) {
         b->job_id = q_get_text(&q, w->arena);
@@ -173,12 +172,14 @@ enum err db_event_add(struct write *w, const char *job_id, int64_t id, const str
 /* Before anything else is written: what was planned may not hold any more. */
 static enum err apply_vm(struct write *w, const struct job_new *in, struct err_info *e)
 {
-    if (in->vm && in->planned_on_vm)
-        return db_vm_apply_if(w, in->vm, in->vm_etag, in->now, in->id, e);
-    if (in->vm)
-        return db_vm_apply(w, in->vm, in->now, in->id, e);
-    return in->planned_on_vm ? db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, e)
-                             : OK;
+    if (!in->vm)
+        return in->planned_on_vm ? db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, e)
+                                 : OK;
+    struct vm_write vm = *in->vm;
+    if ((vm.set & VM_SET_SPEC) && given(vm.spec) && given(in->spec) && !strcmp(vm.spec, in->spec))
+        vm.spec = VM_SPEC_OF_JOB;
+    return in->planned_on_vm ? db_vm_apply_if(w, &vm, in->vm_etag, in->now, in->id, e)
+                             : db_vm_apply(w, &vm, in->now, in->id, e);
 }
 
 static enum err insert_all(struct write *w, const struct job_new *in, struct err_info *e)

@@ -157,7 +157,10 @@ static const char *subscription_of(struct arena *a, const char *scope)
 static enum err list_rows(struct conn *c, struct arena *a, const struct job_filter *in,
                           struct job_list *out, struct err_info *e)
 {
-    struct filter f = filter_of("SELECT " JOB_COLUMNS " FROM job WHERE 1 = 1");
+    /* Those of one resource are few, whatever else is asked for. */
+    struct filter f = filter_of(in->resource_id ? "SELECT " JOB_COLUMNS
+                                                  " FROM job INDEXED BY job_resource WHERE 1 = 1"
+                                                : "SELECT " JOB_COLUMNS " FROM job WHERE 1 = 1");
     filter_text(
         &f, " AND subscription_key = ", subscription_of(a, in->within ? in->within : in->scope));
     filter_scope(&f, a, JOB_RESOURCE, in->scope);

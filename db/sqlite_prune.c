@@ -53,9 +53,8 @@ static enum err prune_reports(struct pruning *p)
 
 static enum err prune_audit(struct pruning *p)
 {
-    static const char sql[] =
-        "DELETE FROM audit WHERE at < $1 AND " AUDIT_NOT_LAST
-        " AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2)";
+    static const char sql[] = "DELETE FROM audit WHERE at < $1 AND " AUDIT_NOT_LAST
+                              " AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2)";
     if (!p->in->audit_ms)
         return OK;
     return delete_before(p, sql, p->in->now - p->in->audit_ms, &p->out->audit);

@@ -554,13 +554,13 @@ static const char migration_10[] =
     " request_id, traceparent, peer, detail FROM audit_9 ORDER BY id;"
     /* The newest ids may be those of rows that are gone. */
     "INSERT INTO audit (id, at, action) SELECT seq, unixepoch() * 1000, 'store.migrate'"
-    " FROM sqlite_sequence WHERE name = 'audit_9' AND seq > (SELECT coalesce(max(id), 0) FROM audit);"
+    " FROM sqlite_sequence WHERE name = 'audit_9' AND seq > (SELECT coalesce(max(id), 0) FROM "
+    "audit);"
     "DROP TABLE audit_9;";
 
-static const char *const migrations[] = {migration_1, migration_2, migration_3,
-                                         migration_4, migration_5, migration_6,
-                                         migration_7, migration_8, migration_9,
-                                         migration_10};
+static const char *const migrations[] = {migration_1, migration_2, migration_3, migration_4,
+                                         migration_5, migration_6, migration_7, migration_8,
+                                         migration_9, migration_10};
 
 int store_schema_newest(void)
 {

@@ -146,7 +146,7 @@ enum err db_vm_forget_echo(struct write *w, const char *vm_key, struct err_info 
 {
     AUTO(query)
     struct query q = conn_query(w->conn, "DELETE FROM vm_echo WHERE echo_vm = (SELECT id FROM vm"
-                                            " WHERE vm_key = $1)");
+                                         " WHERE vm_key = $1)");
     q_text(&q, vm_key);
     return q_run(&q, e);
 }

@@ -191,6 +191,51 @@ static void rows_of_the_first_schema_are_kept(void **state)
     fixture_remove(&f);
 }
 
+/* VMs, idempotency keys and audit rows of migration 9: their rows and indexes were made anew. */
+static void rows_of_the_ninth_schema_are_kept(void **state)
+{
+    struct fixture f;
+    fixture_folder(&f);
+    exec_sql(db_file(&f), read_text(f.arena, "tests/store/schema_9.sql"));
+    fixture_start(&f);
+    struct vm vm = get_vm(&f, "/subscriptions/S/FIRST");
+    assert_string_equal(vm.resource_id, "/subscriptions/S/First");
+    assert_string_equal(vm.etag, "e.3");
+    assert_string_equal(vm.last_report_id, "0190-4");
+    assert_int_equal(vm.last_report_at, 40);
+    assert_int_equal(vm.clock_ms, 9);
+    assert_int_equal(vm.status, VM_HEALTHY);
+    assert_int_equal(vm.certificates, 5);
+    assert_string_equal(vm.spec, "{\"a\":1}");
+    MUST(&f, store_get_vm_by_id(f.store, f.arena, "id", &vm, &f.err));
+    MUST(&f, store_get_vm_by_ak(f.store, f.arena, "AA", &vm, &f.err));
+    assert_string_equal(vm.resource_id, "/subscriptions/S/First");
+    assert_null(get_vm(&f, "/subscriptions/S/Second").spec);
+
+    struct job_new in = job_for(&f, "web");
+    struct idempotency key = {"key1", "put", "sooner", "print", 9000000000000};
+    in.idempotency = &key;
+    struct job_submitted out = {0};
+    MUST(&f, DO(&f, store_submit_job, &in, &out));
+    assert_int_equal(out.outcome, SUBMIT_REPLAYED);
+    assert_string_equal(out.job_id, "0190-a");
+    in.idempotency = NULL;
+    in.resource_id = "/subscriptions/S/second";
+    assert_int_equal(DO(&f, store_submit_job, &in, &out), ERR_OPERATION_IN_PROGRESS);
+
+    /* Ids that somebody has seen are not given again, also where their rows are gone. */
+    put_vm(&f, VM("next"), "next");
+    struct audit_list audit;
+    MUST(&f, store_list_audit(f.store, f.arena, 2, 10, &audit, &f.err));
+    assert_int_equal(audit.n, 2);
+    assert_string_equal(audit.items[0].a.action, "store.migrate");
+    assert_int_equal(audit.items[0].id, 3);
+    assert_int_equal(audit.items[1].id, 4);
+    fixture_stop(&f);
+    assert_sound(db_file(&f));
+    fixture_remove(&f);
+}
+
 static void newer_schema_is_refused_and_left_alone(void **state)
 {
     struct fixture *f = *state;
@@ -709,6 +754,7 @@ int main(int argc, char **argv)
         STORE_TEST(files_are_private),
         cmocka_unit_test(empty_file_is_migrated_from_zero),
         cmocka_unit_test(rows_of_the_first_schema_are_kept),
+        cmocka_unit_test(rows_of_the_ninth_schema_are_kept),
         STORE_TEST(newer_schema_is_refused_and_left_alone),
         cmocka_unit_test(not_a_database_is_refused),
         STORE_TEST(backup_is_consistent_while_written),

@@ -74,6 +74,56 @@ static void submitted_job_is_complete(void **state)
     assert_string_equal(audit.items[0].a.request_id, "req-1");
 }
 
+static struct vm_list list_all(struct fixture *f)
+{
+    struct vm_list list;
+    struct vm_filter all = {.page = {.limit = 10}};
+    MUST(f, store_list_vms(f->store, f->arena, &all, &list, &f->err));
+    return list;
+}
+
+/* It stands with the job alone until that has ended, however it ends, and is its VM's from then on. */
+static void a_vm_has_its_jobs_spec(void **state)
+{
+    struct fixture *f = *state;
+    struct job_new in = job_for(f, "web");
+    struct vm_write vm = {.resource_id = VM("web"),
+                          .set = VM_SET_STATE | VM_SET_PLACE | VM_SET_SPEC,
+                          .name = "web",
+                          .state = "creating",
+                          .spec = arena_strdup(f->arena, in.spec)};
+    in.vm = &vm;
+    submit(f, &in);
+    assert_string_equal(get_vm(f, VM("web")).spec, in.spec);
+    assert_string_equal(list_all(f).items[0].spec, in.spec);
+
+    struct job j = claim_one(f, T0);
+    finish_job(f, &j, JOB_FAILED, T0 + 1);
+    assert_string_equal(get_vm(f, VM("web")).spec, in.spec);
+    struct store_prune prune = {.now = T0 + 1000, .jobs_ms = 1, .limit = 10};
+    struct store_pruned pruned;
+    MUST(f, DO(f, store_prune, &prune, &pruned));
+    assert_int_equal(pruned.jobs, 1);
+    assert_string_equal(get_vm(f, VM("web")).spec, in.spec);
+    assert_string_equal(list_all(f).items[0].spec, in.spec);
+
+    /* What its job made of it stays. */
+    struct job_new other = job_for(f, "db");
+    vm.resource_id = VM("db");
+    other.vm = &vm;
+    submit(f, &other);
+    j = claim_one(f, T0);
+    struct vm_write changed = {
+        .resource_id = VM("db"), .set = VM_SET_SPEC | VM_ONLY_IF_THERE, .spec = "{\"new\":1}"};
+    struct job_advance end = advance_of(&j, T0 + 2);
+    end.set = JOB_SET_STATE;
+    end.state = JOB_SUCCEEDED;
+    end.vms = &changed;
+    end.n_vms = 1;
+    MUST(f, DO(f, store_advance_job, &end, NULL));
+    assert_string_equal(get_vm(f, VM("db")).spec, changed.spec);
+}
+
 static void same_key_same_request_is_replayed(void **state)
 {
     struct fixture *f = *state;
@@ -509,6 +559,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STORE_TEST(submitted_job_is_complete),
+        STORE_TEST(a_vm_has_its_jobs_spec),
         STORE_TEST(same_key_same_request_is_replayed),
         STORE_TEST(same_key_other_request_is_refused),
         STORE_TEST(expired_key_is_new),
