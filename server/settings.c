@@ -142,7 +142,7 @@ static const struct config_option options[] = {
           "the "
           "first with each verdict in each hour; 0: all"),
     TIME("store", "keep_audit", AT(store.keep_audit_ms), "365d", 0, 10 * YEAR,
-         "How long audit rows are kept; 0: for ever"),
+         "How long audit rows are kept, but for the newest; 0: for ever"),
     TIME("store", "prune_every", AT(store.prune_every_ms), "10m", SECOND, DAY,
          "How often what is too old is deleted"),
 
