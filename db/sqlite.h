@@ -181,6 +181,8 @@ void db_write_changed(struct write *w, const char *job_id, enum job_state state,
 
 /* ---- schema (sqlite_schema.c) ---- */
 
+/* sqlite_migrations.c: in the order of their numbers, from 1; NULL ends them */
+extern const char *const db_migrations[];
 enum err db_schema_ensure(struct conn *c, bool migrate, int *version,
                           struct err_info *e) MUST_CHECK;
 
