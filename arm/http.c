@@ -31,6 +31,9 @@ struct arm_http_inner {
     struct arm_http_inner *prev; /* in the list of open transfers */
     struct arm_http_inner *next;
     char error[CURL_ERROR_SIZE];
+#ifdef TLGATE_FAULTS
+    size_t unsent; /* of the body */
+#endif
 };
 
 /* What does not change from one transfer to the next is set once: it is most of the options. */
@@ -223,6 +226,34 @@ static size_t on_header(char *data, size_t size, size_t n, void *ctx)
     return len;
 }
 
+/* When the last byte has left is told by nothing but what curl calls its trace. */
+#ifdef TLGATE_FAULTS
+static int on_trace(CURL *easy, curl_infotype type, char *data, size_t len, void *ctx)
+{
+    struct arm_http_inner *in = ctx;
+    if (!in || (type != CURLINFO_HEADER_OUT && type != CURLINFO_DATA_OUT))
+        return 0;
+    if (type == CURLINFO_DATA_OUT)
+        in->unsent -= len < in->unsent ? len : in->unsent;
+    else /* what goes on in a second piece is told as data, and is as good as never sent */
+        in->unsent = memmem(data, len, "\r\n\r\n", 4) ? in->call->body.len : SIZE_MAX;
+    if (in->unsent == 0)
+        in->call->sent();
+    return 0;
+}
+
+static void trace(CURL *easy, struct arm_http_inner *in)
+{
+    curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_trace);
+    curl_easy_setopt(easy, CURLOPT_DEBUGDATA, in && in->call->sent ? in : NULL);
+    curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
+}
+#else
+static void trace(CURL *easy, const struct arm_http_inner *in)
+{
+}
+#endif
+
 /* All of them each time: the handle was another request's. */
 static void set_method(CURL *easy, const struct arm_http_call *c)
 {
@@ -284,6 +315,7 @@ static void set_call(struct arm_http_inner *in)
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, in);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, in);
     set_method(easy, c);
+    trace(easy, in);
 }
 
 static CURL *take_handle(struct arm_http *h, const struct arm_http_call *c)
@@ -313,6 +345,7 @@ static void give_handle(struct arm_http *h, struct arm_http_inner *in)
         return;
     }
     curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
+    trace(easy, NULL);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);

@@ -37,6 +37,7 @@ struct arm_http_call {
     size_t body_max;     /* of the answer; 0: ARM_BODY_MAX */
     arm_http_done_fn *done;
     struct arm_reply *reply; /* set before `done`, which owns it */
+    void (*sent)(void);      /* NULL, or a fault point: the last byte of the request has left */
 
     struct arm_http_inner *inner; /* private, either */
     struct arm_wire_call *wire;

@@ -93,10 +93,16 @@ static void fail_token(struct arm_call *c, int64_t retry_after_ms)
 
 /* ---- the way of a request: inbox, line, (token), transfer ---- */
 
-/* Tests kill the process here, or take the answer away: ARM has done it and nobody knows. */
-static void pass_faults(struct arm_reply *r)
+/* Tests kill the process here: ARM has the request, or will have it, and has not answered. */
+static void request_sent(void)
 {
-    if (!FAULT_POINT("arm.send.after") && !FAULT_POINT("arm.reply.after"))
+    (void)FAULT_POINT("arm.send.after");
+}
+
+/* Or here, or take the answer away: ARM has done it and nobody knows. */
+static void pass_reply(struct arm_reply *r)
+{
+    if (!FAULT_POINT("arm.reply.after"))
         return;
     arm_header_reset(r);
     r->failure = ARM_FAIL_BROKEN;
@@ -107,7 +113,7 @@ static void answered(struct arm_http_call *http)
     struct arm_call *c = CONTAINER_OF(http, struct arm_call, http);
     struct arm *arm = c->arm;
     struct arm_reply *r = http->reply;
-    pass_faults(r);
+    pass_reply(r);
     arm->in_flight--;
     arm_throttle_note(arm->throttle, c->req.subscription, arm_op_of(c->req.method), c->ticket, r);
     if (r->status == 429)
@@ -140,6 +146,7 @@ static void transfer(struct arm_call *c, const char *bearer, int64_t now)
         .timeout_ms = c->deadline - now,
         .poll = q->poll,
         .done = answered,
+        .sent = request_sent,
     };
     arm_http_header(c->arm->http, &c->http, "Authorization", bearer);
     arm_request_headers(c->arm->http, &c->http, q);

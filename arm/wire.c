@@ -262,6 +262,8 @@ static void send_head(struct link *l)
     }
     if (l->watches_out != (l->sent < head->len))
         watch(l, l->sent < head->len);
+    if (l->sent == head->len && l->call->call->sent)
+        l->call->call->sent();
 }
 
 static void begin(struct link *l, struct arm_wire_call *wc)

@@ -5,7 +5,7 @@
 #include <getopt.h>
 #include <signal.h>
 
-#define SUBSCRIPTIONS_MAX 64
+#define SUBSCRIPTIONS_MAX 512
 
 static const char usage[] =
     "usage: azure-emulator --listen 127.0.0.1:PORT --imds-listen 127.0.0.1:PORT --state-dir DIR\n"

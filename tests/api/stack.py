@@ -178,17 +178,21 @@ class Emulator:
             time.sleep(0.1)
         return value
 
-    def resources(self, group):
-        """Ids of what is in a resource group, by type; [] where the group is not there."""
-        ids = []
+    def bodies(self, group, subscription=SUBSCRIPTION):
+        """What is in a resource group, by type; [] where the group is not there."""
+        found = []
         for kind, version in RESOURCE_TYPES.items():
-            path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{kind}"
+            path = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{kind}"
             try:
-                ids += [r["id"] for r in self.arm("GET", f"{path}?api-version={version}")["value"]]
+                found += self.arm("GET", f"{path}?api-version={version}")["value"]
             except urllib.error.HTTPError as e:
                 if e.code != 404:
                     raise
-        return ids
+        return found
+
+    def resources(self, group):
+        """Their ids."""
+        return [r["id"] for r in self.bodies(group)]
 
     def close(self):
         self.program.stop()
