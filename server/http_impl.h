@@ -100,8 +100,15 @@ void http_link_free_spares(struct http *h);
 
 /* http_reply.c */
 enum MHD_Result http_reply_send(struct http_link *l, int status);
-/* The headers of a reply, without those that change from one to the next where told so. */
-void http_reply_fill(const struct http_link *l, struct MHD_Response *r, bool changing);
+/*
+ * The headers of a reply as they go out, in the arena, those that change from one to the next only where told
+ * so: the value of the first, then the others' lines. The library makes three allocations of each header
+ * that it is given. So it gets one, and these lines are written over its copy of the value, which it sends as
+ * it is.
+ */
+struct bytes http_reply_lines(const struct http_link *l, bool changing);
+void http_reply_fill(const struct http_link *l, struct MHD_Response *r, struct bytes lines);
+/* One more. */
 void http_reply_add(struct MHD_Response *r, const char *name, const char *value);
 
 /* http_kept.c: a response that is used again, or NULL where this reply is not of that kind. It is the

@@ -33,29 +33,9 @@ struct http_kept {
     enum memo state;
     uint8_t digest[SHA256_SIZE];
     void *memo;
-    size_t head, body; /* bytes of each in data */
+    size_t head, body; /* bytes of each in data; the head: http_reply_lines */
     char data[];
 };
-
-/* The headers that stay, as one text: "name\nvalue\n" for each. */
-static struct bytes head_text(const struct http_exchange *x)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < x->n_headers; i++)
-        if (!x->headers[i].changes)
-            n += strlen(x->headers[i].name) + strlen(x->headers[i].value) + 2;
-    n += strlen(x->content_type) + 1;
-    char *text = arena_alloc(x->arena, n), *at = stpcpy(text, x->content_type);
-    for (size_t i = 0; i < x->n_headers; i++) {
-        if (x->headers[i].changes)
-            continue;
-        *at++ = '\n';
-        at = stpcpy(at, x->headers[i].name);
-        *at++ = '\n';
-        at = stpcpy(at, x->headers[i].value);
-    }
-    return BYTES(text, (size_t)(at - text));
-}
 
 static bool may_keep(const struct http_link *l)
 {
@@ -96,7 +76,7 @@ static struct http_kept *make(const struct http_link *l, int status, struct byte
         MHD_create_response_from_buffer(body->len, k->data + head.len, MHD_RESPMEM_PERSISTENT);
     if (!k->response)
         abort();
-    http_reply_fill(l, k->response, false);
+    http_reply_fill(l, k->response, head);
     return k;
 }
 
@@ -183,7 +163,7 @@ struct MHD_Response *http_kept_response(struct http_link *l, int status)
     }
     if (!may_keep(l))
         return NULL;
-    const struct bytes head = head_text(&l->x);
+    const struct bytes head = http_reply_lines(l, false);
     if (same(c->kept, status, head, l->x.out)) {
         remember(c->kept, l);
     } else {

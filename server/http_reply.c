@@ -12,6 +12,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+/* The first of them is the name under which the library has all. */
 static const char *const always[][2] = {
     {"X-Content-Type-Options", "nosniff"},
     {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
@@ -20,34 +21,68 @@ static const char *const always[][2] = {
 
 static const char *const hsts[2] = {"Strict-Transport-Security", "max-age=31536000"};
 
+#define LINES_MAX (ARRAY_LEN(always) + 3 + HTTP_REPLY_HEADERS_MAX)
+
+struct line {
+    const char *name, *value;
+};
+
 void http_reply_add(struct MHD_Response *r, const char *name, const char *value)
 {
     if (MHD_add_response_header(r, name, value) != MHD_YES)
         abort();
 }
 
-static bool has(const struct http_exchange *x, const char *name)
-{
-    for (size_t i = 0; i < x->n_headers; i++)
-        if (strcasecmp(x->headers[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-void http_reply_fill(const struct http_link *l, struct MHD_Response *r, bool changing)
+static size_t lines_of(const struct http_link *l, bool changing, struct line out[LINES_MAX])
 {
     const struct http_exchange *x = &l->x;
+    bool cached = false;
+    size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(always); i++)
-        http_reply_add(r, always[i][0], always[i][1]);
+        out[n++] = (struct line){always[i][0], always[i][1]};
     if (l->http->tls)
-        http_reply_add(r, hsts[0], hsts[1]);
+        out[n++] = (struct line){hsts[0], hsts[1]};
     if (x->content_type && (x->stream || (x->out && x->out->len)))
-        http_reply_add(r, MHD_HTTP_HEADER_CONTENT_TYPE, x->content_type);
-    for (size_t i = 0; i < x->n_headers; i++)
+        out[n++] = (struct line){MHD_HTTP_HEADER_CONTENT_TYPE, x->content_type};
+    for (size_t i = 0; i < x->n_headers; i++) {
+        cached = cached || strcasecmp(x->headers[i].name, MHD_HTTP_HEADER_CACHE_CONTROL) == 0;
         if (changing || !x->headers[i].changes)
-            http_reply_add(r, x->headers[i].name, x->headers[i].value);
-    if (!has(x, "Cache-Control"))
-        http_reply_add(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+            out[n++] = (struct line){x->headers[i].name, x->headers[i].value};
+    }
+    if (!cached)
+        out[n++] = (struct line){MHD_HTTP_HEADER_CACHE_CONTROL, "no-store"};
+    return n;
+}
+
+/* A value with a line end would be a header of somebody else's. */
+static char *put(char *at, const char *text)
+{
+    size_t n = strcspn(text, "\r\n");
+    if (text[n])
+        abort();
+    return mempcpy(at, text, n);
+}
+
+struct bytes http_reply_lines(const struct http_link *l, bool changing)
+{
+    struct line lines[LINES_MAX];
+    size_t n = lines_of(l, changing, lines), size = 0;
+    for (size_t i = 0; i < n; i++)
+        size += strlen(lines[i].name) + strlen(lines[i].value) + 4;
+    char *text = arena_alloc(l->x.arena, size), *at = put(text, lines[0].value);
+    for (size_t i = 1; i < n; i++) {
+        at = put(mempcpy(at, "\r\n", 2), lines[i].name);
+        at = put(mempcpy(at, ": ", 2), lines[i].value);
+    }
+    return BYTES(text, (size_t)(at - text));
+}
+
+void http_reply_fill(const struct http_link *l, struct MHD_Response *r, struct bytes lines)
+{
+    char *room = arena_alloc(l->x.arena, lines.len + 1);
+    memset(room, '-', lines.len);
+    http_reply_add(r, always[0][0], room);
+    memcpy((char *)(uintptr_t)MHD_get_response_header(r, always[0][0]), lines.data, lines.len);
 }
 
 static struct MHD_Response *response_of(struct http_link *l)
@@ -62,7 +97,7 @@ static struct MHD_Response *response_of(struct http_link *l)
     /* Of a chunked reply the library would send the last chunk after a HEAD as well. */
     if (l->x.stream && strcmp(l->x.head.method, "HEAD") == 0)
         MHD_set_response_options(r, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
-    http_reply_fill(l, r, true);
+    http_reply_fill(l, r, http_reply_lines(l, true));
     if (l->close || atomic_load(&l->http->draining))
         http_reply_add(r, MHD_HTTP_HEADER_CONNECTION, "close");
     return r;
