@@ -15,6 +15,10 @@
 /* Room for replies that an unusual one made larger is not kept. */
 #define ROOM_MAX (16 * 1024)
 
+/* Request fields with the caller's ids. */
+#define REQUEST_ID  "x-request-id"
+#define TRACEPARENT "traceparent"
+
 /* A call and what the dispatcher keeps beside it: the exchange's work. */
 struct work {
     struct buf room; /* empty; a reply is written into it */
@@ -112,8 +116,10 @@ static struct work *open_work(struct dispatch *d, struct http_exchange *x)
 }
 
 /* The caller's ids where there are such. */
-static void take_ids(struct work *w, const char *request_id, const char *traceparent)
+static void take_ids(struct work *w)
 {
+    const char *request_id = http_header(w->x, REQUEST_ID);
+    const char *traceparent = http_header(w->x, TRACEPARENT);
     if (request_id && fields_request_id_ok(request_id))
         memcpy(w->request_id, request_id, strlen(request_id) + 1);
     else
@@ -124,7 +130,7 @@ static void take_ids(struct work *w, const char *request_id, const char *tracepa
 static struct work *begin(struct dispatch *d, struct http_exchange *x)
 {
     struct work *w = open_work(d, x);
-    take_ids(w, http_header(x, "x-request-id"), http_header(x, "traceparent"));
+    take_ids(w);
     return w;
 }
 
@@ -344,15 +350,14 @@ static int on_refused(void *ctx, struct http_exchange *x, const struct err_info 
     return fail(w);
 }
 
-/* An answer to a GET, whose ids are its own. */
+/* An answer to a GET. */
 static bool on_remember(void *ctx, const struct http_exchange *x, void *memo)
 {
     const struct work *w = x->work;
     const struct principal *who = w->call.who;
     struct memo *m = memo;
     if (!w->call.basis.vm || !who || !who->seen || strcmp(x->head.method, "GET") != 0 ||
-        strlen(who->id) >= sizeof m->principal || strcmp(x->target, w->target.path) != 0 ||
-        http_header(x, "x-request-id") || http_header(x, "traceparent"))
+        strlen(who->id) >= sizeof m->principal || strcmp(x->target, w->target.path) != 0)
         return false;
     *m = (struct memo){.route = w->match.route,
                        .index = w->match.index,
@@ -362,13 +367,23 @@ static bool on_remember(void *ctx, const struct http_exchange *x, void *memo)
     return true;
 }
 
+/* What is not well-formed may be refused for that; what a later version of traceparent adds may have
+ * anything in it. */
+static bool ids_plain(const struct http_exchange *x)
+{
+    const char *request_id = http_header(x, REQUEST_ID), *traceparent = http_header(x, TRACEPARENT);
+    return (!request_id || fields_request_id_ok(request_id)) &&
+           (!traceparent ||
+            (fields_traceparent_ok(traceparent) && strlen(traceparent) == TRACEPARENT_SIZE - 1));
+}
+
 /* The same head again: what was found in it is so still. What else the answer rests on is looked at. */
 static bool on_again(void *ctx, struct http_exchange *x, const void *memo)
 {
     struct dispatch *d = ctx;
     const struct memo *m = memo;
     int64_t now = clock_wall(d->app->clock);
-    if (!basis_stands(d->app, &m->basis, now) || !auth_stands(d->auth, m->seen) ||
+    if (!ids_plain(x) || !basis_stands(d->app, &m->basis, now) || !auth_stands(d->auth, m->seen) ||
         !limiter_take(d->by_principal, m->principal, clock_mono(d->app->clock), NULL))
         return false;
     struct work *w = open_work(d, x);
@@ -380,7 +395,7 @@ static bool on_again(void *ctx, struct http_exchange *x, const void *memo)
     w->match.index = m->index;
     w->target.path = x->target;
     x->head.method = "GET";
-    take_ids(w, NULL, NULL);
+    take_ids(w);
     give_ids(w);
     return true;
 }
@@ -450,6 +465,7 @@ struct http_handler dispatch_handler(struct dispatch *d)
                                  .work_size = sizeof(struct work),
                                  .work_free = free_work,
                                  .memo_size = sizeof(struct memo),
+                                 .ids = {REQUEST_ID, TRACEPARENT},
                                  .remember = on_remember,
                                  .again = on_again,
                                  .head = on_head,

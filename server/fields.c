@@ -153,9 +153,9 @@ static bool flags_ok(const char *s)
 }
 
 /* version "-" trace-id "-" parent-id "-" flags; a later version may have more after a dash. */
-static bool well_formed(const char *s)
+bool fields_traceparent_ok(const char *s)
 {
-    if (!s || strlen(s) < 55 || !flags_ok(s) || strncmp(s, "ff", 2) == 0)
+    if (strlen(s) < 55 || !flags_ok(s) || strncmp(s, "ff", 2) == 0)
         return false;
     if (s[2] != '-' || s[35] != '-' || s[52] != '-')
         return false;
@@ -167,7 +167,7 @@ static bool well_formed(const char *s)
 bool fields_traceparent(const char *value, char out[TRACEPARENT_SIZE])
 {
     uint8_t trace[16], span[8];
-    bool taken = well_formed(value);
+    bool taken = value && fields_traceparent_ok(value);
     random_id(trace, sizeof trace);
     random_id(span, sizeof span);
     trace[15] |= 1; /* all zeros is not an id */

@@ -28,6 +28,7 @@ const char *fields_idempotency_key(const char *value, struct arena *a);
 bool fields_request_id_ok(const char *value);
 
 #define TRACEPARENT_SIZE 56
+bool fields_traceparent_ok(const char *value); /* well-formed */
 /*
  * W3C Trace Context section 3.2: `out` continues the caller's trace with a span id of our own, or,
  * where `value` is NULL or not well-formed, starts a new one. True where the caller's was taken.

@@ -205,3 +205,60 @@ enum err guard_check(uint8_t *block, size_t len, size_t target_len, struct guard
         err = check_host(out, e);
     return err ? err : check_framing(out, e);
 }
+
+/* ---- ids ---- */
+
+static bool skip_line(struct cursor *c, size_t target_len)
+{
+    take_text(c); /* the method */
+    cursor_take(c, target_len);
+    bool target = take_nul(c);
+    take_text(c); /* the version */
+    return take_nul(c) && target;
+}
+
+/* The block up to the value is a part; what follows it begins at `from`. */
+static void cut_out(struct guard_cut *out, struct bytes name, struct bytes value,
+                    const uint8_t **from)
+{
+    out->parts[out->n_parts++] = BYTES(*from, (size_t)(value.data - *from));
+    *from = value.data + value.len;
+    while (value.len && blank(*value.data))
+        value = BYTES(value.data + 1, value.len - 1);
+    out->ids[out->n_ids++] = (struct guard_field){name, value};
+}
+
+/* GUARD_IDS_MAX: none. */
+static size_t id_of(struct bytes name, const struct bytes names[GUARD_IDS_MAX])
+{
+    size_t i = 0;
+    while (i < GUARD_IDS_MAX && !same_name(name, (const char *)names[i].data, names[i].len))
+        i++;
+    return i;
+}
+
+bool guard_cut(struct bytes block, size_t target_len, const char *const names[GUARD_IDS_MAX],
+               struct guard_cut *out)
+{
+    const struct bytes ids[GUARD_IDS_MAX] = {BYTES_STR(names[0]), BYTES_STR(names[1])};
+    const uint8_t *from = block.data;
+    bool seen[GUARD_IDS_MAX] = {false};
+    struct cursor c = cursor_of(block);
+    out->n_ids = out->n_parts = 0;
+    if (block.len > GUARD_BLOCK_MAX + target_len || !skip_line(&c, target_len))
+        return false;
+    while (c.left != 2) {
+        struct bytes name = take_text(&c), value = take_text(&c);
+        if (!take_nul(&c) || !name.len)
+            return false;
+        size_t i = id_of(name, ids);
+        if (i == GUARD_IDS_MAX)
+            continue;
+        if (seen[i])
+            return false;
+        seen[i] = true;
+        cut_out(out, name, value, &from);
+    }
+    out->parts[out->n_parts++] = BYTES(from, (size_t)(block.data + block.len - from));
+    return true;
+}

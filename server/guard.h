@@ -47,6 +47,25 @@ enum err guard_check(uint8_t *block, size_t len, size_t target_len, struct guard
 /* The first field of that name (case-insensitive), or NULL. */
 const struct guard_field *guard_find(const struct guard_head *h, const char *name);
 
+#define GUARD_IDS_MAX 2
+
+/* A block without the values of some fields. */
+struct guard_cut {
+    size_t n_ids;
+    struct guard_field ids[GUARD_IDS_MAX]; /* values with the blanks at their end, if any */
+    size_t n_parts;
+    struct bytes parts[GUARD_IDS_MAX + 1]; /* the rest, in order */
+};
+
+/*
+ * Of a block that guard_check has not seen: where the values of the fields `names` (in lower case) are,
+ * of which a request may have one each. Where this is true and the parts, and target_len, are those of a
+ * block that guard_check has accepted, it would say the same of this one, as long as the values are
+ * visible characters. False says nothing of the block.
+ */
+bool guard_cut(struct bytes block, size_t target_len, const char *const names[GUARD_IDS_MAX],
+               struct guard_cut *out);
+
 /* RFC 9110 section 5.6.2. */
 bool guard_is_token(struct bytes b);
 

@@ -72,8 +72,11 @@ struct http_handler {
      * with other ids, to a request with the same head, byte by byte, on the same connection; false: it
      * may not be. And for such a request, instead of head() and body(): true where it is given, the ids
      * are set and done() is due, false where nothing was done.
+     * The values of the request fields `ids` (in lower case) may be others: again() finds these fields
+     * in x->head, and no more. It returns false for any that are not well-formed.
      */
     size_t memo_size;
+    const char *ids[GUARD_IDS_MAX];
     bool (*remember)(void *ctx, const struct http_exchange *x, void *memo);
     bool (*again)(void *ctx, struct http_exchange *x, const void *memo);
     /* The reply is sent or the connection is gone. Not called where none of the above was. */

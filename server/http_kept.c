@@ -5,7 +5,7 @@
  * byte by byte, only the ids are exchanged. Only replies with an ETag, which are made to be asked for
  * again, and never hold a secret that is shown once.
  *
- * Where a request comes again as it was, the same reply is given without parsing, routing and asking the
+ * Where a request comes again as it was, but for its ids, the same reply is given without parsing, routing and asking the
  * handler, once the latter says that what the reply rests on still stands. The second and the third time
  * the handler is asked, so that a client that asks for several things in turn pays nothing for this.
  */
@@ -112,15 +112,24 @@ static void exchange_ids(struct http_kept *k, const struct http_exchange *x)
     }
 }
 
-/* Digests only: no token stays in memory, and how long a comparison takes tells nothing of one. The
+/*
+ * Digests only: no token stays in memory, and how long a comparison takes tells nothing of one. The
  * target's length is part of it, since the library cuts the target at its question mark as it cuts the
- * line at its blanks. */
-static void digest(struct http_link *l, struct bytes head)
+ * line at its blanks. Values of ids are not: they are this exchange's fields, for the handler to look at.
+ */
+static bool digest(struct http_link *l, struct bytes head)
 {
+    struct guard_cut cut;
+    struct guard_head *fields = &l->x.head;
     const size_t target = strlen(l->x.target);
-    const struct bytes parts[] = {BYTES(&target, sizeof target), head};
-    sha256_parts(parts, ARRAY_LEN(parts), l->digest);
-    l->digested = true;
+    struct bytes parts[1 + ARRAY_LEN(cut.parts)] = {BYTES(&target, sizeof target)};
+    if (!guard_cut(head, target, l->http->handler.ids, &cut))
+        return false;
+    memcpy(parts + 1, cut.parts, cut.n_parts * sizeof *parts);
+    sha256_parts(parts, 1 + cut.n_parts, l->digest);
+    memcpy(fields->fields, cut.ids, cut.n_ids * sizeof *fields->fields);
+    fields->n_fields = cut.n_ids;
+    return true;
 }
 
 static bool same_head(const struct http_kept *k, const struct http_link *l)
@@ -148,8 +157,8 @@ int http_kept_again(struct http_link *l, struct bytes head)
     struct http_kept *k = l->connection->kept;
     if (!k || k->state == MEMO_NONE || k->state == MEMO_OFF || atomic_load(&l->http->draining))
         return 0;
-    digest(l, head);
-    if (k->state == MEMO_DUE || !same_head(k, l))
+    l->digested = digest(l, head);
+    if (!l->digested || k->state == MEMO_DUE || !same_head(k, l))
         return 0;
     return handler->again(handler->ctx, &l->x, k->memo) ? k->status : 0;
 }

@@ -126,9 +126,26 @@ def raw_reply(port, tls_ca, head):
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def wrk(url, headers, seconds, pid):
+# A client with a trace of its own for each request, prepared before the clock starts.
+TRACED = """
+local requests, next = {}, 0
+function init()
+    for i = 1, 4096 do
+        wrk.headers["traceparent"] = string.format("00-%032x-%016x-01", i, i)
+        requests[i] = wrk.format()
+    end
+end
+function request()
+    next = next % 4096 + 1
+    return requests[next]
+end
+"""
+
+
+def wrk(url, headers, seconds, pid, script=None):
     """(requests per second, CPU microseconds of the server by request)"""
-    command = ["wrk", "-t1", "-c64", f"-d{seconds}s", *(a for h in headers for a in ("-H", h)), url]
+    command = ["wrk", "-t1", "-c64", f"-d{seconds}s", *(a for h in headers for a in ("-H", h)),
+               *(["-s", script] if script else []), url]
     before = cpu_seconds(pid)
     run = pinned(LOAD, lambda: subprocess.run(command, capture_output=True, text=True, check=True))
     cpu = cpu_seconds(pid) - before
@@ -147,7 +164,7 @@ def start_bare(folder, port, reply, mode, tls):
     return process
 
 
-def poll_pair(gateway, path, headers, mode, options):
+def poll_pair(gateway, path, headers, mode, options, script=None):
     """Medians of alternating rounds: (rate, CPU) of the gateway, (rate, CPU) of the bare program."""
     scheme, port = gateway.url.split(":")[0], gateway.port + 1
     head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n" + "".join(h + "\r\n" for h in headers) + "\r\n"
@@ -155,10 +172,10 @@ def poll_pair(gateway, path, headers, mode, options):
     bare = start_bare(gateway.folder, port, reply, mode, gateway.tls)
     own, other = [], []
     try:
-        wrk(gateway.url + path, headers, 1, gateway.pid)  # caches fill
+        wrk(gateway.url + path, headers, 1, gateway.pid, script)  # caches fill
         for _ in range(options.rounds):
-            other.append(wrk(f"{scheme}://127.0.0.1:{port}{path}", headers, options.seconds, bare.pid))
-            own.append(wrk(gateway.url + path, headers, options.seconds, gateway.pid))
+            other.append(wrk(f"{scheme}://127.0.0.1:{port}{path}", headers, options.seconds, bare.pid, script))
+            own.append(wrk(gateway.url + path, headers, options.seconds, gateway.pid, script))
     finally:
         bare.send_signal(signal.SIGTERM)
         bare.wait()
@@ -170,10 +187,13 @@ def bench_polls(gateway, vm, key, table, options):
     bearer = f"Authorization: Bearer {key}"
     etag = gateway.api(key).get(path).header("ETag")
     name = "TLS" if gateway.tls else "plain"
-    for status, headers in ((200, [bearer]), (304, [bearer, f"If-None-Match: {etag}"])):
+    traced = gateway.folder / "traced.lua"
+    traced.write_text(TRACED)
+    for what, headers, script in (("200", [bearer], None), ("304", [bearer, f"If-None-Match: {etag}"], None),
+                                  ("200 traced", [bearer], traced)):
         for mode in ("fresh", "cached"):
-            own, bare = poll_pair(gateway, path, headers, mode, options)
-            table.add(f"poll {status} {name}, bare {mode}", own[0] / bare[0], 0.7,
+            own, bare = poll_pair(gateway, path, headers, mode, options, script)
+            table.add(f"poll {what} {name}, bare {mode}", own[0] / bare[0], 0.7,
                       tlgate_per_s=own[0], bare_per_s=bare[0], tlgate_us=own[1], bare_us=bare[1],
                       cpu_ratio=bare[1] / own[1])
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -427,24 +428,229 @@ static void another_head(void **state)
     assert_int_equal(atomic_load(&given_again), before + 1);
 }
 
-static void ids_of_the_caller(void **state)
+/* Of which the library makes the same bytes: it cuts a query at "?" and "&" as it cuts the line at its blanks
+ * and fields at their colon. What differs is how long the target is. */
+static void another_target(void **state)
 {
-    static const char trace[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     struct fixture *f = *state;
-    const char *id = with_header(f, "X-Request-Id: mine");
-    for (int i = 0; i < 5; i++) {
-        struct reply r = ask(f, id);
-        assert_string_equal(header(f, &r, "X-Request-Id"), "mine");
-    }
+    const char *rest = strstr(f->head, "Host:");
+    f->head = arena_concat(f->arena, "GET " PATH " HTTP/1.1\r\nx:HTTP/1.1\r\n", rest, NULL);
+    poll_until_again(f);
+    const char *other = arena_concat(f->arena, "GET " PATH "?HTTP/1.1&&x HTTP/1.1\r\n", rest, NULL);
+    assert_int_equal(ask(f, other).status, 400);
+}
+
+/* ---- ids of the caller's own ---- */
+
+#define TRACE "0af7651916cd43dd8448eb211c80319c"
+
+struct own_ids {
+    const char *lines;                 /* of the head */
+    const char *request_id, *trace_id; /* that the reply has; NULL: one of ours */
+    bool again;                        /* may be given again to a client that sends such ids */
+};
+
+/* Good, bad, odd and doubled ones. */
+static const struct own_ids own_ids[] = {
+    {"X-Request-Id: mine-1\r\n", "mine-1", NULL, true},
+    {"X-Request-Id: mine-2\r\n", "mine-2", NULL, true},
+    {"X-Request-Id: of-another-length\r\n", "of-another-length", NULL, true},
+    {"X-Request-Id:bare\r\n", "bare", NULL, true},
+    {"X-Request-Id: \t two-blanks\r\n", "two-blanks", NULL, true},
+    {"X-Request-Id: at-its-end \r\n", "at-its-end", NULL, false},
+    {"X-Request-Id: \r\n", NULL, NULL, false},
+    {"X-Request-Id: not good\r\n", NULL, NULL, false},
+    {"X-Request-Id: mine\r\nX-Request-Id: other\r\n", "mine", NULL, false},
+    {"X-Request-Id: bad/\r\nX-Request-Id: other\r\n", NULL, NULL, false},
+    {"traceparent: 00-" TRACE "-b7ad6b7169203331-01\r\n", NULL, TRACE, true},
+    {"traceparent: 00-" TRACE "-00000000000000aa-00\r\n", NULL, TRACE, true},
+    {"traceparent: cc-" TRACE "-00000000000000aa-01\r\n", NULL, TRACE, true},
+    {"traceparent: cc-" TRACE "-00000000000000aa-01-more\r\n", NULL, TRACE, false},
+    {"traceparent: 00-" TRACE "-00000000000000aa-01-more\r\n", NULL, NULL, false},
+    {"traceparent: 00-" TRACE "-0000000000000000-01\r\n", NULL, NULL, false},
+    {"traceparent: ff-" TRACE "-00000000000000aa-01\r\n", NULL, NULL, false},
+    {"traceparent: \r\n", NULL, NULL, false},
+    {"traceparent: x\r\ntraceparent: 00-" TRACE "-00000000000000aa-01\r\n", NULL, NULL, false},
+    {"traceparent: 00-" TRACE "-00000000000000aa-01\r\nX-Request-Id: both\r\n", "both", TRACE,
+     true},
+    {"X-Request-Id: both\r\ntraceparent: 00-" TRACE "-00000000000000aa-01\r\n", "both", TRACE,
+     true},
+    {"X-Request-Id: both\r\ntraceparent: 00-" TRACE "-00000000000000AA-01\r\n", "both", NULL,
+     false},
+};
+
+/* The ids in a reply are the caller's, or such as we give. */
+static void check_ids(struct fixture *f, const struct reply *r, const struct own_ids *ids)
+{
+    const char *id = header(f, r, "X-Request-Id"), *trace = header(f, r, "traceparent");
+    assert_int_equal(r->status, 200);
+    if (ids->request_id)
+        assert_string_equal(id, ids->request_id);
+    else
+        assert_true(uuid_valid(id));
+    assert_int_equal(strlen(trace), 55);
+    assert_int_equal(strncmp(trace + 3, TRACE, 32) == 0, ids->trace_id != NULL);
+    assert_null(strstr(ids->lines, arena_strndup(f->arena, trace + 36, 16)));
+}
+
+static const char *own_head(struct fixture *f, const char *lines)
+{
+    return arena_printf(f->arena, "%.*s%s\r\n", (int)strlen(f->head) - 2, f->head, lines);
+}
+
+static void connect_anew(struct fixture *f)
+{
     close(f->fd);
     connect_to(f);
-    const char *traced = with_header(f, arena_concat(f->arena, "traceparent: ", trace, NULL));
-    for (int i = 0; i < 5; i++) {
-        struct reply r = ask(f, traced);
-        assert_int_equal(strncmp(header(f, &r, "traceparent"), trace, 35), 0);
-        assert_string_not_equal(header(f, &r, "traceparent"), trace);
-        assert_string_not_equal(header(f, &r, "X-Request-Id"), "mine");
+}
+
+/* As they are answered in full, on a connection of its own, they are answered where the answer is known, and
+ * no others: nothing but the ids differs. */
+static void ids_of_the_caller(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(own_ids); i++) {
+        const struct own_ids *ids = &own_ids[i];
+        const char *head = own_head(f, ids->lines);
+        f->time.mono += 100000; /* the rate limit's */
+        connect_anew(f);
+        struct reply first = ask(f, head);
+        check_ids(f, &first, ids);
+        int before = atomic_load(&given_again);
+        for (int k = 0; k < 6; k++) {
+            struct reply r = ask(f, head);
+            check_ids(f, &r, ids);
+            assert_string_equal(r.body, first.body);
+            assert_string_equal(header(f, &r, "ETag"), header(f, &first, "ETag"));
+            assert_string_not_equal(header(f, &r, "traceparent"), header(f, &first, "traceparent"));
+        }
+        if (atomic_load(&given_again) - before != (ids->again ? 4 : 0))
+            print_error("row %zu: %s", i, ids->lines);
+        assert_int_equal(atomic_load(&given_again) - before, ids->again ? 4 : 0);
     }
+}
+
+/* "X-Request-Id,traceparent," */
+static const char *names_of(struct fixture *f, const char *lines)
+{
+    const char *names = "";
+    for (const char *at = lines; *at; at = strchr(at, '\n') + 1)
+        names = arena_printf(f->arena, "%s%.*s,", names, (int)strcspn(at, ":"), at);
+    return names;
+}
+
+/* Known by the ids of one row, a request with those of another is answered as if it were the first, and
+ * given again where the same fields are there. */
+static void ids_that_change(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(own_ids); i++)
+        for (size_t k = 0; own_ids[i].again && k < ARRAY_LEN(own_ids); k++) {
+            const struct own_ids *one = &own_ids[i], *other = &own_ids[k];
+            bool alike =
+                strcmp(names_of(f, one->lines), names_of(f, other->lines)) == 0 && other->again;
+            f->time.mono += 100000; /* the rate limit's */
+            connect_anew(f);
+            struct reply r;
+            for (int n = 0; n < 4; n++)
+                r = ask(f, own_head(f, one->lines));
+            check_ids(f, &r, one);
+            int before = atomic_load(&given_again);
+            r = ask(f, own_head(f, other->lines));
+            check_ids(f, &r, other);
+            assert_int_equal(atomic_load(&given_again) - before, alike);
+        }
+}
+
+/* How often the file has the text, once it is so often or never will be. */
+static int count_in(const char *path, const char *text, int expected)
+{
+    int n = -1;
+    for (int i = 0; i < 5000 && n != expected; i++) {
+        static char log[65536];
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        ssize_t got = read(fd, log, sizeof log - 1);
+        close(fd);
+        log[got > 0 ? got : 0] = 0;
+        n = 0;
+        for (const char *at = log; (at = strstr(at, text)); at++)
+            n++;
+        if (n != expected)
+            usleep(1000);
+    }
+    return n;
+}
+
+static void the_log_has_the_callers_ids(void **state)
+{
+    struct fixture *f = *state;
+    const char *path = arena_concat(f->arena, f->dir, "/log", NULL);
+    int before = dup(STDERR_FILENO);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    assert_true(before >= 0 && fd >= 0);
+    dup2(fd, STDERR_FILENO);
+    log_level_set(LOG_INFO);
+    for (int i = 0; i < 6; i++)
+        ask(f,
+            own_head(f, "X-Request-Id: mine\r\ntraceparent: 00-" TRACE "-00000000000000aa-01\r\n"));
+    int found =
+        count_in(path, "\"requestId\":\"mine\",\"traceId\":\"" TRACE "\",\"method\":\"GET\"", 6);
+    log_level_set(LOG_ERROR);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    close(fd);
+    assert_int_equal(found, 6);
+    assert_int_equal(atomic_load(&given_again), 3);
+}
+
+static void another_head_with_ids(void **state)
+{
+    static const char one[] = "traceparent: 00-" TRACE "-b7ad6b7169203331-01\r\n";
+    static const struct {
+        const char *lines;
+        int status;
+    } rows[] = {
+        {"traceparent: 00-" TRACE "-00000000000000aa-01\r\nAccept: text/html\r\n", 406},
+        {"Accept: text/html\r\ntraceparent: 00-" TRACE "-00000000000000aa-01\r\n", 406},
+        {"traceparent: 00-" TRACE "-00000000000000aa-01\r\nHost: other\r\n", 400},
+        {"Accept: text/html\r\n", 406},
+        {"traceparents: 00-" TRACE "-00000000000000aa-01\r\n", 200},
+        {"Traceparent: 00-" TRACE "-00000000000000aa-01\r\n", 200},
+        {"", 200},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        connect_anew(f);
+        for (int n = 0; n < 4; n++)
+            ask(f, own_head(f, one));
+        int before = atomic_load(&given_again);
+        assert_int_equal(ask(f, own_head(f, rows[i].lines)).status, rows[i].status);
+        assert_int_equal(atomic_load(&given_again), before);
+    }
+    assert_int_equal(atomic_load(&given_again), (int)ARRAY_LEN(rows));
+    connect_anew(f);
+    f->head = own_head(f, one);
+    poll_until_again(f);
+    char *other = arena_strdup(f->arena, f->head);
+    *strstr(other, f->key + 21) ^= 1;
+    assert_int_equal(ask(f, other).status, 401);
+}
+
+/* An id may make the head too long. */
+static void the_heads_limit(void **state)
+{
+    struct fixture *f = *state;
+    const char *first = own_head(f, "X-Request-Id: a\r\nX: \r\n");
+    size_t fill = GUARD_BLOCK_MAX + strlen(PATH) - strlen(first);
+    char *filler = arena_alloc(f->arena, fill + 1);
+    memset(filler, 'x', fill);
+    const char *fits = arena_printf(f->arena, "X-Request-Id: a\r\nX: %s\r\n", filler);
+    const char *too_long = arena_printf(f->arena, "X-Request-Id: ab\r\nX: %s\r\n", filler);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(ask(f, own_head(f, fits)).status, 200);
+    assert_int_equal(atomic_load(&given_again), 1);
+    assert_int_equal(ask(f, own_head(f, too_long)).status, 431);
 }
 
 #define AGAIN_TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -463,7 +669,12 @@ int main(void)
         AGAIN_TEST(a_verification_that_is_old),
         AGAIN_TEST(the_rate_limit),
         AGAIN_TEST(another_head),
+        AGAIN_TEST(another_target),
         AGAIN_TEST(ids_of_the_caller),
+        AGAIN_TEST(ids_that_change),
+        AGAIN_TEST(the_log_has_the_callers_ids),
+        AGAIN_TEST(another_head_with_ids),
+        AGAIN_TEST(the_heads_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,12 +137,60 @@ static void limits_have_their_own_errors(void **state)
     buf_free(&b);
 }
 
+#define CUT_ROW(t, ok, ids, rest) t, sizeof(t) - 1, ok, ids, rest, sizeof(rest) - 1
+
+static void values_of_ids_are_cut_out(void **state)
+{
+    static const char *const names[] = {"x-id", "trace"};
+    static const struct {
+        const char *block;
+        size_t len;
+        bool cut;
+        const char *ids; /* "name=value|" */
+        const char *rest;
+        size_t rest_len;
+    } cuts[] = {
+        {CUT_ROW(LINE HOST END, true, "", LINE HOST END)},
+        {CUT_ROW(LINE "X-Id\0 \t a b \0\0" HOST END, true, "X-Id=a b |",
+                 LINE "X-Id\0\0\0" HOST END)},
+        {CUT_ROW(LINE "X-Id\0\0\0" HOST END, true, "X-Id=|", LINE "X-Id\0\0\0" HOST END)},
+        {CUT_ROW(LINE "TRACE\0 1\0\0" HOST "x-id\0002\0\0" END, true, "TRACE=1|x-id=2|",
+                 LINE "TRACE\0\0\0" HOST "x-id\0\0\0" END)},
+        {CUT_ROW(LINE "X-Idx\0 1\0\0Trac\0 2\0\0" END, true, "",
+                 LINE "X-Idx\0 1\0\0Trac\0 2\0\0" END)},
+        {CUT_ROW(LINE "X-Id\0 1\0\0X-ID\0 2\0\0" END, false, "", "")},
+        {CUT_ROW(LINE "X-Id\0 1\0X\0 2\0\0" END, false, "", "")}, /* a line that ends in LF */
+        {CUT_ROW(LINE "X-Id\0 1\0\0", false, "", "")},            /* no end */
+        {CUT_ROW("GET\0/a/b\0HTTP/1.1\0\0" END, false, "", "")},  /* a longer target */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
+        uint8_t *copy = malloc(cuts[i].len);
+        struct buf ids = {0}, rest = {0};
+        struct guard_cut cut;
+        assert_non_null(copy);
+        memcpy(copy, cuts[i].block, cuts[i].len);
+        assert_int_equal(guard_cut(BYTES(copy, cuts[i].len), 2, names, &cut), cuts[i].cut);
+        for (size_t k = 0; cuts[i].cut && k < cut.n_ids; k++)
+            buf_printf(&ids, "%s=%s|", (const char *)cut.ids[k].name.data,
+                       (const char *)cut.ids[k].value.data);
+        for (size_t k = 0; cuts[i].cut && k < cut.n_parts; k++)
+            buf_add(&rest, cut.parts[k].data, cut.parts[k].len);
+        assert_string_equal(ids.len ? ids.data : "", cuts[i].ids);
+        assert_int_equal(rest.len, cuts[i].rest_len);
+        if (rest.len)
+            assert_memory_equal(rest.data, cuts[i].rest, rest.len);
+        buf_free(&ids);
+        buf_free(&rest);
+        free(copy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_gets_its_answer),  cmocka_unit_test(no_prefix_is_accepted),
         cmocka_unit_test(fields_are_found_and_trimmed), cmocka_unit_test(chunked_is_seen),
-        cmocka_unit_test(limits_have_their_own_errors),
+        cmocka_unit_test(limits_have_their_own_errors), cmocka_unit_test(values_of_ids_are_cut_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
