@@ -87,7 +87,11 @@ static void refill(const struct limiter *l, struct bucket *b, int64_t now)
         b->milli += gained;
 }
 
-bool limiter_take(struct limiter *l, const char *key, int64_t mono_ms, int *retry_after_s)
+/* What happens to the bucket under one lock. */
+enum use { LOOK, TAKE, CHARGE };
+
+static bool use(struct limiter *l, enum use what, const char *key, int64_t mono_ms,
+                int *retry_after_s)
 {
     if (l->per_second <= 0)
         return true;
@@ -96,11 +100,26 @@ bool limiter_take(struct limiter *l, const char *key, int64_t mono_ms, int *retr
     struct bucket *b = bucket_of(l, h, mono_ms);
     refill(l, b, mono_ms);
     bool ok = b->milli >= 1000;
-    if (ok)
+    if (what == CHARGE || (what == TAKE && ok))
         b->milli -= 1000;
-    else if (retry_after_s)
+    else if (!ok && retry_after_s)
         *retry_after_s =
             (int)((1000 - b->milli + l->per_second * 1000 - 1) / (l->per_second * 1000));
     pthread_mutex_unlock(&l->lock);
     return ok;
+}
+
+bool limiter_take(struct limiter *l, const char *key, int64_t mono_ms, int *retry_after_s)
+{
+    return use(l, TAKE, key, mono_ms, retry_after_s);
+}
+
+bool limiter_has(struct limiter *l, const char *key, int64_t mono_ms, int *retry_after_s)
+{
+    return use(l, LOOK, key, mono_ms, retry_after_s);
+}
+
+void limiter_charge(struct limiter *l, const char *key, int64_t mono_ms)
+{
+    use(l, CHARGE, key, mono_ms, NULL);
 }

@@ -24,5 +24,10 @@ void limiter_free(struct limiter *l); /* NULL is fine */
  * will be one. `mono_ms` is the monotonic time. */
 bool limiter_take(struct limiter *l, const char *key, int64_t mono_ms,
                   int *retry_after_s) MUST_CHECK;
+/* The same in two halves, for what is known to count only once it is done. What was let in at the same
+ * time is charged for all the same: the bucket then owes tokens. */
+bool limiter_has(struct limiter *l, const char *key, int64_t mono_ms,
+                 int *retry_after_s) MUST_CHECK;
+void limiter_charge(struct limiter *l, const char *key, int64_t mono_ms);
 
 #endif

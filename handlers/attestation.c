@@ -13,11 +13,8 @@
 
 /* ---- rates ---- */
 
-static enum err admit(struct call *c, struct limiter *limiter, const char *key, const char *what)
+static enum err refuse(struct call *c, const char *what, int after)
 {
-    int after = 0;
-    if (limiter_take(limiter, key, clock_mono(c->app->clock), &after))
-        return OK;
     err_set(&c->err, ERR_RATE_LIMITED, "too many requests about attestation from this %s", what);
     c->err.retry_after = after > 0 ? after : 1;
     /* draft-ietf-httpapi-ratelimit-headers-11 section 4 */
@@ -28,16 +25,35 @@ static enum err admit(struct call *c, struct limiter *limiter, const char *key, 
 
 enum err attestation_admit_peer(struct call *c)
 {
-    return admit(c, c->app->attest_by_peer, c->peer, "address");
+    int after = 0;
+    return limiter_take(c->app->attest_by_peer, c->peer, clock_mono(c->app->clock), &after)
+               ? OK
+               : refuse(c, "address", after);
 }
 
-enum err attestation_admit_vm(struct call *c, const char *vm_id)
+static const char *key_of(struct call *c, const char *vm_id, enum attestation_budget budget)
 {
-    char *key = arena_strdup(c->arena, vm_id);
+    static const char *const names[] = {
+        [BUDGET_OWN] = "", [BUDGET_PROOF] = " proof", [BUDGET_HISTORY] = " history"};
+    char *key = arena_concat(c->arena, vm_id, names[budget], NULL);
     for (char *p = key; *p; p++)
         if (*p >= 'A' && *p <= 'Z')
             *p = (char)(*p + 32);
-    return admit(c, c->app->attest_by_vm, key, "vm");
+    return key;
+}
+
+enum err attestation_admit_vm(struct call *c, const char *vm_id, enum attestation_budget budget)
+{
+    int after = 0;
+    return limiter_has(c->app->attest_by_vm, key_of(c, vm_id, budget), clock_mono(c->app->clock),
+                       &after)
+               ? OK
+               : refuse(c, "vm", after);
+}
+
+void attestation_charge_vm(struct call *c, const char *vm_id, enum attestation_budget budget)
+{
+    limiter_charge(c->app->attest_by_vm, key_of(c, vm_id, budget), clock_mono(c->app->clock));
 }
 
 /* ---- challenges ---- */

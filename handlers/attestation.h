@@ -11,10 +11,21 @@
  * where a policy of the gateway looks at them, from every guest alike. */
 #define ATTESTATION_PCR_COUNT 8
 
-/* The rates per address and per vmId; RATE_LIMITED in c->err with its headers. That of a vmId is for
- * what the VM itself sends: counted for anybody who names it, it would let strangers silence it. */
+/* The rate per address; RATE_LIMITED in c->err with its headers. */
 enum err attestation_admit_peer(struct call *c) MUST_CHECK;
-enum err attestation_admit_vm(struct call *c, const char *vm_id) MUST_CHECK;
+
+/* Each vmId has three rates of the same size. What anybody could send must not use up what the VM needs:
+ * it would silence it. */
+enum attestation_budget {
+    BUDGET_OWN,     /* signed by the pinned AK for this challenge: the VM's alone */
+    BUDGET_PROOF,   /* by another AK, with a proof of the vmId */
+    BUDGET_HISTORY, /* by the pinned AK for another nonce: whoever kept it has it */
+};
+/* Looks whether there is room, as attestation_admit_peer; a report is charged once it is stored, so that
+ * one that is sent again and again counts once. */
+enum err attestation_admit_vm(struct call *c, const char *vm_id,
+                              enum attestation_budget budget) MUST_CHECK;
+void attestation_charge_vm(struct call *c, const char *vm_id, enum attestation_budget budget);
 
 /* What a verdict says of a VM: its status, and why, as a JSON array in the arena. quote_only TRUE: the
  * policy takes a report without an event log as good. */

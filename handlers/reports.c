@@ -452,6 +452,13 @@ static int answer(struct call *c)
     return 200;
 }
 
+static enum attestation_budget budget_of(const struct submission *s)
+{
+    if (s->stale)
+        return BUDGET_HISTORY;
+    return s->binding == BINDING_PINNED ? BUDGET_OWN : BUDGET_PROOF;
+}
+
 static int stored(struct call *c)
 {
     struct submission *s = c->state;
@@ -461,6 +468,7 @@ static int stored(struct call *c)
         return refuse_stranger(c);
     if (c->done.err)
         return call_fail(c);
+    attestation_charge_vm(c, s->evidence.vm_id, budget_of(s));
     count(c, s->write.report.verdict);
     handlers_maa_used(c, &s->result);
     if (!s->stale && baselines_learn(c, &s->vm, &s->result, s->report_id, answer))
@@ -476,7 +484,7 @@ static int judge(struct call *c, struct submission *s)
         return call_fail(c);
     if (!s->known || (s->binding == BINDING_NONE && !s->stale))
         return refuse_stranger(c);
-    if (s->judged == 1 && attestation_admit_vm(c, s->evidence.vm_id))
+    if (s->judged == 1 && attestation_admit_vm(c, s->evidence.vm_id, budget_of(s)))
         return call_fail(c);
     if (s->log_missing)
         return call_refuse(c, ERR_EVENT_LOG_REQUIRED,

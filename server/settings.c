@@ -116,8 +116,10 @@ static const struct config_option options[] = {
           "10000", 0, 1000000, "Challenges and reports from one address; 0: no limit"),
     COUNT("limits", "attestation_address_burst", AT(limits.attestation_address_burst), "10000", 1,
           1000000, "That many of them at once"),
-    COUNT("limits", "attestation_vm_per_second", AT(limits.attestation_vm_per_second), "5", 0,
-          1000000, "Reports of one vmId that its own key or enrolment vouches for; 0: no limit"),
+    COUNT(
+        "limits", "attestation_vm_per_second", AT(limits.attestation_vm_per_second), "5", 0,
+        1000000,
+        "Reports of one vmId that are stored; old quotes and enrolments count apart; 0: no limit"),
     COUNT("limits", "attestation_vm_burst", AT(limits.attestation_vm_burst), "60", 1, 1000000,
           "That many of them at once"),
 

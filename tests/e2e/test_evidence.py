@@ -333,18 +333,37 @@ def test_strangers_do_not_use_up_a_vms_reports(one_a_second, make_vm_on):
         report = vm.guest.report(challenge(anonymous, vm.vm_id))
         assert send(anonymous, report).status == 403
     first = vm.guest.report(challenge(anonymous, vm.vm_id), vm.token)
-    second = vm.guest.report(challenge(anonymous, vm.vm_id))
+    second, third = (vm.guest.report(challenge(anonymous, vm.vm_id)) for _ in range(2))
     time.sleep(1.1)
     for _ in range(3):
         assert send(anonymous, {**second, "challengeId": "x"}).status == 400
         challenge(anonymous, vm.vm_id)
-    answer = send(anonymous, first)
-    assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
-    answer = send(anonymous, second)
+    for mine in (first, second):  # what enrols counts apart from what the enrolled AK signs
+        answer = send(anonymous, mine)
+        assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
+    answer = send(anonymous, third)
     assert answer.status == 429 and answer.code == "rate_limited", answer
     assert '"vm"' in answer.header("RateLimit") and int(answer.header("Retry-After")) > 0
     time.sleep(1.1)
-    assert send(anonymous, second).status == 200  # the refusal has left its challenge
+    assert send(anonymous, third).status == 200  # the refusal has left its challenge
+
+    # What somebody else can keep and send: a quote of the pinned AK, with fresh challenges, ...
+    kept = vm.guest.report(challenge(anonymous, vm.vm_id))
+    own = vm.guest.report(challenge(anonymous, vm.vm_id))
+    time.sleep(1.1)
+    answers = [send(anonymous, {**kept, "challengeId": challenge(anonymous, vm.vm_id)["challengeId"]})
+               for _ in range(4)]
+    assert answers[0].status == 200 and "quote.nonce" in failed_checks(answers[0]), answers[0]
+    assert {a.status for a in answers[1:]} <= {200, 429} and 429 in [a.status for a in answers], answers
+    answer = send(anonymous, own)
+    assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
+    # ... and the VM's own report, once more.
+    last = vm.guest.report(challenge(anonymous, vm.vm_id))
+    time.sleep(1.1)
+    for _ in range(3):
+        answer = send(anonymous, own)
+        assert answer.status == 409 and answer.code == "challenge_used", answer
+    assert send(anonymous, last).status == 200
 
 
 def test_without_enrolment_nothing_is_accepted(api, anonymous, make_vm):

@@ -198,6 +198,25 @@ static void a_bucket_empties_and_fills(void **state)
     limiter_free(NULL);
 }
 
+static void what_is_charged_later_is_owed(void **state)
+{
+    struct limiter *l = limiter_new(64, 1, 2), *none = limiter_new(64, 0, 1);
+    int after = 0;
+    for (int i = 0; i < 5; i++)
+        assert_true(limiter_has(l, "a", 1000, NULL)); /* looking takes nothing */
+    for (int i = 0; i < 4; i++)
+        limiter_charge(l, "a", 1000);
+    limiter_charge(none, "a", 1000);
+    assert_true(limiter_has(none, "a", 1000, NULL));
+    assert_false(limiter_has(l, "a", 1000, &after));
+    assert_int_equal(after, 3);
+    assert_false(limiter_take(l, "a", 3999, NULL));
+    assert_true(limiter_take(l, "a", 4000, NULL));
+    assert_false(limiter_has(l, "a", 4000, NULL));
+    limiter_free(l);
+    limiter_free(none);
+}
+
 static void zero_is_no_limit_and_many_keys_fit(void **state)
 {
     struct limiter *none = limiter_new(1, 0, 1), *small = limiter_new(8, 1, 1);
@@ -288,6 +307,7 @@ int main(void)
         cmocka_unit_test(details_are_cut_and_scrubbed),
         cmocka_unit_test(fields_are_counted_out),
         cmocka_unit_test(a_bucket_empties_and_fills),
+        cmocka_unit_test(what_is_charged_later_is_owed),
         cmocka_unit_test(zero_is_no_limit_and_many_keys_fit),
         cmocka_unit_test(metrics_are_written),
         cmocka_unit_test(a_family_does_not_grow_for_ever),
