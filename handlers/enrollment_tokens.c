@@ -32,7 +32,7 @@ int create_enrollment_token(struct call *c)
     if (target_read_vm(c, &vm))
         return call_fail(c);
     char id[UUID_SIZE];
-    uuid_v4(id);
+    uuid_v7(c->now, id);
     if (enrollment_token(keys, keyring_current(keys, KEY_ENROLLMENT), id, vm.resource_id,
                          making->token, &c->err))
         return call_fail(c);

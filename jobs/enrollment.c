@@ -76,7 +76,7 @@ void enrollment_hash(const char *token, uint8_t out[ENROLLMENT_HASH_SIZE])
     sha256(BYTES_STR(token), out);
 }
 
-/* The first six bytes of a job's id are its time (RFC 9562, 5.7). */
+/* The first six bytes of a token's id are its time (RFC 9562, 5.7). */
 static void time_of(const char *token, uint8_t out[TIME_SIZE])
 {
     uint8_t raw[TOKEN_BYTES + 1];

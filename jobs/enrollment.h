@@ -3,8 +3,8 @@
  *
  * token = base64url(version 1 | key id 4 BE | id 16 | HMAC-SHA256(KEY_ENROLLMENT; id, lower-case
  * resource id)). The token of a job is made from the job's id, so that a repeated VM PUT is
- * identical byte for byte; one made on demand takes a random id. Only the SHA-256 of the text is
- * stored. Pure; the keyring is read-only.
+ * identical byte for byte; one made on demand takes a new one of the same kind (UUIDv7). Only the SHA-256 of
+ * the text is stored. Pure; the keyring is read-only.
  */
 #ifndef JOBS_ENROLLMENT_H
 #define JOBS_ENROLLMENT_H
@@ -27,7 +27,7 @@ enum err enrollment_check(const struct keyring *k, const char *token, const char
                           struct err_info *e) MUST_CHECK;
 void enrollment_hash(const char *token, uint8_t out[ENROLLMENT_HASH_SIZE]);
 /* The hash as the store keeps it: behind the time of the token's id, so that those of one time lie
- * side by side and a new one does not touch a page of its own. */
+ * side by side, a new one does not touch a page of its own, and the oldest are found first. */
 const char *enrollment_text(struct arena *a, const char *token);
 
 #endif

@@ -4,6 +4,7 @@ import base64
 import copy
 import hashlib
 import json
+import sqlite3
 import time
 
 import pytest
@@ -439,6 +440,11 @@ def test_a_token_serves_once_and_a_new_one_can_be_made(api, anonymous, make_vm):
     made = api.post(vm.path + "/enrollmentTokens")
     assert made.status == 201 and made.json["token"] and made.json["expiresAt"], made
     assert made.json["token"] != vm.token
+    # Each is kept under the time it was made at: expired ones are looked for from the oldest on.
+    with sqlite3.connect(f"file:{vm.gateway.data_dir}/tlgate.db?mode=ro", uri=True) as db:
+        rows = db.execute("SELECT hash, created_at, job_id FROM enrollment").fetchall()
+    assert {bool(job) for _, _, job in rows} == {True, False}, rows
+    assert all(abs(int(name[:12], 16) - at) < 600_000 for name, at, _ in rows), rows
 
 
 # --- two VMs, reboots, Secure Boot off -----------------------------------------------------------
