@@ -6,26 +6,30 @@
 
 #define AT(member) offsetof(struct evidence, member)
 
+#define NAMED(parent, text) {(const uint8_t *)(text), sizeof(text) - 1}, parent "/" text
+
 const struct wire_member wire_members[WIRE_MEMBERS] = {
-    {LEVEL_ROOT, KIND_TEXT, "challengeId", AT(challenge_id), 0},
-    {LEVEL_ROOT, KIND_TEXT, "vmId", AT(vm_id), 0},
-    {LEVEL_ROOT, KIND_OBJECT, "enrollment", 0, LEVEL_ENROLLMENT},
-    {LEVEL_ENROLLMENT, KIND_SECRET, "token", AT(enrollment_token), 0},
-    {LEVEL_ENROLLMENT, KIND_BYTES, "attestedDocument", AT(attested_document), 0},
-    {LEVEL_ENROLLMENT, KIND_OBJECT, "activation", 0, LEVEL_ACTIVATION},
-    {LEVEL_ACTIVATION, KIND_TEXT, "id", AT(activation_id), 0},
-    {LEVEL_ACTIVATION, KIND_BYTES, "secret", AT(activation_secret), 0},
-    {LEVEL_ROOT, KIND_OBJECT, "quote", 0, LEVEL_QUOTE},
-    {LEVEL_QUOTE, KIND_BYTES, "message", AT(quote_message), 0},
-    {LEVEL_QUOTE, KIND_BYTES, "signature", AT(quote_signature), 0},
-    {LEVEL_ROOT, KIND_PCRS, "pcrs", 0, 0},
-    {LEVEL_ROOT, KIND_OBJECT, "ak", 0, LEVEL_AK},
-    {LEVEL_AK, KIND_BYTES, "public", AT(ak_public), 0},
-    {LEVEL_AK, KIND_BYTES, "certificate", AT(ak_certificate), 0},
-    {LEVEL_AK, KIND_CHAIN, "chain", 0, 0},
-    {LEVEL_ROOT, KIND_BYTES, "eventLog", AT(event_log), 0},
-    {LEVEL_ROOT, KIND_HEX, "eventLogDigest", AT(event_log_digest), 0},
-    {LEVEL_ROOT, KIND_TOKEN, "maaToken", AT(maa_token), 0},
+    {LEVEL_ROOT, KIND_TEXT, NAMED("#", "challengeId"), AT(challenge_id), 0},
+    {LEVEL_ROOT, KIND_TEXT, NAMED("#", "vmId"), AT(vm_id), 0},
+    {LEVEL_ROOT, KIND_OBJECT, NAMED("#", "enrollment"), 0, LEVEL_ENROLLMENT},
+    {LEVEL_ENROLLMENT, KIND_SECRET, NAMED("#/enrollment", "token"), AT(enrollment_token), 0},
+    {LEVEL_ENROLLMENT, KIND_BYTES, NAMED("#/enrollment", "attestedDocument"), AT(attested_document),
+     0},
+    {LEVEL_ENROLLMENT, KIND_OBJECT, NAMED("#/enrollment", "activation"), 0, LEVEL_ACTIVATION},
+    {LEVEL_ACTIVATION, KIND_TEXT, NAMED("#/enrollment/activation", "id"), AT(activation_id), 0},
+    {LEVEL_ACTIVATION, KIND_BYTES, NAMED("#/enrollment/activation", "secret"),
+     AT(activation_secret), 0},
+    {LEVEL_ROOT, KIND_OBJECT, NAMED("#", "quote"), 0, LEVEL_QUOTE},
+    {LEVEL_QUOTE, KIND_BYTES, NAMED("#/quote", "message"), AT(quote_message), 0},
+    {LEVEL_QUOTE, KIND_BYTES, NAMED("#/quote", "signature"), AT(quote_signature), 0},
+    {LEVEL_ROOT, KIND_PCRS, NAMED("#", "pcrs"), 0, 0},
+    {LEVEL_ROOT, KIND_OBJECT, NAMED("#", "ak"), 0, LEVEL_AK},
+    {LEVEL_AK, KIND_BYTES, NAMED("#/ak", "public"), AT(ak_public), 0},
+    {LEVEL_AK, KIND_BYTES, NAMED("#/ak", "certificate"), AT(ak_certificate), 0},
+    {LEVEL_AK, KIND_CHAIN, NAMED("#/ak", "chain"), 0, 0},
+    {LEVEL_ROOT, KIND_BYTES, NAMED("#", "eventLog"), AT(event_log), 0},
+    {LEVEL_ROOT, KIND_HEX, NAMED("#", "eventLogDigest"), AT(event_log_digest), 0},
+    {LEVEL_ROOT, KIND_TOKEN, NAMED("#", "maaToken"), AT(maa_token), 0},
 };
 
 /* Most bytes of what is not bounded elsewhere. */
@@ -69,20 +73,22 @@ void wire_pointer(char *out, size_t size, const char *parent, struct bytes name)
     out[n] = 0;
 }
 
-const struct wire_member *wire_enter(struct wire_state *s, enum wire_level level, struct bytes name,
-                                     const char *pointer)
+const struct wire_member *wire_enter(struct wire_state *s, enum wire_level level,
+                                     const char *parent, struct bytes name)
 {
+    char pointer[128];
     for (unsigned i = 0; i < WIRE_MEMBERS; i++) {
         const struct wire_member *m = &wire_members[i];
-        if (m->level != level || !bytes_equal(name, BYTES_STR(m->name)))
+        if (m->level != level || !bytes_equal(name, m->name))
             continue;
         if (s->seen >> i & 1) {
-            wire_malformed(s->e, pointer, "appears twice");
+            wire_malformed(s->e, m->pointer, "appears twice");
             return NULL;
         }
         s->seen |= 1u << i;
         return m;
     }
+    wire_pointer(pointer, sizeof pointer, parent, name);
     wire_malformed(s->e, pointer, "is not a member of evidence");
     return NULL;
 }
@@ -103,22 +109,25 @@ void wire_set_bytes(struct wire_state *s, const struct wire_member *m, struct by
     *(struct bytes *)(void *)((char *)s->out + m->offset) = b;
 }
 
-enum pcr_bank wire_enter_bank(struct wire_state *s, struct bytes name)
+static enum pcr_bank no_bank(struct wire_state *s, struct bytes name, const char *why)
 {
     char pointer[64];
     wire_pointer(pointer, sizeof pointer, "#/pcrs", name);
+    wire_malformed(s->e, pointer, why);
+    return BANK_COUNT;
+}
+
+enum pcr_bank wire_enter_bank(struct wire_state *s, struct bytes name)
+{
     for (int i = 0; i < BANK_COUNT; i++) {
         if (!bytes_equal(name, BYTES_STR(pcr_banks[i].name)))
             continue;
-        if (s->banks >> i & 1) {
-            wire_malformed(s->e, pointer, "appears twice");
-            return BANK_COUNT;
-        }
+        if (s->banks >> i & 1)
+            return no_bank(s, name, "appears twice");
         s->banks |= 1u << i;
         return (enum pcr_bank)i;
     }
-    wire_malformed(s->e, pointer, "is not a PCR bank");
-    return BANK_COUNT;
+    return no_bank(s, name, "is not a PCR bank");
 }
 
 bool wire_set_pcr(struct wire_state *s, enum pcr_bank bank, uint64_t index, struct bytes value)

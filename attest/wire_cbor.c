@@ -173,13 +173,12 @@ static bool valid_text(struct bytes b)
 }
 
 /* Ids and tokens are ASCII. */
-static bool set_text(struct reader *r, const struct item *it, const struct wire_member *m,
-                     const char *pointer)
+static bool set_text(struct reader *r, const struct item *it, const struct wire_member *m)
 {
     if (it->kind != ITEM_TEXT)
-        return wrong_type(r, it, pointer, "must be a text string");
+        return wrong_type(r, it, m->pointer, "must be a text string");
     if (it->bytes.len > EVIDENCE_TOKEN_MAX || !valid_text(it->bytes)) {
-        wire_malformed(r->s.e, pointer, "must be printable ASCII of at most 16 KiB");
+        wire_malformed(r->s.e, m->pointer, "must be printable ASCII of at most 16 KiB");
         return true;
     }
     const char *text = arena_strndup(r->arena, (const char *)it->bytes.data, it->bytes.len);
@@ -253,7 +252,7 @@ static bool read_pcrs(struct reader *r, const struct item *it)
 static bool read_map(struct reader *r, const struct item *it, enum wire_level level,
                      const char *pointer);
 
-static bool read_value(struct reader *r, const struct wire_member *m, const char *pointer)
+static bool read_value(struct reader *r, const struct wire_member *m)
 {
     struct item it;
     if (!read_item(r, &it))
@@ -262,15 +261,15 @@ static bool read_value(struct reader *r, const struct wire_member *m, const char
     case KIND_TEXT:
     case KIND_SECRET:
     case KIND_TOKEN:
-        return set_text(r, &it, m, pointer);
+        return set_text(r, &it, m);
     case KIND_BYTES:
     case KIND_HEX:
         if (it.kind != ITEM_BYTES)
-            return wrong_type(r, &it, pointer, "must be a byte string");
+            return wrong_type(r, &it, m->pointer, "must be a byte string");
         wire_set_bytes(&r->s, m, it.bytes);
         return true;
     case KIND_OBJECT:
-        return read_map(r, &it, m->object, pointer);
+        return read_map(r, &it, m->object, m->pointer);
     case KIND_PCRS:
         return read_pcrs(r, &it);
     case KIND_CHAIN:
@@ -281,16 +280,14 @@ static bool read_value(struct reader *r, const struct wire_member *m, const char
 
 static bool read_member(struct reader *r, enum wire_level level, const char *parent)
 {
-    char pointer[128];
     struct item name, value;
     if (!read_item(r, &name))
         return false;
     if (name.kind != ITEM_TEXT)
         return broken(r, "a key must be a text string");
-    wire_pointer(pointer, sizeof pointer, parent, name.bytes);
-    const struct wire_member *m = wire_enter(&r->s, level, name.bytes, pointer);
+    const struct wire_member *m = wire_enter(&r->s, level, parent, name.bytes);
     if (m)
-        return read_value(r, m, pointer);
+        return read_value(r, m);
     return read_item(r, &value) && skip_rest(r, &value);
 }
 
@@ -310,8 +307,9 @@ static bool read_map(struct reader *r, const struct item *it, enum wire_level le
 enum err wire_decode_cbor(struct bytes body, enum wire_need need, struct arena *a,
                           struct evidence *out, struct err_info *e)
 {
-    struct err_info own = {0};
+    struct err_info own;
     struct item root;
+    err_clear(&own);
     *out = (struct evidence){0};
     struct reader r = {.cb = callbacks(),
                        .c = cursor_of(body),

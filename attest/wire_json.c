@@ -433,22 +433,22 @@ static bool read_pcrs(struct reader *r)
 
 static bool read_object(struct reader *r, enum wire_level level, const char *pointer);
 
-static bool read_value(struct reader *r, const struct wire_member *m, const char *pointer)
+static bool read_value(struct reader *r, const struct wire_member *m)
 {
     struct bytes b = {0};
     switch (m->kind) {
     case KIND_TEXT:
     case KIND_SECRET:
     case KIND_TOKEN:
-        return read_text(r, pointer, m);
+        return read_text(r, m->pointer, m);
     case KIND_BYTES:
     case KIND_HEX:
-        if (!(m->kind == KIND_HEX ? read_hex : read_base64)(r, pointer, &b))
+        if (!(m->kind == KIND_HEX ? read_hex : read_base64)(r, m->pointer, &b))
             return false;
         wire_set_bytes(&r->s, m, b);
         return true;
     case KIND_OBJECT:
-        return read_object(r, m->object, pointer);
+        return read_object(r, m->object, m->pointer);
     case KIND_PCRS:
         return read_pcrs(r);
     case KIND_CHAIN:
@@ -459,13 +459,12 @@ static bool read_value(struct reader *r, const struct wire_member *m, const char
 
 static bool read_member(struct reader *r, enum wire_level level, const char *parent)
 {
-    char *name, pointer[128];
+    char *name;
     size_t len;
     if (!read_string(r, &name, &len) || !expect(r, ':'))
         return false;
-    wire_pointer(pointer, sizeof pointer, parent, BYTES(name, len));
-    const struct wire_member *m = wire_enter(&r->s, level, BYTES(name, len), pointer);
-    return m ? read_value(r, m, pointer) : skip_value(r, 0);
+    const struct wire_member *m = wire_enter(&r->s, level, parent, BYTES(name, len));
+    return m ? read_value(r, m) : skip_value(r, 0);
 }
 
 static bool read_object(struct reader *r, enum wire_level level, const char *pointer)

@@ -23,7 +23,8 @@ enum wire_kind {
 struct wire_member {
     enum wire_level level;
     enum wire_kind kind;
-    const char *name;
+    struct bytes name;
+    const char *pointer;
     size_t offset; /* in struct evidence */
     enum wire_level object;
 };
@@ -39,9 +40,10 @@ struct wire_state {
     uint32_t banks; /* bit i: bank i was there */
 };
 
-/* The member of that name; NULL with the complaint made where there is none, or it came before. */
-const struct wire_member *wire_enter(struct wire_state *s, enum wire_level level, struct bytes name,
-                                     const char *pointer);
+/* The member of that name; NULL with the complaint made where there is none, or it came before.
+ * `parent` is where the level stands. */
+const struct wire_member *wire_enter(struct wire_state *s, enum wire_level level,
+                                     const char *parent, struct bytes name);
 /* Store a value of a scalar kind. Text must be NUL-terminated. */
 void wire_set_text(struct wire_state *s, const struct wire_member *m, const char *text, size_t n);
 void wire_set_bytes(struct wire_state *s, const struct wire_member *m, struct bytes b);

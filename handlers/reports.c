@@ -318,17 +318,13 @@ static enum err decide(struct call *c, struct submission *s)
 
 /* ---- out ---- */
 
-#define TEXT_SIZE 4096 /* of most; more is made room for */
-
+/* Written where the reply will be: there is room. */
 static const char *text_of(struct call *c, void (*write)(struct jw *, const struct attest_result *),
                            const struct attest_result *r)
 {
-    struct buf out = {0};
-    struct jw w = jw_over(&out);
-    buf_reserve(&out, TEXT_SIZE);
-    write(&w, r);
-    const char *text = arena_strndup(c->arena, out.data, out.len);
-    buf_free(&out);
+    write(call_json(c), r);
+    const char *text = arena_strndup(c->arena, c->out.data, c->out.len);
+    buf_reset(&c->out);
     return text;
 }
 
@@ -440,14 +436,18 @@ static void count(struct call *c, const char *verdict)
     buf_free(&labels);
 }
 
-static int answer(struct call *c)
+/* Before the commit, while all of it is near: whatever fails later writes another reply over it. */
+static void write_answer(struct call *c, struct submission *s)
 {
-    struct submission *s = c->state;
     const char *result = NULL;
     if (c->app->sign_at_once)
         result = result_sign(c, &s->write.report, s->result.findings, s->result.n_findings,
                              (struct bytes){s->challenge.nonce, sizeof s->challenge.nonce});
     view_report(call_json(c), &s->write.report, result);
+}
+
+static int answer(struct call *c)
+{
     c->ops->reply_header(c, "Cache-Control", "no-store");
     return 200;
 }
@@ -491,6 +491,7 @@ static int judge(struct call *c, struct submission *s)
                            "no event log with this digest is held for the VM");
     drop_body(c, s);
     fill_write(c, s);
+    write_answer(c, s);
     store_put_report(c->app->store, &s->write, &s->stored, call_commit(c, stored));
     return CALL_PENDING;
 }
