@@ -25,6 +25,9 @@ struct collector {
     struct bytes digest;
     /* The certificate authority that was logged since the last application, or CLAIMS_NONE. */
     int authority;
+    bool handed_over;  /* PCR 7's separator was seen */
+    bool shim_vouched; /* shim let something through by a key of its own */
+    bool sbat_seen;
     bool windows_over[EVIDENCE_PCRS]; /* the separator behind Windows' events was seen */
 };
 
@@ -53,16 +56,49 @@ static void claim_config(struct collector *c)
 }
 
 /* EFI_SIGNATURE_DATA: owner, then the entry. Older shims measure the certificate without the owner. */
-static void read_authority(const struct uefi_variable *v, struct claim_authority *out)
+static void read_authority(struct collector *c, const struct uefi_variable *v,
+                           struct claim_authority *out)
 {
     struct bytes entry = v->value;
+    enum uefi_vendor vendor = uefi_vendor_of(v->guid);
     out->certificate = uefi_der_at_start(entry);
-    if (out->certificate.len || entry.len <= 16)
-        return;
-    entry = BYTES(entry.data + 16, entry.len - 16);
-    out->certificate = uefi_der_at_start(entry);
-    if (!out->certificate.len && entry.len == 32 && uefi_vendor_of(v->guid) != VENDOR_SHIM)
-        out->hash = entry;
+    if (!out->certificate.len && entry.len > 16) {
+        entry = BYTES(entry.data + 16, entry.len - 16);
+        out->certificate = uefi_der_at_start(entry);
+        if (!out->certificate.len && entry.len == 32 && vendor != VENDOR_SHIM)
+            out->hash = entry;
+    }
+    c->shim_vouched |= vendor == VENDOR_SHIM;
+    out->opaque = (vendor == VENDOR_SHIM || vendor == VENDOR_IMAGE_SECURITY) &&
+                  out->certificate.len + out->hash.len == 0;
+}
+
+/* shim measures its level when it starts, before it lets anything through. */
+static void claim_sbat_level(struct collector *c, struct bytes level)
+{
+    struct log_claims *out = c->out;
+    if (!c->handed_over)
+        out->sbat_doubt = "SbatLevel stands before the separator, where shim did not run yet";
+    else if (c->shim_vouched)
+        out->sbat_doubt = "SbatLevel stands behind what shim let through";
+    else if (c->sbat_seen)
+        out->sbat_doubt = "SbatLevel was measured with two values";
+    out->sbat_level = out->sbat_doubt ? (struct bytes){0} : level;
+    c->sbat_seen = true;
+}
+
+/* What shim measures of how it is set (its mok.c) vouches for nothing. False where it is none of that. */
+static bool claim_shim_variable(struct collector *c, const struct uefi_variable *v)
+{
+    if (uefi_vendor_of(v->guid) != VENDOR_SHIM)
+        return false;
+    if (uefi_name_is(v, "SbatLevel"))
+        claim_sbat_level(c, v->value);
+    else if (!uefi_name_is(v, "MokSBState"))
+        return uefi_name_is(v, "MokListTrusted");
+    else if (v->value.len != 1 || v->value.data[0] != 0)
+        c->out->shim_validation = TRI_FALSE;
+    return true;
 }
 
 /* Index of the authority, which is added where it is not known yet: the same entry of db is measured
@@ -81,11 +117,10 @@ static int put_authority(struct collector *c, const struct uefi_variable *v)
     *auth = (struct claim_authority){.event = c->index,
                                      .variable = uefi_name_text(v, c->arena),
                                      .digest = c->digest,
-                                     .value = v->value};
-    if (uefi_name_is(v, "SbatLevel"))
-        out->sbat_level = v->value;
-    else
-        read_authority(v, auth);
+                                     .value = v->value,
+                                     .sure = !c->handed_over || out->n_authorities == 0};
+    if (!claim_shim_variable(c, v))
+        read_authority(c, v, auth);
     return (int)out->n_authorities++;
 }
 
@@ -128,6 +163,8 @@ static void claim_pcr7(struct collector *c)
         claim_config(c);
     else if (c->ev->type == EV_EFI_VARIABLE_AUTHORITY)
         claim_authority(c);
+    else if (c->ev->type == EV_SEPARATOR)
+        c->handed_over = true;
     else if (c->ev->type == EV_EFI_ACTION && text_is(c->ev->data, "UEFI Debug Mode"))
         c->out->debug_mode = TRI_TRUE;
     else if (c->ev->type == EV_EFI_ACTION && text_is(c->ev->data, "DMA Protection Disabled"))
@@ -288,11 +325,19 @@ static void claim_event(struct collector *c)
     }
 }
 
+enum tri claims_secure_boot(const struct log_claims *c)
+{
+    return c->secure_boot == TRI_TRUE && c->shim_validation == TRI_FALSE ? TRI_FALSE
+                                                                         : c->secure_boot;
+}
+
 struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank, uint32_t pcrs,
                                  struct arena *a)
 {
-    struct log_claims out = {
-        .secure_boot = TRI_UNSET, .debug_mode = TRI_UNSET, .dma_protection = TRI_UNSET};
+    struct log_claims out = {.secure_boot = TRI_UNSET,
+                             .shim_validation = TRI_UNSET,
+                             .debug_mode = TRI_UNSET,
+                             .dma_protection = TRI_UNSET};
     struct collector c = {
         .out = &out, .arena = a, .bank = bank, .pcrs = pcrs, .authority = CLAIMS_NONE};
     sipa_init(&out.windows);

@@ -40,6 +40,10 @@ struct claim_authority {
     struct bytes value;       /* VariableData */
     struct bytes certificate; /* DER, where the authority is a certificate */
     struct bytes hash;        /* SHA-256, where it is an image's digest */
+    /* Measured before anything ran that an administrator can replace: up to the separator, or as the
+     * first of all. Whatever stands later may have been extended after boot. */
+    bool sure;
+    bool opaque; /* it may have vouched for something, and neither of the two was found in it */
 };
 
 /* EV_EFI_BOOT_SERVICES_APPLICATION in PCR 4, and what stands there under any other type but a
@@ -66,9 +70,10 @@ struct claim_command_line {
 
 /* Filled only from PCRs that the caller vouches for. */
 struct log_claims {
-    enum tri secure_boot;
-    enum tri debug_mode;     /* "UEFI Debug Mode" was measured */
-    enum tri dma_protection; /* FALSE: "DMA Protection Disabled" was measured */
+    enum tri secure_boot;     /* of the firmware; see claims_secure_boot */
+    enum tri shim_validation; /* FALSE: shim was told to let everything through (MokSBState) */
+    enum tri debug_mode;      /* "UEFI Debug Mode" was measured */
+    enum tri dma_protection;  /* FALSE: "DMA Protection Disabled" was measured */
     struct claim_variable variables[SB_VARIABLES];
     struct claim_authority authorities[CLAIMS_AUTHORITIES];
     size_t n_authorities;
@@ -81,10 +86,14 @@ struct log_claims {
     uint32_t unread;
     int unread_event[EVIDENCE_PCRS]; /* the first of them */
     bool truncated;                  /* one of the lists above would have been longer */
-    struct bytes sbat_level;         /* shim's SbatLevel, CSV text; empty: not measured */
-    struct bytes crtm_version;       /* EV_S_CRTM_VERSION, mostly UTF-16LE */
-    struct sipa_claims windows;      /* .present: a Windows boot manager logged itself */
+    struct bytes sbat_level;   /* shim's SbatLevel, CSV text; empty: not measured, or in doubt */
+    const char *sbat_doubt;    /* why what the log shows as the level need not be shim's, or NULL */
+    struct bytes crtm_version; /* EV_S_CRTM_VERSION, mostly UTF-16LE */
+    struct sipa_claims windows; /* .present: a Windows boot manager logged itself */
 };
+
+/* TRUE: firmware and shim both refused what nobody vouches for. */
+enum tri claims_secure_boot(const struct log_claims *c);
 
 /* The members of a claims object (without the braces). No X.509 is decoded. */
 void claims_write_log(struct jw *w, const struct log_claims *c);

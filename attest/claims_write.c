@@ -155,6 +155,7 @@ static const char *version_text(struct bytes version, struct arena *a)
 static void write_all(struct writer *t, const struct log_claims *c)
 {
     write_tri(t->w, "secureBoot", c->secure_boot);
+    write_tri(t->w, "shimValidation", c->shim_validation);
     write_tri(t->w, "uefiDebugMode", c->debug_mode);
     write_tri(t->w, "dmaProtection", c->dma_protection);
     write_variables(t, c);

@@ -17,13 +17,15 @@ static void check_secure_boot(const struct attest_input *in, const struct policy
         result_skip(r, CHECK_SECURE_BOOT, "not_proven");
         return;
     }
-    enum tri state = f->claims->log->secure_boot;
+    enum tri state = claims_secure_boot(f->claims->log);
+    const char *off =
+        f->claims->log->secure_boot == TRI_TRUE ? "shim_validation_off" : "secure_boot_off";
     if (state == TRI_TRUE)
         result_pass(r, CHECK_SECURE_BOOT);
     else if (in->require_secure_boot)
-        result_fail(r, CHECK_SECURE_BOOT, state == TRI_FALSE ? "secure_boot_off" : "not_proven");
+        result_fail(r, CHECK_SECURE_BOOT, state == TRI_FALSE ? off : "not_proven");
     else if (state == TRI_FALSE)
-        result_warn(r, CHECK_SECURE_BOOT, "secure_boot_off");
+        result_warn(r, CHECK_SECURE_BOOT, off);
     else
         result_skip(r, CHECK_SECURE_BOOT, "not_proven");
 }

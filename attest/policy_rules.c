@@ -47,13 +47,15 @@ static void check_profile(struct judging *j)
 
 static void check_secure_boot_rule(struct judging *j)
 {
-    enum tri state = j->claims->log->secure_boot;
+    enum tri state = claims_secure_boot(j->claims->log);
     if (j->p->rules->require_secure_boot != TRI_TRUE)
         return;
     if (!j->claims->has_log || state == TRI_UNSET)
         judging_unproven(j, "requireSecureBoot", 7, "no log proves the state of Secure Boot");
-    else if (state == TRI_FALSE)
+    else if (j->claims->log->secure_boot == TRI_FALSE)
         judging_violated(j, "secure_boot_off", ATTEST_NO_INDEX, 7, "on", "off");
+    else if (state == TRI_FALSE)
+        judging_violated(j, "shim_validation_off", ATTEST_NO_INDEX, 7, "on", "off");
 }
 
 static bool is_proven(const struct judging *j, uint32_t pcrs)

@@ -52,20 +52,47 @@ static bool is_fingerprint(const char *text, uint8_t out[CERT_FINGERPRINT])
            hex_decode(text, 2 * CERT_FINGERPRINT, out, CERT_FINGERPRINT);
 }
 
-/* Index of an authority that the rule's entry names, or n_authorities. */
+static bool is_named(struct signing *s, size_t i, const char *entry)
+{
+    uint8_t wanted[CERT_FINGERPRINT];
+    if (s->claims->log->authorities[i].certificate.len == 0)
+        return false;
+    return is_fingerprint(entry, wanted) ? memcmp(s->fingerprints[i], wanted, sizeof wanted) == 0
+                                         : subject_has(subject_of(s, i), entry);
+}
+
+static bool is_named_by_any(struct signing *s, size_t i, const struct str_list *list)
+{
+    for (size_t k = 0; k < list->n; k++)
+        if (is_named(s, i, list->items[k]))
+            return true;
+    return false;
+}
+
+/* Index of the first authority that the rule's entry names, or n_authorities. */
 static size_t find_signer(struct signing *s, const char *entry)
 {
-    const struct log_claims *log = s->claims->log;
-    uint8_t wanted[CERT_FINGERPRINT];
-    bool by_hash = is_fingerprint(entry, wanted);
     size_t i = 0;
-    for (; i < log->n_authorities; i++) {
-        if (log->authorities[i].certificate.len == 0)
-            continue;
-        if (by_hash ? memcmp(s->fingerprints[i], wanted, sizeof wanted) == 0
-                    : subject_has(subject_of(s, i), entry))
-            break;
-    }
+    while (i < s->claims->log->n_authorities && !is_named(s, i, entry))
+        i++;
+    return i;
+}
+
+static bool vouches(const struct claim_authority *auth)
+{
+    return auth->certificate.len || auth->hash.len || auth->opaque;
+}
+
+/* Index of the first that vouched for something and is not named, or n_authorities. */
+static size_t find_other(struct signing *s)
+{
+    const struct rules_signers *rule = s->p->rules->signers;
+    const struct log_claims *log = s->claims->log;
+    size_t i = 0;
+    while (i < log->n_authorities &&
+           (!vouches(&log->authorities[i]) || is_named_by_any(s, i, &rule->required) ||
+            is_named_by_any(s, i, &rule->allowed)))
+        i++;
     return i;
 }
 
@@ -81,27 +108,80 @@ static const char *signers_seen(struct signing *s)
     return text;
 }
 
+/* Any authority can be extended after boot. One that is not surely the firmware's counts where nobody but
+ * those that the policy names vouched for anything. */
+static void check_required(struct signing *s, const char *entry, bool only_named)
+{
+    const struct log_claims *log = s->claims->log;
+    size_t at = find_signer(s, entry);
+    if (at == log->n_authorities)
+        judging_violated(s->j, "signer_missing", ATTEST_NO_INDEX, 7, entry, signers_seen(s));
+    else if (!log->authorities[at].sure && !only_named)
+        judging_violated(s->j, "rule_not_proven", log->authorities[at].event, 7,
+                         arena_printf(s->a, "signers.required: %s", entry),
+                         "it may have been measured after boot, and a signer that the policy does "
+                         "not name vouched for something");
+}
+
+static void check_allowed(struct signing *s, size_t other)
+{
+    const struct log_claims *log = s->claims->log;
+    if (s->p->rules->signers->allowed.n == 0 || other == log->n_authorities)
+        return;
+    const struct claim_authority *auth = &log->authorities[other];
+    judging_violated(s->j, "signer_not_allowed", auth->event, 7, "a signer that the policy names",
+                     auth->certificate.len ? subject_of(s, other)
+                     : auth->hash.len      ? words_hex(s->a, auth->hash)
+                                           : "an authority that is not understood");
+}
+
+/* Index of an authority of which nobody can say whose it is, or n_authorities. */
+static size_t find_unknown(struct signing *s)
+{
+    const struct log_claims *log = s->claims->log;
+    size_t i = 0;
+    while (i < log->n_authorities && !log->authorities[i].opaque &&
+           (log->authorities[i].certificate.len == 0 || *subject_of(s, i)))
+        i++;
+    return i;
+}
+
+static void check_forbidden(struct signing *s)
+{
+    const struct str_list *forbidden = &s->p->rules->signers->forbidden;
+    const struct log_claims *log = s->claims->log;
+    for (size_t i = 0; i < forbidden->n; i++) {
+        size_t at = find_signer(s, forbidden->items[i]);
+        if (at < log->n_authorities)
+            judging_violated(s->j, "signer_forbidden", log->authorities[at].event, 7,
+                             arena_printf(s->a, "not %s", forbidden->items[i]), subject_of(s, at));
+    }
+    size_t unknown = forbidden->n ? find_unknown(s) : log->n_authorities;
+    if (unknown < log->n_authorities)
+        judging_violated(s->j, "rule_not_proven", log->authorities[unknown].event, 7,
+                         "signers.forbidden", "an authority is not understood");
+}
+
+/* Without Secure Boot nobody has to vouch for anything. */
+static bool is_enforced(const struct signing *s)
+{
+    return is_proven(s, 1u << 7) && claims_secure_boot(s->claims->log) == TRI_TRUE;
+}
+
 static void check_signers(struct signing *s)
 {
     const struct rules_signers *rule = s->p->rules->signers;
-    const struct log_claims *log = s->claims->log;
     if (!rule)
         return;
-    if (!is_proven(s, 1u << 7)) {
+    if (!is_enforced(s)) {
         judging_unproven(s->j, "signers", 7, "no log proves what vouched for the boot");
         return;
     }
+    size_t other = find_other(s);
     for (size_t i = 0; i < rule->required.n; i++)
-        if (find_signer(s, rule->required.items[i]) == log->n_authorities)
-            judging_violated(s->j, "signer_missing", ATTEST_NO_INDEX, 7, rule->required.items[i],
-                             signers_seen(s));
-    for (size_t i = 0; i < rule->forbidden.n; i++) {
-        size_t at = find_signer(s, rule->forbidden.items[i]);
-        if (at < log->n_authorities)
-            judging_violated(s->j, "signer_forbidden", log->authorities[at].event, 7,
-                             arena_printf(s->a, "not %s", rule->forbidden.items[i]),
-                             subject_of(s, at));
-    }
+        check_required(s, rule->required.items[i], other == s->claims->log->n_authorities);
+    check_allowed(s, other);
+    check_forbidden(s);
 }
 
 /* ---- SBAT ---- */
@@ -113,8 +193,9 @@ static void check_sbat(struct signing *s)
     struct bytes level = s->claims->log->sbat_level;
     if (rules->sbat.n == 0 && !rules->sbat_level)
         return;
-    if (!is_proven(s, 1u << 7) || level.len == 0) {
-        judging_unproven(s->j, "sbat", 7, "no log proves the SBAT level of shim");
+    if (!is_enforced(s) || level.len == 0) {
+        const char *doubt = s->claims->log->sbat_doubt;
+        judging_unproven(s->j, "sbat", 7, doubt ? doubt : "no log proves the SBAT level of shim");
         return;
     }
     for (size_t i = 0; i < rules->sbat.n; i++) {
@@ -267,12 +348,15 @@ static void check_booted(struct signing *s, const struct policy_revocation *r)
 static void check_revocation(struct signing *s, const struct policy_revocation *r)
 {
     const char *rule = arena_printf(s->a, "revocations: %s", r->rule->name);
+    const struct log_claims *log = s->claims->log;
     if (!is_proven(s, 1u << 4 | 1u << 7)) {
         judging_unproven(s->j, rule, 7, "no log proves what was booted and what dbx holds");
         return;
     }
     if (r->rule->must_not_boot && s->claims->bank != BANK_SHA256)
         judging_unproven(s->j, rule, 4, "image digests are compared in the SHA-256 bank");
+    else if (r->rule->must_not_boot && r->certificates.n && find_unknown(s) < log->n_authorities)
+        judging_unproven(s->j, rule, 7, "an authority is not understood");
     else if (r->rule->must_not_boot)
         check_booted(s, r);
     if (r->rule->must_be_in_dbx)

@@ -324,5 +324,5 @@ void attest_write_claims(struct jw *w, const struct attest_result *r)
 
 int attest_secure_boot(const struct attest_result *r)
 {
-    return r->claims && r->claims->has_log ? (int)r->claims->log->secure_boot : -1;
+    return r->claims && r->claims->has_log ? (int)claims_secure_boot(r->claims->log) : -1;
 }

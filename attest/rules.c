@@ -32,6 +32,7 @@
 
 static const struct field signers_fields[] = {
     LIST(rules_signers, "required", required, 32, 256),
+    LIST(rules_signers, "allowed", allowed, 256, 256),
     LIST(rules_signers, "forbidden", forbidden, 256, 256),
 };
 static const struct schema signers_schema =
@@ -378,13 +379,22 @@ static void check_sbat(struct compiler *c, const struct attest_rules *r)
         COMPLAIN(c, "#/rules/sbatLevel", "must be a date stamp of ten digits, like 2023012900");
 }
 
-/* A fingerprint (64 hex digits) or part of a subject. Both lists are short. */
+/* A fingerprint (64 hex digits) or part of a subject. The lists are short. */
+static void check_not_forbidden(struct compiler *c, const struct str_list *forbidden,
+                                const struct str_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->n; i++)
+        for (size_t k = 0; k < forbidden->n; k++)
+            if (strcasecmp(list->items[i], forbidden->items[k]) == 0)
+                COMPLAIN(c, at(c, name, i, ""), "is forbidden, too (item %zu)", k);
+}
+
 static void check_signers(struct compiler *c, const struct rules_signers *s)
 {
-    for (size_t i = 0; s && i < s->required.n; i++)
-        for (size_t k = 0; k < s->forbidden.n; k++)
-            if (strcasecmp(s->required.items[i], s->forbidden.items[k]) == 0)
-                COMPLAIN(c, at(c, "signers/required", i, ""), "is forbidden, too (item %zu)", k);
+    if (!s)
+        return;
+    check_not_forbidden(c, &s->forbidden, &s->required, "signers/required");
+    check_not_forbidden(c, &s->forbidden, &s->allowed, "signers/allowed");
 }
 
 #define MAX_AGE_LEAST INT64_C(60000)

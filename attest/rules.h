@@ -19,6 +19,7 @@
 
 struct rules_signers {
     struct str_list required;  /* each must have signed something that was loaded */
+    struct str_list allowed;   /* nobody but these and the required ones may have; empty: anybody */
     struct str_list forbidden; /* none may have */
 };
 

@@ -221,6 +221,7 @@ const struct schema get_attestation_policy_query_schema = {
 
 static const struct field attestation_signers_fields[] = {
     {.name = "required", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_signers, required), .max = 32, .item_min = 1, .item_max = 256},
+    {.name = "allowed", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_signers, allowed), .max = 256, .item_min = 1, .item_max = 256},
     {.name = "forbidden", .kind = FIELD_STR_LIST, .offset = offsetof(struct attestation_signers, forbidden), .max = 256, .item_min = 1, .item_max = 256},
 };
 const struct schema attestation_signers_schema = {

@@ -146,6 +146,7 @@ extern const struct schema get_attestation_policy_query_schema;
 
 struct attestation_signers {
     struct str_list required;
+    struct str_list allowed;
     struct str_list forbidden;
 };
 extern const struct schema attestation_signers_schema;

@@ -232,6 +232,133 @@ def pcr_of_windows_not_quoted(e):
     e.requote()
 
 
+# ---- who vouched, and shim's level ----
+
+SHIM = bytes.fromhex("50ab5d6046e00043abb63dd810dd8b23")  # 605dab50-e046-4300-abb6-3dd810dd8b23
+OLD_LEVEL = b"sbat,1,2021030218\nshim,1\ngrub,1\n"
+NEW_LEVEL = b"sbat,1,2025021800\nshim,4\ngrub,5\n"
+KEY = made.rsa_key()
+CA, VENDOR, OTHER = (made.ca_certificate(name, KEY).public_bytes(made.DER)
+                     for name in ("Example UEFI CA", "Example Vendor", "Example Other"))
+
+
+def authority(name, value, guid=SHIM):
+    return 7, EV_EFI_VARIABLE_AUTHORITY, made.variable(guid, name, value)
+
+
+def by_db(certificate):
+    return authority("db", bytes(16) + certificate, made.SECURITY)
+
+
+def by_shim(certificate):
+    return authority("Shim", certificate)
+
+
+def signed_boot(*authorities):
+    """Firmware lets shim through by the CA; what follows is shim's, in its order."""
+    def boot(e):
+        e.log.events.remove(e.log.find(7, EV_EFI_VARIABLE_AUTHORITY))
+        for event in (by_db(CA), *authorities):
+            e.log.add(*event)
+    return boot
+
+
+def level(value, **more):
+    return authority("SbatLevel", value, **more)
+
+
+by_shim_of = signed_boot(level(OLD_LEVEL), authority("MokListTrusted", b"\1"), by_shim(VENDOR))
+without_sbat = signed_boot(by_shim(VENDOR))
+SBAT = {"sbatLevel": "2024010900", "sbat": [{"component": "shim", "generation": 4}]}
+BELOW, UNPROVEN = ["sbat_below_minimum"], "rule_not_proven"
+
+
+@lie(SBAT, UNPROVEN, of=by_shim_of, honest=BELOW)
+def second_level_extended(e):
+    extended(e, *level(NEW_LEVEL))
+
+
+@lie(SBAT, "sbat_below_minimum", of=by_shim_of, honest=BELOW)
+def second_level_under_any_guid(e):
+    extended(e, *level(NEW_LEVEL, guid=made.GLOBAL))
+
+
+@lie(SBAT, UNPROVEN, of=without_sbat, honest=[UNPROVEN])
+def level_behind_what_shim_let_through(e):
+    extended(e, *level(NEW_LEVEL))
+
+
+@lie(SBAT, UNPROVEN, of=signed_boot(), honest=[UNPROVEN])
+def level_under_another_guid_alone(e):
+    extended(e, *level(NEW_LEVEL, guid=made.SECURITY))
+
+
+@lie(SBAT, "sbat_below_minimum", of=by_shim_of, honest=BELOW)
+def level_measured_once_more(e):
+    extended(e, *level(OLD_LEVEL))
+
+
+@lie(SBAT, UNPROVEN, of=signed_boot(level(NEW_LEVEL), by_shim(VENDOR)))
+def level_of_a_shim_that_was_told_not_to_ask(e):
+    """MokSBState: shim lets everything through. Root needs the console for it, but not our leave."""
+    e.args.remove("--require-secure-boot")
+    e.log.events.insert(e.log.events.index(e.log.of(7)[-1]), e.log.add(*authority("MokSBState", b"\1")))
+    e.log.events.pop()
+    e.boot()
+
+
+@lie({"signers": {"required": ["CN=Example Other"]}}, UNPROVEN, of=by_shim_of,
+     honest=["signer_missing"])
+def required_signer_extended(e):
+    extended(e, *by_db(OTHER))
+
+
+@lie({"signers": {"required": ["CN=Example Other"], "allowed": ["CN=Example UEFI CA"]}},
+     UNPROVEN, "signer_not_allowed", of=by_shim_of, honest=["signer_missing", "signer_not_allowed"])
+def required_signer_extended_beside_one_that_is_not_allowed(e):
+    extended(e, *by_shim(OTHER))
+
+
+@lie({"signers": {"required": ["CN=Example UEFI CA"]}}, of=by_shim_of)
+def first_authority_is_the_firmwares(e):
+    extended(e, *by_shim(OTHER))
+
+
+@lie({"signers": {"required": ["CN=Example UEFI CA", "CN=Example Vendor"]}}, UNPROVEN, of=by_shim_of)
+def stranger_beside_the_required(e):
+    extended(e, *by_shim(OTHER))
+
+
+@lie({"signers": {"allowed": ["CN=Example UEFI CA", "CN=Example Vendor"]}}, "signer_not_allowed",
+     of=by_shim_of)
+def stranger_beside_the_allowed(e):
+    extended(e, *by_shim(OTHER))
+
+
+@lie({"signers": {"forbidden": ["CN=Example Other"]}}, "signer_forbidden",
+     of=signed_boot(by_shim(OTHER)), honest=["signer_forbidden"])
+def forbidden_signer_is_not_the_last(e):
+    extended(e, *by_shim(VENDOR))
+
+
+@lie({"signers": {"forbidden": ["CN=Example Other"]}}, UNPROVEN, of=by_shim_of)
+def authority_that_nobody_understands(e):
+    extended(e, *by_shim(b"\x30\x80" + bytes(20)))
+
+
+@lie({"signers": {"forbidden": ["CN=Example Other"]}}, UNPROVEN, of=by_shim_of)
+def secure_boot_off_and_nobody_vouches(e):
+    e.log = made.made_log(secure_boot=False)
+    e.args.remove("--require-secure-boot")
+    e.boot()
+
+
+@lie({"requireSecureBoot": True}, "shim_validation_off", of=by_shim_of)
+def shim_lets_everything_through(e):
+    e.args.remove("--require-secure-boot")
+    extended(e, *authority("MokSBState", b"\1"))
+
+
 # ---- boots that are honest ----
 
 LOGS = {"rhel8": ("go-tpm-tools/rhel8-uefi.bin", True),
@@ -253,6 +380,11 @@ def test_an_honest_boot_of_a_real_machine_keeps_the_rules(rig, name):
     e = rig.made_evidence("rsassa", log, QUOTED)
     rules = {"kernelCommandLines": ["*"],
              "forbiddenStates": ["testSigning", "kernelDebugging", "uefiDebugMode"]}
-    if not secure_boot:
+    if secure_boot:
+        rules["signers"] = {"forbidden": ["CN=Nobody"]}
+        rules["revocations"] = [{"name": "none", "certificates": ["00" * 32]}]
+    else:
         e.args.remove("--require-secure-boot")
+    if "SbatLevel".encode("utf-16-le") in log.encode() and secure_boot:
+        rules["sbatLevel"] = "2021030218"
     must_give(judge(rig, e, rules), [])
