@@ -193,8 +193,10 @@ static const char *digest_text(const char *bank, const char *values, struct aren
 bool boot_set_of(const struct attest_result *r, struct arena *a, struct boot_set *out)
 {
     const struct attest_claims *c = r->claims;
-    uint32_t pcrs = c && c->has_log ? c->proven & c->quoted & attest_baseline_pcrs() : 0;
-    if (!pcrs)
+    if (!c || !c->has_log)
+        return false;
+    uint32_t pcrs = (c->quoted | attest_baseline_least()) & attest_baseline_pcrs();
+    if ((c->proven & c->quoted & pcrs) != pcrs)
         return false;
     const struct boot_events events = boot_events_of(c->source, c->bank, pcrs, a);
     const char *values = values_text(c, pcrs, a), *bank = pcr_banks[c->bank].name;

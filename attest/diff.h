@@ -38,7 +38,8 @@ struct boot_set {
     const char *pcrs;   /* JSON: index to hex */
     const char *events; /* JSON of boot_events_schema */
 };
-/* False where no log is proven. Only the PCRs of a baseline, of these what the log explains. */
+/* Only the PCRs of a baseline that are quoted. False where one of them, or of attest_baseline_least, is not
+ * explained by the log or has an event that is not understood. */
 bool boot_set_of(const struct attest_result *r, struct arena *a, struct boot_set *out);
 /* Without the events of other PCRs. */
 void boot_events_keep(struct boot_events *e, uint32_t pcrs);

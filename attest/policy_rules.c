@@ -196,13 +196,27 @@ static void check_golden(struct judging *j)
             arena_printf(j->a, "no set is of image %s", j->in->image ? j->in->image : "unknown"));
 }
 
-static void check_baseline(struct judging *j)
+/* NULL: no set that says enough is confirmed. */
+static const struct attest_golden *nearest_set(const struct judging *j)
 {
     const struct attest_baseline *b = j->in->baseline;
+    const uint32_t least = attest_baseline_least();
+    const struct attest_golden *nearest = NULL;
+    for (size_t i = 0; b && i < b->n; i++)
+        if ((b->sets[i].mask & least) == least &&
+            (!nearest || __builtin_popcount(golden_differs(&b->sets[i], j->claims)) <
+                             __builtin_popcount(golden_differs(nearest, j->claims))))
+            nearest = &b->sets[i];
+    return nearest;
+}
+
+static void check_baseline(struct judging *j)
+{
     enum baseline_rule rule = j->p->baseline;
     if (rule == BASELINE_OFF)
         return;
-    if (!b || b->n == 0) {
+    const struct attest_golden *nearest = nearest_set(j);
+    if (!nearest) {
         struct attest_finding none = {CHECK_POLICY,
                                       rule == BASELINE_ENFORCE ? STATUS_FAIL : STATUS_WARN,
                                       "baseline_not_confirmed",
@@ -213,11 +227,6 @@ static void check_baseline(struct judging *j)
         result_put(j->r, &none);
         return;
     }
-    const struct attest_golden *nearest = &b->sets[0];
-    for (size_t i = 1; i < b->n; i++)
-        if (__builtin_popcount(golden_differs(&b->sets[i], j->claims)) <
-            __builtin_popcount(golden_differs(nearest, j->claims)))
-            nearest = &b->sets[i];
     uint32_t differs = golden_differs(nearest, j->claims);
     if (differs && rule == BASELINE_ENFORCE) {
         tell_difference(j, nearest, "baseline_mismatch", "baseline");

@@ -124,6 +124,9 @@ struct attest_baseline {
 
 /* The PCRs of a baseline, and why the others are not (docs/attestation-policy.md has the table). */
 uint32_t attest_baseline_pcrs(void);
+/* Those of them that each set must have: firmware, drivers, loaders and who vouched for them. A set without one
+ * would take any. */
+uint32_t attest_baseline_least(void);
 /* NULL where the PCR belongs to the baseline, else why it does not. */
 const char *attest_baseline_why_not(unsigned pcr);
 

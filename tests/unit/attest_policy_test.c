@@ -464,6 +464,12 @@ static void baselines(void **state)
     violates("\"baseline\":\"enforce\"", "baseline_not_confirmed", ATTEST_NO_INDEX);
     assert_null(judge_by("\"baseline\":\"warn\""));
     assert_true(has(CHECK_POLICY, STATUS_WARN, "baseline_not_confirmed"));
+    /* A set that leaves a loader open would take any: it counts as none. */
+    sets[0] = golden_of(0x85);
+    m->in.baseline = &b;
+    violates("\"baseline\":\"enforce\"", "baseline_not_confirmed", ATTEST_NO_INDEX);
+    m->in.baseline = NULL;
+    assert_int_equal(attest_baseline_least(), 0x95);
     assert_int_equal(attest_baseline_pcrs(), 1u << 0 | 1u << 2 | 1u << 4 | 1u << 7 | 1u << 14);
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
         assert_int_equal(!attest_baseline_why_not(i), attest_baseline_pcrs() >> i & 1);
@@ -478,6 +484,36 @@ static struct boot_events events_of(struct boot_set *set)
     assert_int_equal(
         json_decode_text(BYTES_STR(set->events), &boot_events_schema, m->arena, &e, &why), OK);
     return e;
+}
+
+static void a_boot_that_is_not_wholly_explained_is_no_model(void **state)
+{
+    struct boot_set set;
+    make_boot();
+    m->selected |= 1u << 14;
+    make_build(m);
+    (void)events_of(&set);
+    assert_int_equal(set.pcrs_mask, 0x4095);
+    for (unsigned pcr = 2; pcr <= 4; pcr += 2) { /* a remark, and the boot is trusted */
+        make_boot();
+        make_add(m, pcr, 0x90000001, BYTES_STR("x"));
+        make_build(m);
+        assert_int_equal(judge(), OK);
+        assert_true(has(CHECK_LOG_CONTENT, STATUS_WARN, "unknown_event_type"));
+        assert_int_equal(result.verdict, VERDICT_TRUSTED);
+        assert_false(boot_set_of(&result, m->arena, &set));
+    }
+    make_boot();
+    m->selected |= 1u << 14;
+    make_add(m, 14, EV_IPL, BYTES_STR("MokList"));
+    make_build(m);
+    (void)events_of(&set);
+    m->events[m->n_events - 1].pcr = 15; /* what was extended is not in the log */
+    make_log(m);
+    m->ev.event_log = m->log;
+    assert_int_equal(judge(), OK);
+    assert_int_equal(result.verdict, VERDICT_TRUSTED);
+    assert_false(boot_set_of(&result, m->arena, &set));
 }
 
 static void a_difference_is_told_event_by_event(void **state)
@@ -610,6 +646,7 @@ int main(void)
         cmocka_unit_test(without_a_log),
         cmocka_unit_test(globs),
         cmocka_unit_test(baselines),
+        cmocka_unit_test(a_boot_that_is_not_wholly_explained_is_no_model),
         cmocka_unit_test(a_difference_is_told_event_by_event),
         cmocka_unit_test(review_is_what_verify_would_say),
         cmocka_unit_test(records_that_are_none),
