@@ -141,12 +141,15 @@ static void check_firmware(struct judging *j)
 
 /* ---- golden values ---- */
 
+/* The debug PCR and that of applications (PFP 1.05, table 1): anybody may reset them. */
+#define RESETTABLE_PCRS (1u << 16 | 1u << 23)
+
 /* The PCRs of the set that the quote does not confirm. */
 static uint32_t golden_differs(const struct attest_golden *g, const struct attest_claims *c)
 {
     if (g->bank != c->bank)
         return g->mask;
-    uint32_t differs = 0;
+    uint32_t differs = g->mask & RESETTABLE_PCRS;
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
         if (g->mask >> i & 1 && (!(c->quoted >> i & 1) ||
                                  memcmp(g->values[i], c->pcrs[i], pcr_banks[g->bank].size) != 0))
@@ -162,7 +165,9 @@ static void tell_difference(struct judging *j, const struct attest_golden *g, co
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
         if (!(differs >> i & 1))
             continue;
-        if (g->bank != j->claims->bank || !(j->claims->quoted >> i & 1))
+        if (RESETTABLE_PCRS >> i & 1)
+            judging_unproven(j, rule, (int)i, "anybody may reset this PCR");
+        else if (g->bank != j->claims->bank || !(j->claims->quoted >> i & 1))
             judging_unproven(
                 j, rule, (int)i,
                 arena_printf(j->a, "PCR %u of bank %s is not quoted", i, pcr_banks[g->bank].name));
@@ -279,7 +284,9 @@ static void check_events(struct judging *j)
         if (done >> pcr & 1 || !of_this_image(j, j->p->events[i].image))
             continue;
         done |= 1u << pcr;
-        if (!j->f->log || !(replay_proven(j->f->log) >> pcr & 1))
+        if (RESETTABLE_PCRS >> pcr & 1)
+            judging_unproven(j, "allowedEvents", (int)pcr, "anybody may reset this PCR");
+        else if (!j->f->log || !(replay_proven(j->f->log) >> pcr & 1))
             judging_unproven(j, "allowedEvents", (int)pcr, "no log explains this PCR");
         else
             check_events_of(j, pcr);

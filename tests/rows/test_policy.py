@@ -359,6 +359,29 @@ def shim_lets_everything_through(e):
     extended(e, *authority("MokSBState", b"\1"))
 
 
+# ---- PCRs that anybody may reset ----
+
+
+def extended_debug(e):
+    e.log.add(16, EV_IPL, b"x")
+    e.selected = QUOTED + (16,)
+
+
+X = made.digest("sha256", b"x").hex()
+
+
+@lie({"goldenPcrs": [{"name": "a", "pcrs": {"16": made.digest("sha256", bytes(32) + bytes.fromhex(X)).hex()}}]},
+     "rule_not_proven", of=extended_debug, honest=["rule_not_proven"])
+def golden_value_of_a_pcr_that_can_be_reset(e):
+    pass
+
+
+@lie({"allowedEvents": [{"pcr": 16, "digests": [X]}]},
+     "rule_not_proven", of=extended_debug, honest=["rule_not_proven"])
+def events_of_a_pcr_that_can_be_reset(e):
+    pass
+
+
 # ---- boots that are honest ----
 
 LOGS = {"rhel8": ("go-tpm-tools/rhel8-uefi.bin", True),
