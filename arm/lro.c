@@ -5,8 +5,7 @@
 
 #include <strings.h>
 
-#define POLL_MIN_MS 200              /* Retry-After: 0 is not an invitation to spin */
-#define POLL_MAX_MS (10 * 60 * 1000) /* ARM RPC: Retry-After is 10 s to 10 min */
+#define POLL_MIN_MS 200 /* Retry-After: 0 is not an invitation to spin */
 
 static const char *const kind_names[] = {
     [ARM_LRO_NONE] = "none",         [ARM_LRO_ASYNC] = "async",
@@ -46,9 +45,7 @@ static int64_t poll_wait(const struct arm_reply *r)
 {
     if (r->retry_after_ms < 0)
         return ARM_POLL_DEFAULT_MS;
-    if (r->retry_after_ms < POLL_MIN_MS)
-        return POLL_MIN_MS;
-    return r->retry_after_ms < POLL_MAX_MS ? r->retry_after_ms : POLL_MAX_MS;
+    return r->retry_after_ms > POLL_MIN_MS ? r->retry_after_ms : POLL_MIN_MS;
 }
 
 /* ---- what to poll ---- */

@@ -3,6 +3,7 @@
 #include "emulator/catalogue.h"
 #include "emulator/faults.h"
 #include "emulator/operation.h"
+#include "emulator/promises.h"
 #include "emulator/reqlog.h"
 #include "emulator/resource.h"
 #include "emulator/subscription.h"
@@ -280,6 +281,7 @@ void arm_handle(struct emulator *em, const struct http_request *req, struct http
     struct arm_call c = {.em = em, .req = req, .resp = resp, .arena = req->arena};
     pthread_mutex_lock(&em->lock);
     c.now = clock_wall(em->clock);
+    bool early = promises_early(&c);
     common_headers(&c);
     struct fault_action fault = faults_match(em, req);
     pthread_mutex_unlock(&em->lock);
@@ -290,6 +292,9 @@ void arm_handle(struct emulator *em, const struct http_request *req, struct http
         serve(&c);
     if (fault.drop_after)
         resp->drop = true;
+    promises_note(&c);
+    if (early)
+        reqlog_note(&c, "early");
     reqlog_write(&c);
     pthread_mutex_unlock(&em->lock);
     if (c.reboot)

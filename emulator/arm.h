@@ -48,6 +48,7 @@ struct arm_call {
     char correlation_id[UUID_SIZE];
     const json_t *lro_fault; /* {"lro","error"} of a fault that the started operation takes */
     const char *note;        /* for the request log */
+    int64_t retry_after;     /* s; what the answer told, or 0 */
     const char *reboot;      /* vmId whose vTPM boots anew once the call is answered */
 };
 

@@ -60,7 +60,8 @@ struct emulator {
     struct settings settings;
     struct maa maa;
     json_t *refs; /* lower-case target id -> {referring resource's id: id of the referring part} */
-    json_t *pending; /* guid of an operation under way -> due (ms) */
+    json_t *promises; /* what was told to wait -> until when (mono ms) */
+    json_t *pending;  /* guid of an operation under way -> due (ms) */
     FILE *request_log;
     pthread_mutex_t lock;
     struct http_listener *arm;

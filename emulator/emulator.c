@@ -129,6 +129,7 @@ enum err emulator_start(const struct emulator_options *o, struct emulator **out,
     em->throttle = throttle_new();
     em->refs = json_object();
     em->pending = json_object();
+    em->promises = json_object();
     pthread_mutex_init(&em->lock, NULL);
     enum err err = open_dir(o->state_dir, em->dir, e);
     if (!err)
@@ -157,6 +158,7 @@ void emulator_stop(struct emulator *em)
     throttle_free(em->throttle);
     json_decref(em->refs);
     json_decref(em->pending);
+    json_decref(em->promises);
     pthread_mutex_destroy(&em->lock);
     free(em);
 }

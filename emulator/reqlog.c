@@ -58,6 +58,8 @@ void reqlog_write(struct arm_call *c)
                   c->resp->status ? json_integer(c->resp->status) : json_null(), "time", now);
     if (c->resp->drop)
         json_object_set_new(line, "dropped", json_true());
+    if (c->retry_after > 0)
+        json_object_set_new(line, "retryAfter", json_integer(c->retry_after));
     if (c->note)
         json_object_set_new(line, "note", json_string(c->note));
     char *text = json_dumps(line, JSON_COMPACT);

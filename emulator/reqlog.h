@@ -9,7 +9,7 @@
 
 enum err reqlog_open(struct emulator *em, struct err_info *e) MUST_CHECK;
 void reqlog_close(struct emulator *em);
-/* A word about this call that its line shall carry: "throttled" or "early" (before Retry-After). */
+/* A word about this call that its line shall carry: "throttled" or "early" (before a Retry-After it was sent). */
 void reqlog_note(struct arm_call *c, const char *note);
 void reqlog_write(struct arm_call *c);
 /* {"value":[...]} */

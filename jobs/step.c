@@ -102,6 +102,11 @@ void step_next_wait(struct reading *r, int64_t ms)
     r->next->due_at = r->w->now + (ms > 0 ? ms : 0);
 }
 
+void step_next_wait_told(struct reading *r, int64_t ms)
+{
+    step_next_wait(r, ms > r->outcome.retry_after_ms ? ms : r->outcome.retry_after_ms);
+}
+
 void step_next_done(struct reading *r)
 {
     r->next->kind = NEXT_DONE;
@@ -146,8 +151,7 @@ void step_next_retry(struct reading *r, int64_t failures_max)
         step_next_fail(r);
         return;
     }
-    int64_t ms = backoff(r->w, r->v);
-    step_next_wait(r, ms > r->outcome.retry_after_ms ? ms : r->outcome.retry_after_ms);
+    step_next_wait_told(r, backoff(r->w, r->v));
 }
 
 static void next_capacity(struct reading *r)
@@ -157,8 +161,7 @@ static void next_capacity(struct reading *r)
         step_next_fail(r);
         return;
     }
-    int64_t ms = CAPACITY_WAIT_MS * r->v->capacity;
-    step_next_wait(r, ms > r->outcome.retry_after_ms ? ms : r->outcome.retry_after_ms);
+    step_next_wait_told(r, CAPACITY_WAIT_MS * r->v->capacity);
 }
 
 /* Never before the time that was told; spread a little behind it so that not all come at once. */
@@ -248,7 +251,7 @@ static void read_send_remove(struct reading *r)
     }
     if (is_in_use(&r->outcome)) {
         if (++r->v->failures <= CAPACITY_MAX)
-            step_next_wait(r, backoff(r->w, r->v));
+            step_next_wait_told(r, backoff(r->w, r->v));
         else
             step_next_done_kept(r, r->outcome.code);
         return;

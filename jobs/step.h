@@ -33,6 +33,8 @@ void step_learn_vm_id(struct reading *r);
 /* What comes next, into r->next. */
 void step_next_build(struct reading *r);
 void step_next_wait(struct reading *r, int64_t ms);
+/* So long, or as long as the answer told, whichever is longer. */
+void step_next_wait_told(struct reading *r, int64_t ms);
 void step_next_done(struct reading *r);
 void step_next_done_kept(struct reading *r, const char *why);
 void step_next_fail(struct reading *r); /* with the outcome's error, unless one is set */

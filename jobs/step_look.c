@@ -62,7 +62,7 @@ static void look_found_ours(struct reading *r)
     if (strcasecmp(w->vars.owner, w->job->id) == 0 || r->v->absent)
         r->row->created = true;
     if (strcasecmp(state, "Deleting") == 0) {
-        step_next_wait(r, CONFLICT_WAIT_MS);
+        step_next_wait_told(r, CONFLICT_WAIT_MS);
         return;
     }
     if (strcasecmp(state, "Failed") == 0 || strcasecmp(state, "Canceled") == 0) {

@@ -30,7 +30,7 @@ def _column(table, name, state, due_at):
     """SQL of a copy's column: i is the number of the copy, t the template's row."""
     if name == TABLES[table]:
         return f"substr(t.{name}, 1, 23) || printf('-%012x', i)"
-    if table == "vm" and name in ("vm_id", "vm_key"):
+    if table == "vm" and name in ("id", "vm_id", "vm_key"):
         return "NULL"
     if table == "job":
         ended = {"state": "'succeeded'", "terminal": "1", "ended_at": "t.updated_at",

@@ -2,7 +2,6 @@
 
 The release build is what is measured where it is there (a sanitizer's memory says nothing): see BIN.
 """
-import calendar
 import collections
 import concurrent.futures
 import json
@@ -160,35 +159,19 @@ def wait_jobs(gateway, ids, seconds):
 
 
 def azure_saw(emulator):
-    """What the emulator noted: calls before their time, throttled ones, creates by resource."""
-    seen = {"requests": 0, "early": 0, "throttled": 0, "creates": collections.Counter()}
+    """What the emulator noted: answers that told to wait, calls before that time, throttled ones,
+    creates by resource."""
+    seen = {"requests": 0, "told": 0, "early": 0, "throttled": 0, "polls": 0,
+            "creates": collections.Counter()}
     for row in emulator.log():
         seen["requests"] += 1
+        seen["told"] += row.get("retryAfter", 0) > 0
+        seen["polls"] += "/operation" in row["url"].lower()
         if row.get("note") in ("early", "throttled"):
             seen[row["note"]] += 1
         if row["method"] == "PUT" and row["status"] == 201:
             seen["creates"][row["url"].split("?")[0].lower()] += 1
     return seen
-
-
-def early_polls(emulator, retry_after_seconds):
-    """Polls of one operation that followed each other sooner than they were told to."""
-    last, early = {}, []
-    for row in emulator.log():
-        if "/operations/" not in row["url"] and "/operationresults/" not in row["url"].lower():
-            continue
-        at = time_of(row["time"])
-        if row["url"] in last and at - last[row["url"]] < retry_after_seconds - 0.002:
-            early.append((row["url"], at - last[row["url"]]))
-        last[row["url"]] = at
-    return early
-
-
-def time_of(text):
-    """Seconds since 1970 of an RFC 3339 time in UTC, with its fraction."""
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
-    return seconds + float(f"0.{fraction or 0}")
 
 
 def percentile(values, share):

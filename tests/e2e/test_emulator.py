@@ -799,6 +799,43 @@ def test_a_status_on_the_nth_call(arm, azure, faults):
     assert [r["status"] for r in azure.requests()["value"]] == [200, 503, 503, 200]
 
 
+def notes_of(azure):
+    return [(r["method"], r["status"], r.get("note"), r.get("retryAfter")) for r in azure.requests()["value"]]
+
+
+def test_who_asks_an_operation_too_soon_is_noted(arm, azure, settings):
+    """The first poll after the 201 as well; by either of its URLs, since it is one operation."""
+    settings(lroSeconds=2, retryAfter=1)
+    group = Group(arm, "early-op")
+    azure.clear_requests()
+    made = arm.call("PUT", group.path("networkSecurityGroups", "n"), {"location": "westeurope"})
+    url = made.headers["azure-asyncoperation"]
+    arm.follow(url), arm.follow(url.replace("/operations/", "/operationResults/"))
+    arm.call("GET", group.path("networkSecurityGroups", "n"))  # is not told to wait
+    time.sleep(1.01)
+    arm.follow(url), arm.follow(url)
+    time.sleep(1.01)
+    arm.follow(url), arm.follow(url)  # it has ended
+    assert notes_of(azure) == [("PUT", 201, None, 1), ("GET", 200, "early", 1), ("GET", 202, "early", 1),
+                               ("GET", 200, None, None), ("GET", 200, None, 1), ("GET", 200, "early", 1),
+                               ("GET", 200, None, None), ("GET", 200, None, None)]
+
+
+@pytest.mark.parametrize("status", [409, 429, 503])
+def test_who_comes_before_a_retry_after_is_noted(arm, azure, faults, status):
+    path = f"{SUB}/resourceGroups/early-{status}"
+    faults({"method": "PUT", "path": path, "action": {"status": status, "headers": {"Retry-After": "1"}}})
+    azure.clear_requests()
+    arm.call("PUT", path, {"location": "westeurope"}), arm.call("GET", path)
+    arm.call("PUT", path, {"location": "westeurope"})
+    time.sleep(1.01)
+    arm.call("GET", path), arm.call("PUT", path, {"location": "westeurope"})
+    # A 429 holds the method's quota; the others hold the resource.
+    look = None if status == 429 else "early"
+    assert notes_of(azure) == [("PUT", status, None, 1), ("GET", 404, look, None), ("PUT", 201, "early", None),
+                               ("GET", 200, None, None), ("PUT", 200, None, None)]
+
+
 @pytest.mark.parametrize("when,made", [("before", False), ("after", True)])
 def test_dropped_connections(arm, faults, when, made):
     path = f"{SUB}/resourceGroups/drop-{when}"

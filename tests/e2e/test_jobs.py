@@ -172,6 +172,29 @@ def test_a_storm_of_429_is_weathered(own, kind):
     assert [r["url"] for r in rows if r.get("note") == "early"] == []
 
 
+def told(method, what, status, code, wait="2"):
+    return {"method": method, "path": f"*/resourceGroups/told/*/{what}", "action": {
+        "status": status, "headers": {"Retry-After": wait},
+        "body": {"error": {"code": code, "message": "of the test"}}}}
+
+
+def test_no_call_comes_before_its_retry_after(own, kind):
+    """Whatever the answer that told to wait: accepted, in progress, busy, in use."""
+    kind.settings(lroSeconds=1.5, retryAfter=1)
+    kind.faults(told("GET", "vm1-nsg", 503, "ServiceUnavailable"),
+                told("PUT", "vm1-vnet", 409, "AnotherOperationInProgress"),
+                told("PUT", "vm1-nic", 429, "TooManyRequests"),
+                told("DELETE", "vm1-nic", 400, "NicInUse", "4"))
+    kind.clear_requests()
+    api = own.api(own.admin_key)
+    assert api.wait_job(put(api, path("vm1", "told")))["state"] == "succeeded"
+    job = api.delete(path("vm1", "told")).json["id"]
+    assert api.wait_job(job)["state"] == "succeeded"
+    rows = kind.requests()["value"]
+    assert {r["status"] for r in rows if r.get("retryAfter")} == {200, 201, 202, 400, 409, 429, 503}
+    assert [(r["method"], r["url"]) for r in rows if r.get("note") == "early"] == []
+
+
 def send_report(api, vm, change=lambda report: None):
     given = api.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json
     report = vm.guest.report(given, vm.token)

@@ -427,6 +427,57 @@ static void what_others_use_is_left(void **state)
     assert_true(b->vars.kept);
 }
 
+/* Whatever Azure answers: where it tells how long to wait, nothing comes sooner. */
+static void what_azure_tells_is_waited_for(void **state)
+{
+    enum { TOLD_MS = 40 * 60 * 1000 }; /* longer than any wait of its own */
+    static const char deleting[] = "{" OURS ",\"properties\":{\"provisioningState\":\"Deleting\"}}";
+    static const char updating[] = "{" OURS ",\"properties\":{\"provisioningState\":\"Updating\"}}";
+    static const struct {
+        bool removes;
+        enum step_verb verb;
+        struct answer answer;
+    } table[] = {
+        {true, VERB_SEND, {.status = 400, .body = ERROR_BODY("InUseSubnetCannotBeDeleted")}},
+        {true, VERB_SEND, {.status = 409, .body = ERROR_BODY("NicReservedForAnotherVm")}},
+        {true, VERB_SEND, {.status = 409, .body = ERROR_BODY("AnotherOperationInProgress")}},
+        {true, VERB_SEND, {.status = 503, .body = ERROR_BODY("ServiceUnavailable")}},
+        {true, VERB_SEND, {.status = 429, .body = ERROR_BODY("TooManyRequests")}},
+        {true, VERB_SEND, {.status = 202, .location = ENDPOINT "/op/2"}},
+        {true, VERB_LOOK, {.status = 503}},
+        {true, VERB_LOOK, {.status = 429}},
+        {true, VERB_LOOK, {.status = 200, .body = deleting}},
+        {false, VERB_LOOK, {.status = 503}},
+        {false, VERB_LOOK, {.status = 409, .body = ERROR_BODY("Conflict")}},
+        {false, VERB_LOOK, {.status = 200, .body = deleting}},
+        {false, VERB_LOOK, {.status = 200, .body = updating}},
+        {false, VERB_SEND, {.status = 409, .body = ERROR_BODY("Unheard")}},
+        {false, VERB_SEND, {.status = 404, .body = ERROR_BODY("ResourceNotFound")}},
+        {false, VERB_SEND, {.status = 409, .body = ERROR_BODY("AllocationFailed")}},
+        {false, VERB_SEND, {.status = 500}},
+        {false, VERB_SEND, {.status = 201, .body = "{}", .async = ENDPOINT "/op/2"}},
+        {false, VERB_POLL, {.status = 200, .body = "{\"status\":\"InProgress\"}"}},
+        {false, VERB_POLL, {.status = 404}},
+        {false, VERB_POLL, {.status = 503}},
+        {false, VERB_POLL, {.status = 429}},
+        {false, VERB_POLL, {.status = 401}},
+        {false, VERB_FETCH, {.status = 503}},
+        {false, VERB_FETCH, {.status = 404}},
+    };
+    struct bench *b = *state;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct answer told = table[i].answer;
+        told.retry_after = TOLD_MS;
+        take(b, table[i].removes ? KIND_VM_DELETE : KIND_VM_PUT, "networkInterface");
+        if (table[i].verb == VERB_POLL)
+            b->row.poll_url = ENDPOINT "/op/1", b->row.poll_kind = "async";
+        if (answer(b, false, table[i].verb, told) != NEXT_WAIT || b->next.due_at < NOW + TOLD_MS ||
+            b->row.poll_not_before < NOW + TOLD_MS)
+            fail_msg("row %zu: %d, in %lld ms", i, (int)b->next.kind,
+                     (long long)(b->next.due_at - NOW));
+    }
+}
+
 static void undo_empties_no_group(void **state)
 {
     struct bench *b = *state;
@@ -598,6 +649,7 @@ int main(void)
         TEST(change_is_a_patch_without_secrets),
         TEST(removal_takes_only_ours),
         TEST(what_others_use_is_left),
+        TEST(what_azure_tells_is_waited_for),
         TEST(undo_empties_no_group),
         TEST(undo_knows_what_was_made),
         TEST(a_gone_operation_leads_to_a_look),
