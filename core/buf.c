@@ -117,22 +117,30 @@ struct jw jw_over(struct buf *out)
     return (struct jw){.out = out, .first = {true}};
 }
 
-/* A comma where one is due. */
-static void lead(struct jw *w)
+/* Is a comma due before what comes now? */
+static inline bool due(struct jw *w)
 {
-    if (w->after_key) {
-        w->after_key = false;
-        return;
-    }
-    if (!w->first[w->depth])
-        buf_add_char(w->out, ',');
-    w->first[w->depth] = false;
+    bool *first = &w->first[w->depth], comma = !w->after_key && !*first;
+    *first = *first && w->after_key;
+    w->after_key = false;
+    return comma;
+}
+
+/* What needs no quotes. */
+static void bare(struct jw *w, const char *s, size_t n)
+{
+    struct buf *out = w->out;
+    bool comma = due(w);
+    char *at = reserve(out, n + 1);
+    at[0] = ',';
+    memcpy(at + comma, s, n);
+    out->len += n + comma;
+    out->data[out->len] = 0;
 }
 
 void jw_open(struct jw *w, char bracket)
 {
-    lead(w);
-    buf_add_char(w->out, bracket);
+    bare(w, &bracket, 1);
     w->depth++;
     assert(w->depth < JW_DEPTH_MAX);
     w->first[w->depth] = true;
@@ -173,14 +181,13 @@ static void escape(struct buf *out, unsigned char c)
 
 #define HIGH_BITS 0x8080808080808080u
 
-/* The high bit of some byte is set where not all eight are plain: one is below 0x20, or one of the three
- * others (a zero byte in an XOR). */
+/* The high bit of some byte is set where not all eight are plain: one is below 0x20, or 0x7f, or one of the
+ * two others (a zero byte in an XOR). */
 static inline uint64_t odd_bytes(uint64_t v)
 {
     const uint64_t ones = 0x0101010101010101u;
-    uint64_t quote = v ^ ones * '"', back = v ^ ones * '\\', del = v ^ ones * 0x7f;
-    return ((v - ones * 0x20) & ~v) | ((quote - ones) & ~quote) | ((back - ones) & ~back) |
-           ((del - ones) & ~del);
+    uint64_t quote = (v ^ ones * '"') - ones, back = (v ^ ones * '\\') - ones;
+    return ((v - ones * 0x20) | (v + ones) | quote | back) & ~v;
 }
 
 static inline uint64_t word_at(const char *s)
@@ -221,33 +228,86 @@ bool jw_plain(const char *s, size_t n)
     return (odd & HIGH_BITS) == 0;
 }
 
-static void quoted(struct buf *out, const char *s, size_t n)
+/* copy_plain of less than eight. */
+static inline bool copy_few(char *to, const char *s, size_t n)
 {
-    size_t run = plain_run(s, n);
-    char *to = reserve(out, n + 2);
-    *to = '"';
-    memcpy(to + 1, s, run);
-    out->len += run + 1;
-    for (size_t i = run; i < n; i += run) {
-        escape(out, (unsigned char)s[i++]);
+    uint32_t from, last;
+    uint64_t v = 0x3030303030303030u; /* what is missing is plain */
+    if (n >= sizeof from) {
+        memcpy(&from, s, sizeof from);
+        memcpy(&last, s + n - sizeof last, sizeof last);
+        memcpy(to, &from, sizeof from);
+        memcpy(to + n - sizeof last, &last, sizeof last);
+        v = (uint64_t)last << 32 | from;
+    } else if (n > 0) { /* the first, the one in the middle, the last */
+        to[0] = s[0];
+        to[n / 2] = s[n / 2];
+        to[n - 1] = s[n - 1];
+        v = v << 24 | (uint64_t)(uint8_t)s[0] | (uint64_t)(uint8_t)s[n / 2] << 8 |
+            (uint64_t)(uint8_t)s[n - 1] << 16;
+    }
+    return (odd_bytes(v) & HIGH_BITS) == 0;
+}
+
+/* Copies them; false where some of them are not plain. */
+static inline bool copy_plain(char *to, const char *s, size_t n)
+{
+    uint64_t odd = 0;
+    if (n < 8)
+        return copy_few(to, s, n);
+    for (size_t i = 0; n - i > 8; i += 8) {
+        uint64_t v = word_at(s + i);
+        memcpy(to + i, &v, sizeof v);
+        odd |= odd_bytes(v);
+    }
+    const uint64_t last = word_at(s + n - 8); /* the rest, and some of it again */
+    memcpy(to + n - 8, &last, sizeof last);
+    return ((odd | odd_bytes(last)) & HIGH_BITS) == 0;
+}
+
+COLD static void add_escaped(struct buf *out, const char *s, size_t n)
+{
+    for (size_t i = 0, run; i < n; i += run) {
         run = plain_run(s + i, n - i);
         buf_add(out, s + i, run);
+        if (i + run < n)
+            escape(out, (unsigned char)s[i + run++]);
     }
-    buf_add_char(out, '"');
+}
+
+/* `after` it a colon, or none. Every reply is mostly this: one look at the room, one pass. */
+static void quoted(struct jw *w, const char *s, size_t n, const char *after)
+{
+    struct buf *out = w->out;
+    bool comma = due(w);
+    char *at = reserve(out, n + 4);
+    at[0] = ',';
+    at[comma] = '"';
+    at += comma + 1;
+    if (copy_plain(at, s, n)) {
+        at += n;
+    } else {
+        explicit_bzero(at, n); /* where the room grows, no more than `len` is wiped */
+        out->len = (size_t)(at - out->data);
+        add_escaped(out, s, n);
+        at = reserve(out, 2);
+    }
+    at[0] = '"';
+    at[1] = *after;
+    at += 1 + (*after != 0);
+    *at = 0;
+    out->len = (size_t)(at - out->data);
 }
 
 void jw_key(struct jw *w, const char *key)
 {
-    lead(w);
-    quoted(w->out, key, strlen(key));
-    buf_add_char(w->out, ':');
+    quoted(w, key, strlen(key), ":");
     w->after_key = true;
 }
 
 void jw_strn(struct jw *w, const char *s, size_t n)
 {
-    lead(w);
-    quoted(w->out, s, n);
+    quoted(w, s, n, "");
 }
 
 void jw_str(struct jw *w, const char *s)
@@ -260,40 +320,34 @@ void jw_str(struct jw *w, const char *s)
 
 void jw_int(struct jw *w, int64_t v)
 {
-    lead(w);
+    bare(w, "", 0);
     buf_add_int(w->out, v);
 }
 
 void jw_bool(struct jw *w, bool v)
 {
-    lead(w);
-    buf_add_str(w->out, v ? "true" : "false");
+    bare(w, v ? "true" : "false", v ? 4 : 5);
 }
 
 void jw_null(struct jw *w)
 {
-    lead(w);
-    buf_add(w->out, "null", 4);
+    bare(w, "null", 4);
 }
 
 void jw_raw(struct jw *w, const char *json)
 {
-    lead(w);
-    buf_add_str(w->out, json);
+    bare(w, json, strlen(json));
 }
 
 void jw_inside(struct jw *w, const char *json, size_t n)
 {
-    if (!n)
-        return;
-    lead(w);
-    buf_add(w->out, json, n);
+    if (n)
+        bare(w, json, n);
 }
 
 void jw_hex(struct jw *w, struct bytes b)
 {
-    lead(w);
-    buf_add_char(w->out, '"');
+    bare(w, "\"", 1);
     hex_encode(b, buf_reserve(w->out, b.len * 2));
     w->out->len += b.len * 2;
     buf_add_char(w->out, '"');
@@ -301,8 +355,7 @@ void jw_hex(struct jw *w, struct bytes b)
 
 void jw_base64(struct jw *w, struct bytes b)
 {
-    lead(w);
-    buf_add_char(w->out, '"');
+    bare(w, "\"", 1);
     w->out->len += base64_encode(b, buf_reserve(w->out, BASE64_SIZE(b.len)));
     buf_add_char(w->out, '"');
 }

@@ -62,11 +62,27 @@ static bool is_plain(uint8_t c)
     return c >= ' ' && c <= '~' && c != '"' && c != '\\';
 }
 
+/* How many of the next eight bytes are plain, up to the first that is not: it has its high bit in `odd`, being
+ * below 0x20, above 0x7e, or zero in an XOR. What borrows or carries is behind it. */
+static unsigned plain_of_eight(const uint8_t *at)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t v = (uint64_t)at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16 |
+                 (uint64_t)at[3] << 24 | (uint64_t)at[4] << 32 | (uint64_t)at[5] << 40 |
+                 (uint64_t)at[6] << 48 | (uint64_t)at[7] << 56;
+    uint64_t quote = (v ^ ones * '"') - ones, back = (v ^ ones * '\\') - ones;
+    uint64_t odd = (v | (v - ones * 0x20) | (v + ones) | quote | back) & ones << 7;
+    return odd ? (unsigned)__builtin_ctzll(odd) / 8 : 8;
+}
+
 static bool take_string(struct quick *q, struct bytes *out)
 {
     if (!take(q, '"'))
         return false;
     const uint8_t *from = q->at;
+    unsigned n = 8;
+    while (n == 8 && q->end - q->at >= 8)
+        q->at += n = plain_of_eight(q->at);
     while (q->at < q->end && is_plain(*q->at))
         q->at++;
     *out = BYTES(from, (size_t)(q->at - from));

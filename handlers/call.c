@@ -22,9 +22,11 @@ const char *call_trace_id(const struct call *c)
     return arena_strndup(c->arena, c->traceparent + 3, 32);
 }
 
-static void seconds_header(struct call *c, const char *name, int64_t seconds)
+static void seconds_header(struct call *c, const char *name, int seconds)
 {
-    c->ops->reply_header(c, name, arena_printf(c->arena, "%lld", (long long)seconds));
+    static const char *const few[] = {"0", "1"};
+    bool known = seconds >= 0 && (size_t)seconds < ARRAY_LEN(few);
+    c->ops->reply_header(c, name, known ? few[seconds] : arena_printf(c->arena, "%d", seconds));
 }
 
 static int problem_headers(struct call *c)

@@ -92,25 +92,29 @@ int put_virtual_machine(struct call *c)
     const struct put_virtual_machine_query *query = c->query;
     struct put *put = ARENA_NEW(c->arena, struct put);
     put->origin = target_origin(c);
-    put->preflight = (struct jobs_preflight){
-        .arena = c->arena, .vm = target_vm(c), .spec = c->body, .done = preflight_done, .ctx = c};
-    put->preflight.wants_calls = query->dry_run || query->plan;
+    struct jobs_preflight *p = &put->preflight; /* zeros, most of it for an error */
+    p->arena = c->arena;
+    p->vm = target_vm(c);
+    p->spec = c->body;
+    p->done = preflight_done;
+    p->ctx = c;
+    p->wants_calls = query->dry_run || query->plan;
     c->state = put;
 
-    bool kept = jobs_preflight_kept(c->app->jobs, &put->preflight);
-    if (kept && !put->preflight.wants_calls)
+    bool kept = jobs_preflight_kept(c->app->jobs, p);
+    if (kept && !p->wants_calls)
         return put_submit(c); /* which finds the job of a repetition */
     bool found = false;
     struct job job;
-    if (!query->dry_run && jobs_find_replay(c->app->jobs, c->arena, &put->origin,
-                                            &put->preflight.vm, c->body, &found, &job, &c->err))
+    if (!query->dry_run && jobs_find_replay(c->app->jobs, c->arena, &put->origin, &p->vm, c->body,
+                                            &found, &job, &c->err))
         return call_fail(c);
     if (found)
         return wait_for_job(c, &job, call_accepted);
     if (kept)
         return put_checked(c);
     call_wait(c, put_checked);
-    jobs_query_preflight_vm(c->app->jobs, &put->preflight);
+    jobs_query_preflight_vm(c->app->jobs, p);
     return CALL_PENDING;
 }
 

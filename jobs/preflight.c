@@ -104,7 +104,7 @@ void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p)
 {
     struct findings l = {.arena = f->arena};
     p->refusal = OK;
-    p->info = (struct err_info){0};
+    err_clear(&p->info);
     if (f->spec) {
         preflight_check_spec(f, &l);
         preflight_check_reads(f, &l);

@@ -161,13 +161,14 @@ static void on_submitted(struct store_done *done);
  * report) makes the plan void. */
 static void plan_and_submit(struct submission *s)
 {
-    struct err_info e = {0};
+    struct err_info *e = &s->done.info;
+    err_clear(e);
     s->plans++;
     s->in = (struct job_new){0};
     s->done.fn = on_submitted;
-    enum err err = s->plan(s, &e);
+    enum err err = s->plan(s, e);
     if (err || s->answered)
-        finish(s, err, &e);
+        finish(s, err, e);
     else
         store_submit_job(s->jobs->config.store, &s->in, &s->stored, &s->done);
 }

@@ -84,12 +84,11 @@ static bool body_will_come(const struct guard_head *head)
            (head->chunked || (head->length > 0 && head->length <= SWALLOW_MAX));
 }
 
-/* The head as it has to be looked at, and what the handler says to it. Not inlined: the hardened build
- * clears `why`, 6 KB, which a request that comes again need not pay for. */
-NOINLINE static enum MHD_Result new_head(struct http_link *l, struct bytes parsed)
+/* The head as it has to be looked at, and what the handler says to it. */
+static enum MHD_Result new_head(struct http_link *l, struct bytes parsed)
 {
     const struct http_handler *handler = &l->http->handler;
-    struct err_info why;
+    UNCLEARED struct err_info why;
     const struct bytes block = arena_copy(l->x.arena, parsed);
     if (guard_check((uint8_t *)(uintptr_t)block.data, block.len, strlen(l->x.target), &l->x.head,
                     &why)) {

@@ -217,6 +217,47 @@ static void json_is_written(void **state)
     buf_free(&out);
 }
 
+/* As json_is_written has them: what may not stand as it is, is escaped. */
+static void add_naively(struct buf *out, const char *s, size_t n)
+{
+    static const char odd[] = "\"\\\n\t", as[] = "\"\\nt";
+    buf_add_char(out, '"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        const char *found = c ? strchr(odd, c) : NULL;
+        if (found)
+            buf_printf(out, "\\%c", as[found - odd]);
+        else if (c < 0x20 || c == 0x7f)
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_add_char(out, s[i]);
+    }
+    buf_add_char(out, '"');
+}
+
+/* Texts are looked at several bytes at a time, and those that are short otherwise. */
+static void every_byte_at_every_place(void **state)
+{
+    char text[33];
+    for (size_t n = 0; n < sizeof text; n++)
+        for (size_t place = 0; place < (n ? n : 1); place++)
+            for (int c = 0; c < 256; c++) {
+                struct buf out = {0}, naive = {0};
+                struct jw w = jw_over(&out);
+                memset(text, 0xe9, sizeof text);
+                text[n ? place : 0] = (char)c;
+                jw_strn(&w, text, n);
+                jw_strn(&w, text, n);
+                add_naively(&naive, text, n);
+                buf_add_char(&naive, ',');
+                add_naively(&naive, text, n);
+                assert_int_equal(out.len, naive.len);
+                assert_memory_equal(out.data, naive.data, out.len + 1);
+                buf_free(&out);
+                buf_free(&naive);
+            }
+}
+
 /* ---- arenas ---- */
 
 static void arenas_hold_and_wipe(void **state)
@@ -304,6 +345,7 @@ int main(void)
         cmocka_unit_test(buffers_grow),
         cmocka_unit_test(a_reset_wipes),
         cmocka_unit_test(json_is_written),
+        cmocka_unit_test(every_byte_at_every_place),
         cmocka_unit_test(arenas_hold_and_wipe),
         cmocka_unit_test(arenas_call_back_once),
         cmocka_unit_test(arenas_give_zeros),
