@@ -131,8 +131,9 @@ static void write_command_lines(struct jw *w, const struct log_claims *c)
     };
     if (c->n_command_lines == 0)
         return;
-    /* The last is the one that was booted: a boot menu may have tried others before. */
-    jw_key_str(w, "kernelCommandLine", c->command_lines[c->n_command_lines - 1].text);
+    /* Of several the last that a loader measured was booted, but others may have been extended after boot. */
+    if (c->n_command_lines == 1 && !(c->unread & (1u << 8 | 1u << 12)))
+        jw_key_str(w, "kernelCommandLine", c->command_lines[0].text);
     jw_key(w, "kernelCommandLines");
     jw_open(w, '[');
     for (size_t i = 0; i < c->n_command_lines; i++) {
