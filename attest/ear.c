@@ -36,6 +36,15 @@ static bool holds(const struct states *s, enum attest_check c)
     return !s->failed[c] && (s->passed[c] || s->warned[c]);
 }
 
+enum attest_profile ear_profile_of(const struct attest_finding *findings, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (findings[i].check == CHECK_AK_PROFILE && findings[i].status == STATUS_SKIP &&
+            findings[i].reason && strcmp(findings[i].reason, "not_applicable") == 0)
+            return PROFILE_TPM;
+    return PROFILE_AZURE_TRUSTED_LAUNCH;
+}
+
 #define ANY(set, ...)                                                                              \
     any(set, (const enum attest_check[]){__VA_ARGS__},                                             \
         sizeof((const enum attest_check[]){__VA_ARGS__}) / sizeof(enum attest_check))

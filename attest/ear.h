@@ -21,6 +21,10 @@ struct ear {
     int64_t issued_at, expires_at; /* ms since 1970 */
 };
 
+/* The profile under which a report was judged, by its checks, as all else here: where the AK's pin stood for
+ * its certificate it was `tpm`, else azureTrustedLaunch. */
+enum attest_profile ear_profile_of(const struct attest_finding *findings, size_t n);
+
 /* AR4SI, 2.3.4, as far as a boot shows it. 0: no claim. */
 struct ear_vector {
     int instance_identity; /* 2 known and sound, 96 known but not to be trusted, 97 unknown, 99 forged */

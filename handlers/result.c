@@ -7,9 +7,6 @@
 #include "handlers/routes.h"
 
 #define KEYS_CACHE_S 300
-/* What every report is judged by, whatever a policy adds: its version is the gateway's. */
-#define BUILT_IN "tlgate:azureTrustedLaunch@" TLGATE_VERSION
-
 static void add_base64url(struct buf *out, struct bytes b)
 {
     out->len += base64url_encode(b, buf_reserve(out, BASE64URL_SIZE(b.len)));
@@ -52,8 +49,10 @@ static const char *sign(struct call *c, const struct ear *ear)
 const char *result_sign(struct call *c, const struct report *report,
                         const struct attest_finding *findings, size_t n, struct bytes nonce)
 {
+    /* What every report is judged by, whatever a policy adds: its version is the gateway's. */
+    const char *profile = attest_profile_name(ear_profile_of(findings, n));
     const char *policies[] = {
-        BUILT_IN,
+        arena_concat(c->arena, "tlgate:", profile, "@" TLGATE_VERSION, NULL),
         report->policy ? arena_concat(c->arena, "tlgate:policy/", report->policy, NULL) : NULL};
     const struct ear ear = {
         .verifier = c->app->public_url,

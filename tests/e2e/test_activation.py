@@ -165,6 +165,18 @@ def refused(answer, reason):
         ("#/enrollment/activation", reason)], answer
 
 
+def by_the_pin(api, tpm, vm):
+    report = tpm.report(challenge(api, vm.vm_id), vm.vm_id)
+    del report["enrollment"]
+    return report
+
+
+def policy_ids(result):
+    body = result.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    return claims["submods"]["vtpm"]["ear_appraisal_policy_ids"]
+
+
 def agent(vm, tpm, folder, *more):
     """One round of tlgate-agent on this TPM, which has an EK certificate and none of its AK."""
     log = folder / "no-log"
@@ -279,9 +291,25 @@ def test_an_activated_credential_enrols(guest_api, gateway_of_eks, make_vm_on, v
     pinned = status_of(api, vm)["ak"]
     assert pinned["proof"] == "activation" and pinned["profile"] == "tpm" and pinned["ekSpki"]
     # Later reports are judged by the pin alone.
-    report = tpm.report(challenge(guest_api, vm.vm_id), vm.vm_id)
-    del report["enrollment"]
-    assert send(guest_api, report).json["verdict"] == "trustedQuoteOnly"
+    later = send(guest_api, by_the_pin(guest_api, tpm, vm))
+    assert later.json["verdict"] == "trustedQuoteOnly", later
+    # Others learn by what: also where nothing is proven, and of a report that is read later.
+    flipped = by_the_pin(guest_api, tpm, vm)
+    flipped["pcrs"]["sha256"]["7"] = "11" * 32
+    bad = send(guest_api, flipped)
+    assert bad.json["verdict"] == "untrusted" and bad.json["claims"] == {}, bad
+    scoped = {"scopes": [vm.arm_id], "rules": {"profiles": ["tpm"]}}
+    made = api.put("/v1/attestation/policies/tpms", scoped)
+    assert made.status == 201, made
+    ruled = send(guest_api, by_the_pin(guest_api, tpm, vm))
+    assert ruled.json["policy"]["name"] == "tpms", ruled
+    for each, more in ((answer, []), (later, []), (bad, []),
+                       (ruled, [f"tlgate:policy/tpms@{made.json['version']}"])):
+        stored = api.get("/v1/attestation/reports/" + each.json["reportId"])
+        for result in (each.json["result"], stored.json["result"]):
+            built_in, *others = policy_ids(result)
+            assert built_in.startswith("tlgate:tpm@") and others == more, (built_in, others)
+    assert api.delete("/v1/attestation/policies/tpms").status == 200
 
     # The same TPM as another VM, by that VM's own token: both stop.
     other = make_vm_on(gateway_of_eks, "ek3")

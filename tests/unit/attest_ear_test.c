@@ -77,6 +77,19 @@ static void nothing_known_is_nothing_claimed(void **state)
     assert_string_equal(ear_status("indeterminate", &v), "none");
 }
 
+static void a_pin_in_place_of_a_certificate_is_the_profile_tpm(void **state)
+{
+    struct attest_finding f[N];
+    memcpy(f, good, sizeof f);
+    assert_int_equal(ear_profile_of(NULL, 0), PROFILE_AZURE_TRUSTED_LAUNCH);
+    assert_int_equal(ear_profile_of(f, N), PROFILE_AZURE_TRUSTED_LAUNCH);
+    f[1] = (struct attest_finding){
+        .check = CHECK_AK_PROFILE, .status = STATUS_SKIP, .reason = "certificate_missing"};
+    assert_int_equal(ear_profile_of(f, N), PROFILE_AZURE_TRUSTED_LAUNCH);
+    f[1].reason = "not_applicable";
+    assert_int_equal(ear_profile_of(f, N), PROFILE_TPM);
+}
+
 static void the_claims_are_those_of_the_profile(void **state)
 {
     static const uint8_t nonce[32] = {1};
@@ -122,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_verdict_has_its_vector_and_status),
         cmocka_unit_test(nothing_known_is_nothing_claimed),
+        cmocka_unit_test(a_pin_in_place_of_a_certificate_is_the_profile_tpm),
         cmocka_unit_test(the_claims_are_those_of_the_profile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * attest_verify over evidence made here: honest evidence is trusted, and what was changed after it was
  * signed is not. The numbers in brackets are rows of the verifier's table of bad inputs.
  */
+#include "attest/ear.h"
 #include "attest/result.h"
 #include "attest/truststore.h"
 #include "tests/unit/attest_judge.h"
@@ -404,6 +405,7 @@ static void pin_as_the_anchor(void **state)
     assert_int_equal(judge(), OK);
     assert_int_equal(result.verdict, VERDICT_TRUSTED);
     assert_true(has(CHECK_AK_CHAIN, STATUS_SKIP, "pinned"));
+    assert_int_equal(ear_profile_of(result.findings, result.n_findings), PROFILE_TPM);
     pin_of(pem_of(m->ak_key));
     assert_int_equal(judge(), OK);
     assert_int_equal(result.verdict, VERDICT_TRUSTED);
@@ -416,6 +418,7 @@ static void pin_as_the_anchor(void **state)
     assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
     assert_true(has(CHECK_QUOTE_SIGNATURE, STATUS_FAIL, "signature_invalid"));
     assert_false(result.signed_by_pin);
+    assert_int_equal(ear_profile_of(result.findings, result.n_findings), PROFILE_TPM);
 }
 
 static bool is_kept(EVP_PKEY *pkey)

@@ -76,11 +76,52 @@ static void a_result_is_made_while_it_is_good(void **state)
     fake_close(&f);
 }
 
+/* What the result of a report with these checks says that it was appraised by. */
+static void appraised_by(const char *checks, const char *policy, const char *built_in,
+                         const char *own)
+{
+    const struct report report = {.id = "r",
+                                  .vm_id = "vm",
+                                  .verdict = "trusted",
+                                  .received_at = 5000,
+                                  .checks = checks,
+                                  .policy = policy};
+    const char *result = NULL;
+    struct fake f;
+    begin(&f, 5000);
+    assert_int_equal(result_sign_stored(&f.call, &report, &result), OK);
+    const char *body = strchr(result, '.') + 1;
+    uint8_t claims[4096];
+    size_t n = 0;
+    assert_true(base64url_decode(body, strcspn(body, "."), claims, sizeof claims, &n));
+    AUTO(json) json_t *v = NULL;
+    assert_int_equal(json_parse(BYTES(claims, n), &v, NULL), OK);
+    const json_t *ids = json_path(v, "submods/vtpm/ear_appraisal_policy_ids");
+    assert_int_equal(json_array_size(ids), own ? 2 : 1);
+    assert_string_equal(json_string_value(json_array_get(ids, 0)), built_in);
+    if (own)
+        assert_string_equal(json_string_value(json_array_get(ids, 1)), own);
+    fake_close(&f);
+}
+
+static void a_result_names_what_judged(void **state)
+{
+    static const char certified[] = "[{\"name\":\"ak.profile\",\"status\":\"pass\"}]",
+                      pinned[] = "[{\"name\":\"ak.profile\",\"status\":\"skip\","
+                                 "\"reason\":\"not_applicable\"}]";
+    appraised_by(certified, NULL, "tlgate:azureTrustedLaunch@" TLGATE_VERSION, NULL);
+    appraised_by(certified, "p@3", "tlgate:azureTrustedLaunch@" TLGATE_VERSION,
+                 "tlgate:policy/p@3");
+    appraised_by(pinned, NULL, "tlgate:tpm@" TLGATE_VERSION, NULL);
+    appraised_by(pinned, "p@3", "tlgate:tpm@" TLGATE_VERSION, "tlgate:policy/p@3");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_former_key_is_published_until_its_results_have_expired),
         cmocka_unit_test(a_result_is_made_while_it_is_good),
+        cmocka_unit_test(a_result_names_what_judged),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
