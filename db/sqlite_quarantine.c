@@ -193,6 +193,16 @@ static enum err drop_pin(const struct deciding *d)
     return q_run(&q, d->e);
 }
 
+/* A token that was made on demand before would replace the pin (vm_token_decides). */
+static enum err drop_tokens(const struct deciding *d)
+{
+    AUTO(query)
+    struct query q = conn_query(d->w->conn, "DELETE FROM enrollment WHERE resource_key = $1"
+                                            " AND job_id IS NULL AND used_at = 0");
+    q_text(&q, d->key);
+    return q_run(&q, d->e);
+}
+
 /* What was reported before is void: a sweep behind a change of policy would undo the decision by it. */
 static enum err end_quarantine(const struct deciding *d)
 {
@@ -218,6 +228,8 @@ static enum err decide(const struct deciding *d)
         err = accept_candidate(d);
     if (!err && d->in->decision == REQUALIFY_REBUILD)
         err = drop_pin(d);
+    if (!err && d->in->decision == REQUALIFY_DISMISS)
+        err = drop_tokens(d);
     return err ? err : end_quarantine(d);
 }
 

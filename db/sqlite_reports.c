@@ -144,6 +144,9 @@ static enum err check_credential(struct putting *p)
         return refuse(p, why);
     p->consume = claim.proof == PROOF_TOKEN &&
                  (p->binding == BINDING_PINNED || p->binding == BINDING_ENROLLED);
+    /* What was judged by a pin that is none any more is no proof of anything. */
+    if (in->by_pin && p->binding != BINDING_PINNED)
+        return err_set(p->e, ERR_PRECONDITION_FAILED, "the VM's pin has changed");
     bool quarantined = p->vm.quarantine.since || puts_into_quarantine(p->binding);
     if (in->history_only || quarantined == in->quarantined)
         return OK;

@@ -422,10 +422,9 @@ enum err store_count_certificates(struct store *s, struct arena *a, const struct
  *     that is none, of `proof`, which the caller has verified. ENROLLED pins the AK and uses the
  *     enrolment up; CHANGED, SHARED and HELD pin nothing, use up nothing and quarantine; UNPROVEN
  *     lets the report in (evidence that fails is a result), and NONE is ERR_NOT_ENROLLED;
- *   - quarantined: what the caller made of the row it read: the VM is in quarantine, or goes there by
- *     this report. Where the transaction sees it otherwise, ERR_PRECONDITION_FAILED: decide again;
- *   - clock_regressed: what the caller found against the row it read. Where the row says otherwise
- * by now (another report overtook this one), ERR_PRECONDITION_FAILED: read the VM and decide again;
+ *   - by_pin, quarantined, clock_regressed: what the caller made of the row it read: the pinned AK signed
+ *     it; the VM is in quarantine, or goes there by this report; its counters go back. Where the row says
+ *     otherwise by now (a decision or another report came first), ERR_PRECONDITION_FAILED: decide again;
  *   - challenge_hash must be new, else ERR_CHALLENGE_USED; it has one challenge_expires_at ever;
  *     activation_hash, where the pinned AK did not sign, must be new too, else ERR_ACTIVATION_USED;
  *   - where log is empty, log_digest (if any) must be held for this VM, else
@@ -448,6 +447,7 @@ struct report_new {
     int64_t activation_expires_at; /* one for ever, as the challenge's */
     const char *ek_spki;           /* of the TPM that activated it; hex; NULL: none */
     bool pin_allowed; /* the AK is proven: pin it; else the enrolment only lets it in */
+    bool by_pin;
     bool quarantined;
     const char *reason;        /* of a quarantine that begins: why; and why of the other VM, */
     const char *other_reason;  /* as text */
@@ -498,7 +498,7 @@ enum err store_get_vm_by_ek(struct store *s, struct arena *a, const char *ek_spk
 enum requalify_decision {
     REQUALIFY_ACCEPT,  /* the AK that waits becomes the pin */
     REQUALIFY_REBUILD, /* the pin is dropped: the next valid enrolment proof pins */
-    REQUALIFY_DISMISS, /* the pin stays, the AK that waits is forgotten */
+    REQUALIFY_DISMISS, /* the pin stays, the AK that waits and tokens made on demand are forgotten */
 };
 struct requalify {
     const char *resource_id;

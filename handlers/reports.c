@@ -401,6 +401,7 @@ static void fill_write(struct call *c, struct submission *s)
         s->write.activation_hash = s->activation_hash;
         s->write.activation_expires_at = s->activation->expires_at;
     }
+    s->write.by_pin = s->binding == BINDING_PINNED;
     s->write.quarantined = is_quarantined(s);
     s->write.reason = quarantine_reason(s);
     s->write.other_reason = "ak_on_another_vm";

@@ -349,6 +349,52 @@ static void a_changed_ak_waits_for_a_decision(void **state)
     assert_int_equal(get_vm(f, VM("a")).status, VM_HEALTHY);
 }
 
+/* A report was judged by the pin, and its token lets it in where there is none any more: yet it proves
+ * no AK without the pin. */
+static void what_a_former_pin_vouched_for_is_judged_again(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    put_token(f, "token-2", VM("a"));
+    struct report_new in = report_of(f, 2);
+    struct report_stored out;
+    in.by_pin = true;
+    in.pin_allowed = false;
+    in.enrollment_hash = "token-2";
+    assert_true(requalify_vm(f, VM("a"), REQUALIFY_REBUILD, NULL, OK));
+    assert_int_equal(DO(f, store_put_report, &in, &out), ERR_PRECONDITION_FAILED);
+    assert_int_equal(get_vm(f, VM("a")).status, VM_UNKNOWN);
+    in.enrollment_hash = NULL;
+    assert_int_equal(DO(f, store_put_report, &in, &out), ERR_NOT_ENROLLED);
+}
+
+/* A token was made for the key that then had to wait. To dismiss that key is the newer word. */
+static void a_dismissed_key_has_no_token_left(void **state)
+{
+    struct fixture *f = *state;
+    enroll_a(f);
+    put_vm(f, VM("b"), ID_B);
+    put_token(f, "token-b", VM("b"));
+    struct report_new in = quarantined_report(f, 2, ID_A);
+    in.report.ak_spki = AK_B;
+    in.proof = PROOF_ATTESTED_DOCUMENT;
+    put_report(f, &in);
+    put_token_at(f, "token-2", VM("a"), T0 + 3);
+    assert_true(requalify_vm(f, VM("a"), REQUALIFY_DISMISS, NULL, OK));
+    in = report_of(f, 4);
+    in.report.ak_spki = AK_B;
+    in.enrollment_hash = "token-2";
+    struct report_stored out;
+    assert_int_equal(DO(f, store_put_report, &in, &out), ERR_NOT_ENROLLED);
+    assert_string_equal(get_vm(f, VM("a")).ak_spki, AK_A);
+    /* One that is made after it is newer still; another VM's is none of its business. */
+    put_token_at(f, "token-3", VM("a"), T0 + 600);
+    in.enrollment_hash = "token-3";
+    assert_true(put_report(f, &in).enrolled);
+    struct enrollment of_b;
+    MUST(f, store_get_enrollment(f->store, f->arena, "token-b", &of_b, &f->err));
+}
+
 static void a_job_s_token_never_replaces_a_pin(void **state)
 {
     struct fixture *f = *state;
@@ -810,6 +856,8 @@ int main(void)
         STORE_TEST(another_enrolment_replaces_the_pin),
         STORE_TEST(a_shared_ak_quarantines_both),
         STORE_TEST(a_changed_ak_waits_for_a_decision),
+        STORE_TEST(what_a_former_pin_vouched_for_is_judged_again),
+        STORE_TEST(a_dismissed_key_has_no_token_left),
         STORE_TEST(a_job_s_token_never_replaces_a_pin),
         STORE_TEST(a_shared_ek_quarantines_both),
         STORE_TEST(clock_is_decided_again),
