@@ -154,6 +154,9 @@ def decided(api, anonymous, make_vm, signers):
         document = signers["imds"].sign(content_of(vms[name], document_nonce(given)))
         answer = send(anonymous, with_document(vms[name], given, document, spare.guest))
         assert answer.json["verdict"] == "quarantined", answer
+        signed = api.get("/v1/attestation/reports/" + answer.json["reportId"]).json
+        assert "result" in signed and status_of(api, vms[name])["status"] == "quarantined"
+        assert "result" not in api.get("/v1/attestation/reports/" + vms[name].first).json
     waits = status_of(api, vms["accept"])["quarantine"]["candidateAk"]["spki"]
     for name, body in (("dismiss", {"decision": "dismiss"}), ("rebuild", {"decision": "rebuild"}),
                        ("accept", {"decision": "acceptNewAk", "akSpki": waits})):
@@ -189,6 +192,7 @@ def test_a_decision_leaves_nothing_that_could_be_judged(api, decided):
         history = api.get(vm.path + "/bootIntegrity/history").json["value"]
         assert vm.first in [r["reportId"] for r in history], history
         assert api.get("/v1/attestation/reports/" + vm.first).json["verdict"] == "trusted"
+        assert "result" not in api.get("/v1/attestation/reports/" + vm.first).json
 
 
 def test_a_policy_does_not_undo_a_decision(api, decided):
@@ -228,6 +232,9 @@ def test_the_next_report_counts_again(api, anonymous, decided):
         assert answer.status == 200 and answer.json["verdict"] == "trusted", answer
         now = status_of(api, vm)
         assert now["status"] == "healthy" and now["lastReportId"] == answer.json["reportId"], now
+        # Of the reports before, only those of an AK that was the right one all along are signed again.
+        assert "result" in api.get("/v1/attestation/reports/" + answer.json["reportId"]).json
+        assert ("result" in api.get("/v1/attestation/reports/" + vm.first).json) == (name == "dismiss")
 
 
 # --- attested documents --------------------------------------------------------------------------
