@@ -43,7 +43,7 @@ static int put_submitted(struct call *c)
 static int put_refused(struct call *c, const struct jobs_preflight *p)
 {
     err_set(&c->err, p->refusal, "%s",
-            *p->info.detail ? p->info.detail : "findings says what stands in the way");
+            p->info ? p->info->detail : "findings says what stands in the way");
     if (p->refusal != ERR_PREFLIGHT_FAILED)
         return call_fail(c);
     struct jw *w = call_problem(c);
@@ -68,7 +68,7 @@ static int put_checked(struct call *c)
     const struct put_virtual_machine_query *query = c->query;
     const struct jobs_preflight *p = &put->preflight;
     if (p->err) {
-        c->err = p->info;
+        c->err = *p->info;
         return call_fail(c);
     }
     if (query->dry_run) {
@@ -92,12 +92,9 @@ int put_virtual_machine(struct call *c)
     const struct put_virtual_machine_query *query = c->query;
     struct put *put = ARENA_NEW(c->arena, struct put);
     put->origin = target_origin(c);
-    struct jobs_preflight *p = &put->preflight; /* zeros, most of it for an error */
-    p->arena = c->arena;
-    p->vm = target_vm(c);
-    p->spec = c->body;
-    p->done = preflight_done;
-    p->ctx = c;
+    struct jobs_preflight *p = &put->preflight;
+    *p = (struct jobs_preflight){
+        .arena = c->arena, .vm = target_vm(c), .spec = c->body, .done = preflight_done, .ctx = c};
     p->wants_calls = query->dry_run || query->plan;
     c->state = put;
 
@@ -133,7 +130,7 @@ static int delete_checked(struct call *c)
     struct delete *delete = c->state;
     const struct jobs_preflight *p = &delete->owner;
     if (!p->err && p->refusal)
-        c->err = p->info;
+        c->err = *p->info;
     return call_fail(c);
 }
 

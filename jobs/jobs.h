@@ -149,8 +149,8 @@ struct jobs_preflight {
     void *ctx;
 
     /* out, in `arena` */
-    enum err err; /* OK, ERR_UPSTREAM_TIMEOUT, ERR_UPSTREAM*, ERR_UNAVAILABLE */
-    struct err_info info;
+    enum err err;          /* OK, ERR_UPSTREAM_TIMEOUT, ERR_UPSTREAM*, ERR_UNAVAILABLE */
+    struct err_info *info; /* of `err` or `refusal`; NULL where there is none, or findings say it */
     struct finding *findings;
     size_t n_findings;
     struct planned_call *calls;

@@ -104,7 +104,7 @@ void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p)
 {
     struct findings l = {.arena = f->arena};
     p->refusal = OK;
-    err_clear(&p->info);
+    p->info = NULL;
     if (f->spec) {
         preflight_check_spec(f, &l);
         preflight_check_reads(f, &l);
@@ -117,7 +117,8 @@ void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p)
                      "a VM of this name exists that this gateway did not make",
                      "Choose another name.");
         p->refusal = ERR_NOT_MANAGED;
-        err_set(&p->info, ERR_NOT_MANAGED, "%s was not made by this gateway", f->plan->vm_id);
+        p->info = ARENA_NEW(f->arena, struct err_info);
+        err_set(p->info, ERR_NOT_MANAGED, "%s was not made by this gateway", f->plan->vm_id);
     }
     p->findings = l.items;
     p->n_findings = l.n;

@@ -51,7 +51,8 @@ static void fail_query(struct query *q, enum err err, const struct err_info *e)
 {
     unlink_query(q);
     q->p->err = err;
-    q->p->info = *e;
+    q->p->info = ARENA_NEW(q->p->arena, struct err_info);
+    *q->p->info = *e;
     complete(q);
 }
 
@@ -210,7 +211,8 @@ void jobs_query_preflight_vm(struct jobs *j, struct jobs_preflight *p)
     q->arena = arena_new();
     q->task.fn = begin;
     if (atomic_load(&j->stopping)) {
-        p->err = err_set(&p->info, ERR_UNAVAILABLE, "the gateway is stopping");
+        p->info = ARENA_NEW(p->arena, struct err_info);
+        p->err = err_set(p->info, ERR_UNAVAILABLE, "the gateway is stopping");
         complete(q);
         return;
     }

@@ -100,8 +100,9 @@ struct submission {
     const struct jobs_preflight *judged;
     const char *text; /* of the spec, once it was needed */
     struct jobs_submitted *out;
-    struct store_done *outer;
-    struct store_done done;
+    struct store_done *done; /* the caller's, the store's meanwhile: ours ends it */
+    void (*then)(struct store_done *done);
+    void *user;
     struct job_new in;
     struct job_submitted stored;
     struct job_request request;
@@ -115,10 +116,13 @@ struct submission {
 
 static void finish(struct submission *s, enum err err, const struct err_info *e)
 {
-    s->outer->err = err;
-    if (err)
-        s->outer->info = *e;
-    s->outer->fn(s->outer);
+    struct store_done *done = s->done;
+    done->fn = s->then;
+    done->user = s->user;
+    done->err = err;
+    if (err && e != &done->info)
+        done->info = *e;
+    done->fn(done);
 }
 
 static void finish_read(struct submission *s, const char *job_id)
@@ -161,21 +165,22 @@ static void on_submitted(struct store_done *done);
  * report) makes the plan void. */
 static void plan_and_submit(struct submission *s)
 {
-    struct err_info *e = &s->done.info;
+    struct err_info *e = &s->done->info;
     err_clear(e);
     s->plans++;
     s->in = (struct job_new){0};
-    s->done.fn = on_submitted;
+    s->done->fn = on_submitted;
+    s->done->user = s;
     enum err err = s->plan(s, e);
     if (err || s->answered)
         finish(s, err, e);
     else
-        store_submit_job(s->jobs->config.store, &s->in, &s->stored, &s->done);
+        store_submit_job(s->jobs->config.store, &s->in, &s->stored, s->done);
 }
 
 static void on_submitted(struct store_done *done)
 {
-    struct submission *s = CONTAINER_OF(done, struct submission, done);
+    struct submission *s = done->user;
     bool stale = done->err == ERR_PRECONDITION_FAILED;
     bool guessed = s->judged && s->judged->guessed;
     if (stale && !guessed && s->plans < PLANS_MAX) {
@@ -204,7 +209,9 @@ static struct submission *submission_of(struct jobs *j, struct arena *a, struct 
     s->jobs = j;
     s->arena = a;
     s->out = out;
-    s->outer = done;
+    s->done = done;
+    s->then = done ? done->fn : NULL;
+    s->user = done ? done->user : NULL;
     return s;
 }
 
@@ -449,7 +456,7 @@ enum err jobs_find_replay(struct jobs *j, struct arena *a, const struct jobs_ori
 
 static void on_requested(struct store_done *done)
 {
-    struct submission *s = CONTAINER_OF(done, struct submission, done);
+    struct submission *s = done->user;
     if (done->err)
         finish(s, done->err, &done->info);
     else
@@ -476,7 +483,8 @@ static enum err fill_request(struct submission *s, const struct jobs_origin *o, 
         fill_idempotency(s, o, now);
         s->request.idempotency = &s->idempotency;
     }
-    s->done.fn = on_requested;
+    s->done->fn = on_requested;
+    s->done->user = s;
     return OK;
 }
 
@@ -494,7 +502,7 @@ void jobs_cancel(struct jobs *j, struct arena *a, const struct jobs_origin *orig
         finish(s, err, &e);
         return;
     }
-    store_cancel_job(j->config.store, &s->request, NULL, &s->done);
+    store_cancel_job(j->config.store, &s->request, NULL, s->done);
 }
 
 void jobs_retry(struct jobs *j, struct arena *a, const struct jobs_origin *origin, const char *id,
@@ -509,5 +517,5 @@ void jobs_retry(struct jobs *j, struct arena *a, const struct jobs_origin *origi
         return;
     }
     s->request.deadline_at = s->request.now + j->config.job_deadline_ms;
-    store_retry_job(j->config.store, &s->request, NULL, &s->done);
+    store_retry_job(j->config.store, &s->request, NULL, s->done);
 }
