@@ -63,6 +63,12 @@ static bool is_proven(const struct judging *j, uint32_t pcrs)
     return j->claims->has_log && (j->claims->proven & pcrs) == pcrs;
 }
 
+/* Resumed from hibernation: what is running was started by another boot, whose measurements are gone. */
+static bool is_resumed(const struct sipa_claims *w)
+{
+    return w->has_transfer && w->transfer != SIPA_TRANSFER_TO_LOADER;
+}
+
 /* Windows measures what makes it weaker; what it did not measure is off. Without its events in the two
  * PCRs that hold them it is not Windows that booted, but only where all that they hold is understood: the
  * type of an event is nobody's word, so what is not may be Windows' own. */
@@ -72,12 +78,18 @@ static enum tri windows_is(const struct judging *j, enum tri measured)
     const struct log_claims *log = j->claims->log;
     if (!is_proven(j, both) || (!log->windows.present && log->unread & both))
         return TRI_UNSET;
+    if (measured == TRI_UNSET && is_resumed(&log->windows))
+        return TRI_UNSET;
     return log->windows.present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
 }
 
-static enum tri opposite(enum tri t)
+/* What Windows measures of its own accord where it is on: without that it is not proven on. */
+static enum tri code_integrity_off(const struct judging *j)
 {
-    return t == TRI_UNSET ? TRI_UNSET : t == TRI_TRUE ? TRI_FALSE : TRI_TRUE;
+    const struct sipa_claims *w = &j->claims->log->windows;
+    if (w->present && w->code_integrity == TRI_UNSET)
+        return TRI_UNSET;
+    return windows_is(j, w->code_integrity == TRI_FALSE ? TRI_TRUE : TRI_FALSE);
 }
 
 /* TRUE: the guest is in this state; UNSET: nothing proves that it is not. */
@@ -105,7 +117,7 @@ static enum tri state_of(const struct judging *j, enum policy_state s)
     case STATE_WIN_PE:
         return windows_is(j, j->claims->log->windows.win_pe);
     case STATE_CODE_INTEGRITY_DISABLED:
-        return windows_is(j, opposite(j->claims->log->windows.code_integrity));
+        return code_integrity_off(j);
     case POLICY_STATES:
         break;
     }

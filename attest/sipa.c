@@ -104,8 +104,9 @@ static void read_number(struct sipa_claims *c, uint32_t type, uint64_t v)
         c->has_boot_count = true;
         c->boot_count = v;
     } else if (type == SIPA_TRANSFER_CONTROL) {
+        if (!c->has_transfer || v != SIPA_TRANSFER_TO_LOADER)
+            c->transfer = (uint32_t)v;
         c->has_transfer = true;
-        c->transfer = (uint32_t)v;
     } else if (type == SIPA_BITLOCKER_UNLOCK) {
         c->has_bitlocker = true;
         c->bitlocker_unlock |= (uint32_t)v;

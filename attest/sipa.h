@@ -14,6 +14,8 @@
 
 #define SIPA_DEPTH_MAX 4
 
+#define SIPA_TRANSFER_TO_LOADER 1
+
 /* X(member, type): one byte (or more, little-endian), on where it is not zero. WEAK: true where any
  * event says so, since it makes the system weaker. STRONG: false where any event says not. */
 #define SIPA_WEAK_LIST(X)                                                                          \
@@ -49,7 +51,7 @@ struct sipa_claims {
     bool has_boot_count;
     uint64_t boot_count;
     bool has_transfer;
-    uint32_t transfer;       /* 1: to the OS loader; 2: resumed from hibernation */
+    uint32_t transfer;       /* SIPA_TRANSFER_TO_LOADER, or 2: resumed from hibernation */
     const char *system_root; /* "\Windows", or NULL */
     const char *elam_driver; /* key name of the first, or NULL */
     size_t modules;          /* loaded modules that were measured */

@@ -226,6 +226,22 @@ def windows_says_once_more_that_all_is_well(e):
     extended(e, 13, EV_EVENT_TAG, sipa((0x00050003, 0)))
 
 
+@lie({"forbiddenStates": ["testSigning"]}, "rule_not_proven", of=lambda e: None)
+def resumed_from_hibernation(e):
+    """What runs was started by another boot."""
+    for pcr, events in ((12, [(0x00040001, 0), (0x00020003, 2)]), (13, [(0x00050008, 0)])):
+        e.log.add(pcr, EV_EVENT_TAG, sipa(*events))
+        e.log.add(pcr, EV_SEPARATOR, b"WBCL")
+    e.boot()
+
+
+@lie({"forbiddenStates": ["codeIntegrityDisabled"]}, "rule_not_proven", of=windows(0))
+def code_integrity_that_was_not_measured(e):
+    e.log.of(13)[0].data = sipa((0x00050003, 0))
+    e.log.of(13)[0].measure()
+    e.boot()
+
+
 @lie(STATES, "rule_not_proven", of=windows(0))
 def pcr_of_windows_not_quoted(e):
     e.selected = tuple(range(9)) + (12,)
