@@ -13,6 +13,7 @@ struct judging {
     const struct attest_claims *claims;
     struct arena *a;
     struct attest_result *r;
+    bool windows_known; /* the states of Windows can be told; set by the rule about them */
 };
 
 /* A finding of `policy`: the rule does not hold. */

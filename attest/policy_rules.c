@@ -1,5 +1,6 @@
 /* The rules of a policy, one function each: what is proven against what must hold. */
 #include "attest/judging.h"
+#include "attest/rollover.h"
 #include "attest/rules_compiled.h"
 #include "attest/words.h"
 
@@ -69,18 +70,25 @@ static bool is_resumed(const struct sipa_claims *w)
     return w->has_transfer && w->transfer != SIPA_TRANSFER_TO_LOADER;
 }
 
-/* Windows measures what makes it weaker; what it did not measure is off. Without its events in the two
- * PCRs that hold them it is not Windows that booted, but only where all that they hold is understood: the
- * type of an event is nobody's word, so what is not may be Windows' own. */
+#define WINDOWS_PCRS (1u << 12 | 1u << 13)
+
+/* Is it Windows, or surely not? Without its events in the two PCRs that hold them it is not, but only where all
+ * that they hold is understood: the type of an event is nobody's word, so what is not may be Windows' own.
+ * Nor where a CA vouched that signs nothing else. */
+static bool windows_known(const struct judging *j)
+{
+    const struct log_claims *log = j->claims->log;
+    return is_proven(j, WINDOWS_PCRS) && (log->windows.present || (!(log->unread & WINDOWS_PCRS) &&
+                                                                   !rollover_booted_windows(log)));
+}
+
+/* Windows measures what makes it weaker; what it did not measure is off. */
 static enum tri windows_is(const struct judging *j, enum tri measured)
 {
-    const uint32_t both = 1u << 12 | 1u << 13;
-    const struct log_claims *log = j->claims->log;
-    if (!is_proven(j, both) || (!log->windows.present && log->unread & both))
+    const struct sipa_claims *w = &j->claims->log->windows;
+    if (!j->windows_known || (measured == TRI_UNSET && is_resumed(w)))
         return TRI_UNSET;
-    if (measured == TRI_UNSET && is_resumed(&log->windows))
-        return TRI_UNSET;
-    return log->windows.present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
+    return w->present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
 }
 
 /* What Windows measures of its own accord where it is on: without that it is not proven on. */
@@ -126,6 +134,7 @@ static enum tri state_of(const struct judging *j, enum policy_state s)
 
 static void check_states(struct judging *j)
 {
+    j->windows_known = j->p->states && windows_known(j);
     for (int s = 0; s < POLICY_STATES; s++) {
         if (!(j->p->states >> s & 1))
             continue;

@@ -134,6 +134,16 @@ static uint32_t bits_of_authority(const struct log_claims *c, struct bytes der)
     return set;
 }
 
+bool rollover_booted_windows(const struct log_claims *c)
+{
+    uint32_t set = 0;
+    for (size_t i = 0; i < c->n_authorities; i++)
+        if (c->authorities[i].certificate.len)
+            set |= bit_of(ROLLOVER_AUTHORITY, c->authorities[i].certificate);
+    return rollover_has(set, ROLLOVER_AUTHORITY, ROLLOVER_WINDOWS_2011) ||
+           rollover_has(set, ROLLOVER_AUTHORITY, ROLLOVER_WINDOWS_2023);
+}
+
 uint32_t rollover_of(const struct log_claims *c)
 {
     static const struct {

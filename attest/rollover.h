@@ -53,6 +53,8 @@ static inline bool rollover_has(uint32_t set, enum rollover_place place, enum ro
 
 /* 0 where one of KEK, db and dbx was not measured. */
 uint32_t rollover_of(const struct log_claims *c);
+/* Something was loaded that a CA vouched for which signs nothing but Windows. */
+bool rollover_booted_windows(const struct log_claims *c);
 /* Of what was proven; 0 where nothing was. */
 uint32_t rollover_of_result(const struct attest_result *r);
 

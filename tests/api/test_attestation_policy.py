@@ -150,6 +150,7 @@ BAD = [
     ({"sbat": [{"component": "shim", "generation": 1}] * 2}, "#/rules/sbat/1/component"),
     ({"sbatLevel": "2023"}, "#/rules/sbatLevel"),
     ({"signers": {"required": ["CN=a"], "forbidden": ["cn=A"]}}, "#/rules/signers/required/0"),
+    ({"signers": {"allowed": ["CN=b", "CN=a"], "forbidden": ["cn=A"]}}, "#/rules/signers/allowed/1"),
     ({"kernelCommandLines": ["*" * 9]}, "#/rules/kernelCommandLines/0"),
     ({"kernelCommandLines": ["caf\u00e9"]}, "#/rules/kernelCommandLines/0"),
     ({"allowQuoteOnly": True, "requireSecureBoot": True}, "#/rules/allowQuoteOnly"),

@@ -80,6 +80,7 @@ def test_unified_kernel_image(rig):
     result = judged(rig, e)
     assert result["claims"]["kernelCommandLines"] == [
         {"event": len(e.log.events), "source": "systemd-stub", "text": LINE}]
+    assert result["claims"]["kernelCommandLine"] == LINE
     assert [a["digest"] for a in result["claims"]["bootApplications"]] == [
         made.digest("sha256", x).hex() for x in (b"Authenticode of shim", b"of systemd-boot",
                                                  b"of the image")]
@@ -93,6 +94,7 @@ def test_unified_kernel_image_with_credentials_is_not_understood(rig):
     e.boot()
     _, result = rig.verify(e)
     assert failed(result) == {("policy", "rule_not_proven")}, result
+    assert "kernelCommandLine" not in result["claims"]
     [told] = [c for c in result["checks"] if c["status"] == "fail"]
     assert told["pcr"] == 12 and told["event"] == len(e.log.events), told
 

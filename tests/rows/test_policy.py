@@ -10,6 +10,7 @@ violated or not proven; the same boot told as it was gets the verdict that it de
 it is the honest boot of made.py. `honest` is what the boot without the lie gets: "trusted", or the reasons of
 the policy's findings.
 """
+import base64
 import dataclasses
 import json
 import shutil
@@ -375,6 +376,18 @@ def shim_lets_everything_through(e):
     extended(e, *authority("MokSBState", b"\1"))
 
 
+@pytest.mark.skipif(not VECTORS.is_dir(), reason="no vectors")
+def test_windows_that_measured_nothing(rig):
+    """What vouched signs nothing but Windows."""
+    e = rig.made_evidence("rsassa", selected=QUOTED)
+    signed_boot()(e)
+    e.boot()
+    must_give(judge(rig, e, STATES), [])
+    e.log.add(*by_db((VECTORS / "secureboot-certs/MicWinProPCA2011_2011-10-19.crt").read_bytes()))
+    e.boot()
+    must_give(judge(rig, e, STATES), ["rule_not_proven"])
+
+
 # ---- PCRs that anybody may reset ----
 
 
@@ -427,3 +440,33 @@ def test_an_honest_boot_of_a_real_machine_keeps_the_rules(rig, name):
     if "SbatLevel".encode("utf-16-le") in log.encode() and secure_boot:
         rules["sbatLevel"] = "2021030218"
     must_give(judge(rig, e, rules), [])
+
+
+def real_windows():
+    """A real machine's events (a log of SHA-1) as its firmware would have measured them with SHA-256."""
+    if not VECTORS.is_dir():
+        pytest.skip(f"no vectors in {VECTORS}")
+    dump = json.loads((VECTORS / "eventlogs/go-attestation/windows_gcp_shielded_vm.json").read_text())
+    raw, log, at = base64.b64decode(dump["Log"]["Raw"]), made.Log(made.spec_id(), []), 0
+    while at < len(raw):
+        pcr, kind = struct.unpack_from("<II", raw, at)
+        size = int.from_bytes(raw[at + 28:at + 32], "little")
+        log.add(pcr, kind, raw[at + 32:at + 32 + size])
+        at += 32 + size
+    return log
+
+
+WINDOWS = {"forbiddenStates": ["bootDebugging", "kernelDebugging", "testSigning", "flightSigning", "safeMode",
+                               "winPE", "hypervisorDebugging", "codeIntegrityDisabled"],
+           "signers": {"required": ["CN=Microsoft Root Certificate Authority 2010"],
+                       "forbidden": ["CN=Nobody"]}}
+
+
+def test_a_real_windows_keeps_the_rules_until_its_events_are_called_something_else(rig):
+    e = rig.made_evidence("rsassa", real_windows(), QUOTED)
+    must_give(judge(rig, e, WINDOWS), [])
+    e = rig.made_evidence("rsassa", real_windows(), QUOTED)
+    for event in e.log.events:
+        if event.pcr > 10:
+            event.type = EV_IPL
+    must_give(judge(rig, e, WINDOWS), ["rule_not_proven"])
