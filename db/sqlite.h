@@ -115,8 +115,7 @@ struct store {
     pthread_cond_t queue_filled;
     struct store_done *head;
     struct store_done **tail;
-    int64_t arrivals;     /* writes queued so far */
-    int64_t batch_before; /* writes of the last batch; the writer's own */
+    int64_t arrivals; /* writes queued so far */
     bool closing;
     atomic_int expected;   /* requests on their way */
     atomic_bool gathering; /* the writer waits for them */
@@ -194,9 +193,20 @@ enum err db_audit_add(struct write *w, const struct audit *a, int64_t now, const
 /* sqlite_vms.c */
 enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
                      struct err_info *e) MUST_CHECK;
-/* The same, while the row has this ETag (NULL: is absent); else PRECONDITION_FAILED. */
-enum err db_vm_apply_if(struct write *w, const struct vm_write *v, const char *etag, int64_t now,
-                        const char *job_id, struct err_info *e) MUST_CHECK;
+/* What a change of a VM's row depends on. */
+struct vm_row {
+    bool there;
+    const char *vm_key;
+    const char *etag; /* NULL: it is not there */
+};
+enum err db_vm_find(struct write *w, const char *resource_key, struct vm_row *row,
+                    struct err_info *e) MUST_CHECK;
+/* The same; PRECONDITION_FAILED unless the row has this ETag; NULL: unless there is none. */
+enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, struct vm_row *row,
+                  struct err_info *e) MUST_CHECK;
+/* db_vm_apply to the row that was found in this transaction. */
+enum err db_vm_apply_to(struct write *w, const struct vm_row *row, const struct vm_write *v,
+                        int64_t now, const char *job_id, struct err_info *e) MUST_CHECK;
 enum vm_by { VM_BY_RESOURCE, VM_BY_ID, VM_BY_AK, VM_BY_EK };
 enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *value,
                     struct vm *out, struct err_info *e) MUST_CHECK;
@@ -221,7 +231,7 @@ enum err db_vm_read(struct conn *c, struct arena *a, enum vm_by by, const char *
 /* What they are read from (sqlite_vm_reports.c). */
 #define VM_TABLES "vm LEFT JOIN vm_echo ON echo_vm = vm.id"
 /* Rows of the index vm_alarm: few among many, and asked for all day. A query says it in these words. */
-#define VM_ALARM "status IN ('unhealthy','unmonitored','quarantined')"
+#define VM_ALARM "status <> 'healthy' AND status <> 'unknown'"
 /* Columns of a quarantine, as in a row that never had one. */
 #define VM_NO_QUARANTINE                                                                           \
     " quarantined_at = 0, quarantine_reason = NULL, quarantine_other = NULL,"                      \
@@ -252,8 +262,6 @@ enum err db_vm_report(struct write *w, const struct vm_report *r, struct err_inf
 enum err db_vm_settle(struct write *w, const char *resource_key, struct err_info *e) MUST_CHECK;
 /* Nothing of a last report stands beside the row. */
 enum err db_vm_forget_echo(struct write *w, const char *vm_key, struct err_info *e) MUST_CHECK;
-/* PRECONDITION_FAILED unless the row has this ETag; NULL: unless there is none. */
-enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, struct err_info *e);
 /* The newest row stays whatever becomes of it: the ids of those to come rise from it. */
 #define AUDIT_NOT_LAST "id < (SELECT max(id) FROM audit)"
 /* sqlite_jobs.c: the jobs that wait for this key become due */

@@ -27,15 +27,10 @@ static enum err find_replay(struct write *w, const struct idempotency *i, int64_
     return q_end(&q, e);
 }
 
-static enum err remember(struct write *w, const struct idempotency *i, const char *job_id,
-                         struct err_info *e)
+static enum err insert_key(struct write *w, const char *sql, const struct idempotency *i,
+                           const char *job_id, struct err_info *e)
 {
-    if (!i)
-        return OK;
-    AUTO(query)
-    struct query q =
-        conn_query(w->conn, "INSERT OR REPLACE INTO idempotency (principal_id, operation, idem_key,"
-                            " fingerprint, job_id, expires_at) VALUES ($1,$2,$3,$4,$5,$6)");
+    AUTO(query) struct query q = conn_query(w->conn, sql);
     q_text(&q, i->principal_id);
     q_text(&q, i->operation);
     q_text(&q, i->key);
@@ -43,6 +38,28 @@ static enum err remember(struct write *w, const struct idempotency *i, const cha
     q_text(&q, job_id);
     q_int(&q, i->expires_at);
     return q_run(&q, e);
+}
+
+#define INTO_IDEMPOTENCY                                                                           \
+    "INTO idempotency (principal_id, operation, idem_key, fingerprint, job_id, expires_at)"        \
+    " VALUES ($1,$2,$3,$4,$5,$6)"
+
+static enum err remember(struct write *w, const struct idempotency *i, const char *job_id,
+                         struct err_info *e)
+{
+    return i ? insert_key(w, "INSERT OR REPLACE " INTO_IDEMPOTENCY, i, job_id, e) : OK;
+}
+
+/* *taken: the key is known, and stays as it is. */
+static enum err remember_new(struct write *w, const struct idempotency *i, const char *job_id,
+                             bool *taken, struct err_info *e)
+{
+    *taken = false;
+    if (!i)
+        return OK;
+    enum err err = insert_key(w, "INSERT OR IGNORE " INTO_IDEMPOTENCY, i, job_id, e);
+    *taken = !err && sqlite3_changes(w->conn->db) == 0;
+    return err;
 }
 
 /* ---- submit ---- */
@@ -169,26 +186,34 @@ enum err db_event_add(struct write *w, const char *job_id, int64_t id, const str
     return q_run(&q, e);
 }
 
-/* Before anything else is written: what was planned may not hold any more. */
-static enum err apply_vm(struct write *w, const struct job_new *in, struct err_info *e)
+/* What was planned may not hold any more. */
+static enum err check_vm(struct write *w, const struct job_new *in, struct vm_row *row,
+                         struct err_info *e)
+{
+    const char *key = db_key_of(w->arena, in->vm ? in->vm->resource_id : in->resource_id);
+    if (in->planned_on_vm)
+        return db_vm_is(w, key, in->vm_etag, row, e);
+    return in->vm ? db_vm_find(w, key, row, e) : OK;
+}
+
+static enum err write_vm(struct write *w, const struct job_new *in, const struct vm_row *row,
+                         struct err_info *e)
 {
     if (!in->vm)
-        return in->planned_on_vm ? db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, e)
-                                 : OK;
+        return OK;
     struct vm_write vm = *in->vm;
     if ((vm.set & VM_SET_SPEC) && given(vm.spec) && given(in->spec) && !strcmp(vm.spec, in->spec))
         vm.spec = VM_SPEC_OF_JOB;
-    return in->planned_on_vm ? db_vm_apply_if(w, &vm, in->vm_etag, in->now, in->id, e)
-                             : db_vm_apply(w, &vm, in->now, in->id, e);
+    return db_vm_apply_to(w, row, &vm, in->now, in->id, e);
 }
 
-static enum err insert_all(struct write *w, const struct job_new *in, struct err_info *e)
+static enum err insert_all(struct write *w, const struct job_new *in, const struct vm_row *row,
+                           struct err_info *e)
 {
     int64_t due_at = in->due_at ? in->due_at : in->now;
     enum err err;
-    if ((err = apply_vm(w, in, e)) || (err = insert_job(w, in, due_at, e)) ||
-        (err = insert_secrets(w, in, e)) || (err = remember(w, in->idempotency, in->id, e)) ||
-        (err = db_audit_add(w, &in->audit, in->now, in->id, e)))
+    if ((err = write_vm(w, in, row, e)) || (err = insert_job(w, in, due_at, e)) ||
+        (err = insert_secrets(w, in, e)) || (err = db_audit_add(w, &in->audit, in->now, in->id, e)))
         return err;
     db_write_changed(w, in->id, JOB_QUEUED, due_at);
     return OK;
@@ -206,32 +231,63 @@ static bool same_work(const struct busy *b, const struct job_new *in)
            in->body_hash && !strcmp(b->body_hash, in->body_hash);
 }
 
-static enum err run_submit(struct write *w, const void *in_, void *out_, struct err_info *e)
+static enum err submit_to_busy(struct write *w, const struct job_new *in, const struct busy *busy,
+                               struct job_submitted *out, struct err_info *e)
 {
-    const struct job_new *in = in_;
-    struct job_submitted *out = out_;
     const char *replay = NULL;
+    struct vm_row row;
     enum err err = find_replay(w, in->idempotency, in->now, &replay, e);
-    if (err)
+    if (err || replay) {
+        submitted(out, SUBMIT_REPLAYED, replay ? replay : "");
         return err;
-    if (replay) {
-        submitted(out, SUBMIT_REPLAYED, replay);
-        return OK;
-    }
-    struct busy busy = {0};
-    if (!in->shared && (err = find_busy(w, db_key_of(w->arena, in->resource_id), &busy, e)))
-        return err;
-    if (!busy.job_id) {
-        submitted(out, SUBMIT_CREATED, in->id);
-        return insert_all(w, in, e);
     }
     if (in->planned_on_vm && in->vm_first &&
-        (err = db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, e)))
+        (err = db_vm_is(w, db_key_of(w->arena, in->resource_id), in->vm_etag, &row, e)))
         return err;
-    if (!same_work(&busy, in))
-        return refuse_busy(&busy, e);
-    submitted(out, SUBMIT_SAME, busy.job_id);
-    return remember(w, in->idempotency, busy.job_id, e);
+    if (!same_work(busy, in))
+        return refuse_busy(busy, e);
+    submitted(out, SUBMIT_SAME, busy->job_id);
+    return remember(w, in->idempotency, busy->job_id, e);
+}
+
+/* Whether the key is new is what its row's insertion says: to look for it before cost as much again. */
+static enum err submit_to_free(struct write *w, const struct job_new *in, struct job_submitted *out,
+                               struct err_info *e)
+{
+    bool taken = false;
+    struct vm_row row = {0};
+    const char *replay = NULL;
+    struct err_info why = {0};
+    enum err refused = check_vm(w, in, &row, &why), err = OK;
+    if (!refused)
+        err = remember_new(w, in->idempotency, in->id, &taken, e);
+    if (!err && (refused || taken))
+        err = find_replay(w, in->idempotency, in->now, &replay, e);
+    if (err || replay) {
+        submitted(out, SUBMIT_REPLAYED, replay ? replay : "");
+        return err;
+    }
+    if (refused) {
+        if (e)
+            *e = why;
+        return refused;
+    }
+    if (taken && (err = remember(w, in->idempotency, in->id, e)))
+        return err;
+    submitted(out, SUBMIT_CREATED, in->id);
+    return insert_all(w, in, &row, e);
+}
+
+static enum err run_submit(struct write *w, const void *in_, void *out, struct err_info *e)
+{
+    const struct job_new *in = in_;
+    struct busy busy = {0};
+    if (!in->shared) {
+        enum err err = find_busy(w, db_key_of(w->arena, in->resource_id), &busy, e);
+        if (err)
+            return err;
+    }
+    return busy.job_id ? submit_to_busy(w, in, &busy, out, e) : submit_to_free(w, in, out, e);
 }
 
 void store_submit_job(struct store *s, const struct job_new *in, struct job_submitted *out,

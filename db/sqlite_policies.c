@@ -288,8 +288,9 @@ static enum err run_rejudge(struct write *w, const void *in_, void *out, struct 
     const struct vm_rejudge *in = in_;
     const char *key = db_key_of(w->arena, in->resource_id);
     int64_t woken;
+    struct vm_row row;
     enum err err;
-    if ((err = db_vm_is(w, key, in->if_etag, e)) || (err = db_vm_settle(w, key, e)))
+    if ((err = db_vm_is(w, key, in->if_etag, &row, e)) || (err = db_vm_settle(w, key, e)))
         return err;
     {
         AUTO(query)

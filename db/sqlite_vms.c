@@ -5,13 +5,7 @@
 
 /* ---- writing ---- */
 
-struct vm_row {
-    bool there;
-    const char *vm_key;
-    const char *etag;
-};
-
-static enum err find_row(struct write *w, const char *key, struct vm_row *row, struct err_info *e)
+enum err db_vm_find(struct write *w, const char *key, struct vm_row *row, struct err_info *e)
 {
     AUTO(query)
     struct query q = conn_query(w->conn, "SELECT vm_key, etag, echo_n FROM " VM_TABLES
@@ -165,21 +159,23 @@ static bool same_text(const char *a, const char *b)
     return a && b ? !strcmp(a, b) : a == b;
 }
 
-enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, struct err_info *e)
+enum err db_vm_is(struct write *w, const char *resource_key, const char *etag, struct vm_row *row,
+                  struct err_info *e)
 {
-    struct vm_row row = {0};
-    enum err err = find_row(w, resource_key, &row, e);
-    if (!err && !same_text(row.etag, etag))
+    enum err err = db_vm_find(w, resource_key, row, e);
+    if (!err && !same_text(row->etag, etag))
         return err_set(e, ERR_PRECONDITION_FAILED, "the VM has changed");
     return err;
 }
 
-/* To the row as it is. */
-static enum err apply(struct write *w, const char *key, const struct vm_row *row,
-                      const struct vm_write *v, int64_t now, const char *job_id, struct err_info *e)
+enum err db_vm_apply_to(struct write *w, const struct vm_row *row, const struct vm_write *v,
+                        int64_t now, const char *job_id, struct err_info *e)
 {
+    const char *key = db_key_of(w->arena, v->resource_id);
     const char *vm_key = db_key_of(w->arena, v->vm_id);
     enum err err = OK;
+    if (v->set & VM_DELETE)
+        return delete_row(w, key, e);
     if (!row->there && (v->set & VM_ONLY_IF_THERE))
         return OK;
     if ((v->set & VM_SET_VM_ID) && !same_text(row->vm_key, vm_key) &&
@@ -192,32 +188,16 @@ static enum err apply(struct write *w, const char *key, const struct vm_row *row
 enum err db_vm_apply(struct write *w, const struct vm_write *v, int64_t now, const char *job_id,
                      struct err_info *e)
 {
-    const char *key = db_key_of(w->arena, v->resource_id);
-    if (v->set & VM_DELETE)
-        return delete_row(w, key, e);
     struct vm_row row = {0};
-    enum err err = find_row(w, key, &row, e);
-    return err ? err : apply(w, key, &row, v, now, job_id, e);
-}
-
-enum err db_vm_apply_if(struct write *w, const struct vm_write *v, const char *etag, int64_t now,
-                        const char *job_id, struct err_info *e)
-{
-    const char *key = db_key_of(w->arena, v->resource_id);
-    struct vm_row row = {0};
-    enum err err = find_row(w, key, &row, e);
-    if (err)
-        return err;
-    if (!same_text(row.etag, etag))
-        return err_set(e, ERR_PRECONDITION_FAILED, "the VM has changed");
-    return v->set & VM_DELETE ? delete_row(w, key, e) : apply(w, key, &row, v, now, job_id, e);
+    enum err err = db_vm_find(w, db_key_of(w->arena, v->resource_id), &row, e);
+    return err ? err : db_vm_apply_to(w, &row, v, now, job_id, e);
 }
 
 static enum err run_put_vm(struct write *w, const void *in_, void *out, struct err_info *e)
 {
     const struct vm_put *in = in_;
     struct vm_row row = {0};
-    enum err err = find_row(w, db_key_of(w->arena, in->vm.resource_id), &row, e);
+    enum err err = db_vm_find(w, db_key_of(w->arena, in->vm.resource_id), &row, e);
     if (err)
         return err;
     if (!row.there && (in->vm.set & (VM_DELETE | VM_ONLY_IF_THERE)))

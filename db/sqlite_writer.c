@@ -1,8 +1,7 @@
 #include "core/fault.h"
 #include "db/sqlite.h"
 
-#define BATCH_MAX      256
-#define BATCH_EVEN_MIN 16 /* smaller ones are not worth a commit more */
+#define BATCH_MAX 256
 #define CHECKPOINT_PAGES                                                                           \
     4000                         /* PASSIVE whenever the WAL grew by so many: a page that is written
                                     again and again is copied once for all of them */
@@ -342,28 +341,13 @@ static void gather(struct store *s)
     atomic_store(&s->gathering, false);
 }
 
-/*
- * While one commit waits for the disk, the requests of the next are judged. Where a large batch and a small one
- * follow each other, nothing is left to do during the small one's wait: so they are evened out.
- */
-static int64_t batch_size(const struct store *s)
-{
-    int64_t queued = atomic_load(&s->queued), before = s->batch_before;
-    if (queued <= BATCH_EVEN_MIN || queued <= before)
-        return BATCH_MAX;
-    int64_t even = (queued + before + 1) / 2;
-    return even > BATCH_EVEN_MIN ? even : BATCH_EVEN_MIN;
-}
-
 /* Called with queue_lock held. */
 static struct store_done *take_batch(struct store *s, int64_t *n)
 {
     struct store_done *first = s->head;
     struct store_done **end = &s->head;
-    int64_t most = batch_size(s);
-    for (*n = 0; *end && *n < most && *n < BATCH_MAX; ++*n)
+    for (*n = 0; *end && *n < BATCH_MAX; ++*n)
         end = &(*end)->next;
-    s->batch_before = *n;
     s->head = *end;
     *end = NULL;
     if (!s->head)

@@ -153,6 +153,36 @@ static void same_key_same_request_is_replayed(void **state)
     assert_int_equal(jobs.n, 1);
 }
 
+/* A request that comes again was planned anew, on a VM that the first one has made meanwhile. */
+static void a_replay_is_found_before_a_changed_vm(void **state)
+{
+    struct fixture *f = *state;
+    struct job_new in = job_for(f, "web");
+    struct vm_write vm = {.resource_id = VM("web"), .set = VM_SET_STATE, .state = "creating"};
+    struct idempotency key = idempotency_of("key1", "abc", "print-1");
+    in.vm = &vm;
+    in.planned_on_vm = true;
+    in.idempotency = &key;
+    const char *id = submit(f, &in);
+    struct job j = claim_one(f, T0);
+    finish_job(f, &j, JOB_SUCCEEDED, T0 + 1);
+    struct job_submitted out;
+    MUST(f, DO(f, store_submit_job, &in, &out));
+    assert_int_equal(out.outcome, SUBMIT_REPLAYED);
+    assert_string_equal(out.job_id, id);
+
+    /* Who is refused has not used the key up. */
+    struct job_new other = job_for(f, "web");
+    struct idempotency fresh = idempotency_of("key1", "def", "print-1");
+    other.vm = &vm;
+    other.planned_on_vm = true;
+    other.idempotency = &fresh;
+    assert_int_equal(DO(f, store_submit_job, &other, &out), ERR_PRECONDITION_FAILED);
+    assert_int_equal(f->err.code, ERR_PRECONDITION_FAILED);
+    other.vm_etag = get_vm(f, VM("web")).etag;
+    submit(f, &other);
+}
+
 static void same_key_other_request_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -561,6 +591,7 @@ int main(void)
         STORE_TEST(submitted_job_is_complete),
         STORE_TEST(a_vm_has_its_jobs_spec),
         STORE_TEST(same_key_same_request_is_replayed),
+        STORE_TEST(a_replay_is_found_before_a_changed_vm),
         STORE_TEST(same_key_other_request_is_refused),
         STORE_TEST(expired_key_is_new),
         STORE_TEST(busy_resource_is_refused_or_shared),
