@@ -2,6 +2,7 @@
 #include "core/bytes.h"
 
 #include <openssl/rand.h>
+#include <stdatomic.h>
 
 static int64_t read_clock(clockid_t id)
 {
@@ -93,12 +94,30 @@ void uuid_v4(char out[UUID_SIZE])
     uuid_text(b, 4, out);
 }
 
+/*
+ * Milliseconds and a counter of 12 bits (RFC 9562, 6.2, method 1), which runs over into the milliseconds. A clock that
+ * steps back by less than STEP_MS does not take the order back, one that steps further is followed.
+ */
+#define STEP_MS 1000
+static uint64_t uuid_stamp(int64_t wall_ms)
+{
+    static atomic_uint_least64_t newest;
+    uint64_t now = (uint64_t)wall_ms << 12, before = atomic_load(&newest), stamp;
+    do
+        stamp = before >= now && before - now < STEP_MS << 12 ? before + 1 : now;
+    while (!atomic_compare_exchange_weak(&newest, &before, stamp));
+    return stamp;
+}
+
 void uuid_v7(int64_t wall_ms, char out[UUID_SIZE])
 {
     uint8_t b[16];
-    random_id(b + 6, sizeof b - 6);
+    uint64_t stamp = uuid_stamp(wall_ms);
+    random_id(b + 8, sizeof b - 8);
     for (int i = 0; i < 6; i++)
-        b[i] = (uint8_t)((uint64_t)wall_ms >> (40 - 8 * i));
+        b[i] = (uint8_t)(stamp >> (52 - 8 * i));
+    b[6] = (uint8_t)(stamp >> 8 & 0x0f);
+    b[7] = (uint8_t)stamp;
     uuid_text(b, 7, out);
 }
 

@@ -41,7 +41,8 @@ void random_bytes(void *out, size_t n);
 void random_id(void *out, size_t n);
 
 #define UUID_SIZE 37
-/* RFC 9562: version 4, and version 7 (time-ordered) for ids that are sorted. */
+/* RFC 9562: version 4, and version 7 for ids that are sorted: those of one process in the order in which they were
+ * made, also within a millisecond, so that an index only ever grows at its end. */
 void uuid_v4(char out[UUID_SIZE]);
 void uuid_v7(int64_t wall_ms, char out[UUID_SIZE]);
 /* 8-4-4-4-12 hex digits of either case. */

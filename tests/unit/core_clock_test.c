@@ -115,6 +115,16 @@ static void uuids(void **state)
     assert_int_equal(one[14], '7');
     assert_int_equal(strncmp(one, "00000000-03e8", 13), 0);
     assert_true(strcmp(one, later) < 0);
+    for (int i = 0; i < 10000; i++) { /* more than a millisecond has room for */
+        uuid_v7(1001 - i % 2, two);
+        assert_true(strcmp(later, two) < 0);
+        memcpy(later, two, sizeof later);
+    }
+    assert_int_equal(strncmp(later, "00000000-03eb", 13), 0);
+    uuid_v7(1004, later);
+    assert_int_equal(strncmp(later, "00000000-03ec-7000", 18), 0);
+    uuid_v7(1, later); /* the clock was set back */
+    assert_int_equal(strncmp(later, "00000000-0001-7000", 18), 0);
     assert_true(uuid_valid("01234567-89AB-cdef-0123-456789abcdef"));
     assert_false(uuid_valid("01234567-89AB-cdef-0123-456789abcde"));
     assert_false(uuid_valid("01234567-89AB-cdef-0123-456789abcdef0"));
