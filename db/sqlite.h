@@ -276,6 +276,8 @@ enum err db_polls_forget(struct write *w, const char *job_id, struct err_info *e
 /* A job's resource as a key, as its indexes have it: the row is narrower without it. */
 #define JOB_RESOURCE "lower(resource_id)"
 /* '' of a job that keeps others away from its resource, so that it has one of them at most. */
+#define JOB_BEGUN                                                                                  \
+    "state <> 'queued'" /* rows of the index job_state; a query says it in these words */
 #define JOB_BUSY "CASE WHEN terminal = 0 AND shared = 0 THEN '' ELSE id END"
 /* Its subscription, which mostly is the key's text. */
 #define JOB_SUBSCRIPTION                                                                           \

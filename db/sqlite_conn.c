@@ -53,13 +53,14 @@ enum err conn_run(struct conn *c, const char *sql, struct err_info *e)
     return q_run(&q, e);
 }
 
-/* journal_mode is the writer's: the readers find what it set. Options as SQLite's security and
+/* journal_mode is the writer's: the readers find what it set. A larger cache costs each commit time: SQLite
+ * walks through all of it where a tree was rearranged. Options as SQLite's security and
  * "how to corrupt" pages advise; secure_delete zeroes what was wiped. */
 static const char writer_pragmas[] =
     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
     "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF;"
     "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=ON;"
-    "PRAGMA cache_size=-16384; PRAGMA journal_size_limit=67108864;";
+    "PRAGMA cache_size=-4096; PRAGMA journal_size_limit=67108864;";
 static const char reader_pragmas[] =
     "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0; PRAGMA trusted_schema=OFF;"
     "PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=ON;"

@@ -154,19 +154,28 @@ static const char *subscription_of(struct arena *a, const char *scope)
     return arena_strndup(a, key, strcspn(key, "/"));
 }
 
+/* Those of one resource are few, and so are the open ones, whatever else is asked for. */
+static const char *select_jobs(const struct job_filter *in)
+{
+    if (in->resource_id)
+        return "SELECT " JOB_COLUMNS " FROM job INDEXED BY job_resource WHERE 1 = 1";
+    if (in->state && *in->state == JOB_QUEUED)
+        return "SELECT " JOB_COLUMNS " FROM job INDEXED BY job_due WHERE terminal = 0";
+    return "SELECT " JOB_COLUMNS " FROM job WHERE 1 = 1";
+}
+
 static enum err list_rows(struct conn *c, struct arena *a, const struct job_filter *in,
                           struct job_list *out, struct err_info *e)
 {
-    /* Those of one resource are few, whatever else is asked for. */
-    struct filter f = filter_of(in->resource_id ? "SELECT " JOB_COLUMNS
-                                                  " FROM job INDEXED BY job_resource WHERE 1 = 1"
-                                                : "SELECT " JOB_COLUMNS " FROM job WHERE 1 = 1");
+    struct filter f = filter_of(select_jobs(in));
     filter_text(
         &f, " AND subscription_key = ", subscription_of(a, in->within ? in->within : in->scope));
     filter_scope(&f, a, JOB_RESOURCE, in->scope);
     filter_scope(&f, a, JOB_RESOURCE, in->within);
     if (in->state)
         filter_text(&f, " AND state = ", job_state_text(*in->state));
+    if (in->state && *in->state != JOB_QUEUED)
+        filter_add(&f, " AND " JOB_BEGUN);
     filter_text(&f, " AND kind = ", in->kind);
     filter_text(&f, " AND " JOB_RESOURCE " = ", db_key_of(a, in->resource_id));
     filter_text(&f, " AND id < ", in->page.after);
@@ -233,18 +242,31 @@ enum err store_list_events(struct store *s, struct arena *a, const char *job_id,
     return add_first_event(r.conn, job_id, limit, out, e);
 }
 
+static enum err count_where(struct conn *c, const char *sql, const char *value, int64_t *out,
+                            struct err_info *e)
+{
+    AUTO(query) struct query q = conn_query(c, sql);
+    if (value)
+        q_text(&q, value);
+    *out = q_step(&q) ? q_get_int(&q) : 0;
+    return q_end(&q, e);
+}
+
 enum err store_count_jobs(struct store *s, struct job_counts *out, struct err_info *e)
 {
+    static const char open[] = "SELECT count(*) FROM job WHERE terminal = 0";
+    static const char begun[] = "SELECT count(*) FROM job WHERE state = $1 AND " JOB_BEGUN;
     *out = (struct job_counts){0};
     AUTO(reader) struct reader r = db_reader_take(s);
-    enum err err = OK;
+    int64_t *queued = &out->by_state[JOB_QUEUED], n = 0;
+    enum err err = count_where(r.conn, open, NULL, queued, e);
     for (int i = 0; i < JOB_STATES && !err; i++) {
-        AUTO(query)
-        struct query q = conn_query(r.conn, "SELECT count(*) FROM job WHERE state = $1");
-        q_text(&q, job_state_text((enum job_state)i));
-        if (q_step(&q))
-            out->by_state[i] = q_get_int(&q);
-        err = q_end(&q, e);
+        if (i == JOB_QUEUED)
+            continue;
+        err = count_where(r.conn, begun, job_state_text((enum job_state)i), &n, e);
+        out->by_state[i] = n;
+        if (!job_state_terminal((enum job_state)i))
+            *queued -= n;
     }
     return err;
 }

@@ -418,7 +418,8 @@ static const char migration_9[] =
  * - A VM stands in one tree with its ARM id, which answers for lists and counts as well (vm_fleet), instead of
  *   three; what few VMs have (an alarm, a vmId, an AK) is indexed where it is there. One row for each resource_key:
  *   there is one writer, and every insert looks for the row before.
- * - A job's place in job_resource says whether it keeps others away from its resource (JOB_BUSY).
+ * - A job's place in job_resource says whether it keeps others away from its resource (JOB_BUSY). Those that are
+ *   queued are found among the open ones (job_due), and stand in job_state once they are begun.
  * - Idempotency keys stand in the order in which they came, which is the order in which they expire.
  * - Audit ids rise without a counter beside them, since the newest row always stays.
  */
@@ -517,6 +518,8 @@ static const char migration_10[] =
     "DROP INDEX job_busy;"
     "DROP INDEX job_resource;"
     "CREATE UNIQUE INDEX job_resource ON job (" JOB_RESOURCE ", " JOB_BUSY ");"
+    "DROP INDEX job_state;"
+    "CREATE INDEX job_state ON job (state, id) WHERE " JOB_BEGUN ";"
 
     "ALTER TABLE idempotency RENAME TO idempotency_9;"
     "DROP INDEX idempotency_expires;"

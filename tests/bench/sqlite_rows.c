@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     check(sqlite3_open(argv[1], &db));
     check(sqlite3_exec(db,
                        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                       "PRAGMA cache_size=-16384;"
+                       "PRAGMA cache_size=-4096;"
                        "CREATE TABLE job (id TEXT PRIMARY KEY, data TEXT) WITHOUT ROWID",
                        NULL, NULL, NULL));
     sqlite3_stmt *st = NULL;

@@ -539,6 +539,20 @@ static void list_filters(void **state)
     MUST(f, store_count_jobs(f->store, &counts, &f->err));
     assert_int_equal(counts.by_state[JOB_FAILED], 1);
     assert_int_equal(counts.by_state[JOB_QUEUED], 2);
+
+    j = claim(f, T0, 1).jobs[0];
+    struct job_advance begin = advance_of(&j, T0 + 2);
+    begin.set = JOB_SET_STATE;
+    begin.state = JOB_RUNNING;
+    MUST(f, DO(f, store_advance_job, &begin, NULL));
+    enum job_state running = JOB_RUNNING;
+    assert_int_equal(count_jobs(f, (struct job_filter){.state = &running}), 1);
+    assert_int_equal(count_jobs(f, (struct job_filter){.state = &queued}), 1);
+    assert_int_equal(
+        count_jobs(f, (struct job_filter){.state = &queued, .resource_id = j.resource_id}), 0);
+    MUST(f, store_count_jobs(f->store, &counts, &f->err));
+    assert_int_equal(counts.by_state[JOB_RUNNING], 1);
+    assert_int_equal(counts.by_state[JOB_QUEUED], 1);
 }
 
 /* Pages stay stable while newer jobs come in. */
