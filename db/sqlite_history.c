@@ -90,9 +90,9 @@ static const char *hour_with(const struct former *f, const struct report *r, str
     const char *so_far = f->n && f->hour_verdicts && same_hour(f->received_at, r->received_at)
                              ? f->hour_verdicts
                              : " ";
-    const char *mine = arena_printf(a, " %s ", r->verdict);
+    const char *mine = arena_concat(a, " ", r->verdict, " ", NULL);
     *first = !strstr(so_far, mine);
-    return *first ? arena_printf(a, "%s%s ", so_far, r->verdict) : so_far;
+    return *first ? arena_concat(a, so_far, r->verdict, " ", NULL) : so_far;
 }
 
 /* The row, as it differs from the one before it. */
