@@ -68,7 +68,13 @@ def thread_names(pid):
 
 def metric(gateway, name):
     text = gateway.api(gateway.admin_key).get("/metrics").body.decode()
-    return float(re.search(rf"^{name} (\S+)$", text, re.M).group(1))
+    return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.M).group(1))
+
+
+def done_so_far(gateway):
+    """What was accepted and done since its start, as the gateway counts it."""
+    return {"reports": metric(gateway, 'tlgate_attestation_reports_total{verdict="trusted"}'),
+            "jobs": metric(gateway, 'tlgate_jobs_ended_total{state="succeeded"}')}
 
 
 class Sampler:
@@ -138,6 +144,19 @@ def submit_vms(callers, subscriptions, n):
             time.sleep(float(answer.header("Retry-After") or 1))
 
     return callers.map(submit, range(n))
+
+
+def work_of_writers(vm, waiting, reporters, stock):
+    """What swarm.write does: six in ten of its requests are answered after their commit."""
+    body = json.dumps(stack.vm_spec()).encode()
+    return {"polls": [vm.path + "/bootIntegrity", vm.path, *(f"/v1/jobs/{j}" for j in waiting)],
+            "puts": [(vm_path(s, "w%d"), body) for s in SUBSCRIPTIONS],
+            "share_put": 0.06, "share_report": 0.54, "reporters": reporters, "stock": stock}
+
+
+def share_committed(wrote):
+    """Of the requests that the writers sent; their first ones prepared the rest and are not counted."""
+    return wrote["committed"] / sum(wrote["statuses"].values())
 
 
 def wait_jobs(gateway, ids, seconds):

@@ -138,41 +138,72 @@ def _figures(callers):
         for method in sorted(methods)}}
 
 
+class Writers:
+    """Callers that write. work: polls [path], puts [(path with %d, body)], share_put, share_report,
+    reporters (objects with `ask`, the body that asks for a challenge, and body(answer), its report);
+    the rest are polls, one in four a challenge."""
+
+    def __init__(self, target, n, work):
+        self.callers = [Caller(target) for _ in range(n)]
+        self.work, self.stock, self.committed = work, [], 0
+        self.numbers = iter(range(1 << 30))
+
+    async def challenge(self, caller):
+        reporter = random.choice(self.work["reporters"])
+        _, answer = await caller.call("POST", "/v1/attestation/challenges", reporter.ask)
+        return reporter.body(answer)
+
+    async def prepare(self, n):
+        """n reports ahead, so that a report is one request."""
+        async def some(caller):
+            while len(self.stock) < n:
+                self.stock.append(await self.challenge(caller))
+
+        await asyncio.gather(*(some(c) for c in self.callers))
+        for caller in self.callers:
+            caller.seconds.clear(), caller.statuses.clear()
+
+    async def put(self, caller):
+        i = next(self.numbers)
+        path, body = random.choice(self.work["puts"])
+        status, _ = await caller.call("PUT", path % i, body, headers=f'Idempotency-Key: "s-{i}"\r\n')
+        self.committed += status == 202
+
+    async def report(self, caller):
+        head, tail = self.stock.pop() if self.stock else await self.challenge(caller)
+        status, _ = await caller.call("POST", "/v1/attestation/reports", head + tail, "application/cbor")
+        self.committed += status == 200
+
+    async def one(self, caller):
+        dice = random.random()
+        if dice < self.work["share_put"]:
+            await self.put(caller)
+        elif dice < self.work["share_put"] + self.work["share_report"]:
+            await self.report(caller)
+        elif random.random() < 0.25:
+            await self.challenge(caller)
+        else:
+            await caller.call("GET", random.choice(self.work["polls"]))
+
+
 async def write(pipe, target, n, work, rest):
-    """n callers side by side. work: polls [path], puts [(path with %d, body)], reports [body]; each
-    item is one request, and a caller rests up to `rest` seconds after each."""
-    callers = [Caller(target) for _ in range(n)]
-    reports = list(work["reports"])
-    counter = iter(range(1 << 30))
+    """n callers side by side, each resting up to `rest` seconds after each request; the figures, and how
+    many of the requests were answered after a commit of their own."""
+    writers = Writers(target, n, work)
     stop = asyncio.Event()
 
-    async def one(caller):
-        dice = random.random()
-        if dice < work["share_put"]:
-            i = next(counter)
-            path, body = random.choice(work["puts"])
-            await caller.call("PUT", path % i, body, headers=f'Idempotency-Key: "s-{i}"\r\n')
-        elif dice < work["share_put"] + 0.1 and reports:
-            await caller.call("POST", "/v1/attestation/reports", reports.pop(), "application/cbor")
-        elif dice < 0.3:
-            body = json.dumps({"vmId": work["vm_id"]}).encode()
-            await caller.call("POST", "/v1/attestation/challenges", body)
-        else:
-            await caller.call("GET", random.choice(work["polls"]))
-
     async def run(caller):
-        await caller.call("GET", work["polls"][0])
-        caller.seconds.clear()  # the handshake is not a request
         while not stop.is_set():
-            await asyncio.wait_for(one(caller), 30)
+            await asyncio.wait_for(writers.one(caller), 30)
             await asyncio.sleep(random.random() * rest)
 
-    tasks = [asyncio.create_task(run(c)) for c in callers]
+    await writers.prepare(max(n, work["stock"]))  # handshakes as well, which are no requests
+    tasks = [asyncio.create_task(run(c)) for c in writers.callers]
     pipe.send("ready")
     await _stopped(pipe)
     stop.set()
     await asyncio.gather(*tasks)
-    return _figures(callers)
+    return {**_figures(writers.callers), "committed": writers.committed}
 
 
 async def poll(pipe, target, n, path, rest):
