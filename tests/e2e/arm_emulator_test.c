@@ -448,10 +448,11 @@ static void test_throttle(void **state)
     control(arm, "/_emulator/settings", "{\"writeBucket\":[5,0.5],\"lroSeconds\":0}");
     for (unsigned round = 1; round <= 3; round++) {
         for (int i = 0; i < 20; i++) {
-            const struct arm_request q = {.method = ARM_PUT,
-                                          .subscription = SUB,
-                                          .target = RG("arm"),
-                                          .body = BYTES_STR("{\"location\":\"westeurope\"}")};
+            const struct arm_request q = {
+                .method = ARM_PUT,
+                .subscription = SUB,
+                .target = RG("throttled"), /* no other test was told to wait for it */
+                .body = BYTES_STR("{\"location\":\"westeurope\"}")};
             arm_send(arm, &q, on_burst, &b);
         }
         pthread_mutex_lock(&b.lock);
