@@ -5,14 +5,11 @@ person before they are committed)."""
 import json
 import os
 import pathlib
-import shutil
 import struct
 import subprocess
-import tempfile
 
 import pytest
 
-import frame
 import made
 import rows_log
 from frame import failed, lines
@@ -23,15 +20,6 @@ from vectors import BIN
 GOLDEN = pathlib.Path(__file__).resolve().parent / "golden"
 EV_EVENT_TAG, EV_POST_CODE, EV_EFI_VARIABLE_BOOT = 0x6, 0x1, 0x80000002
 QUOTED = tuple(range(9)) + (11, 12, 13)
-
-
-@pytest.fixture(scope="module")
-def rig():
-    folder = tempfile.mkdtemp(prefix="tlg-")  # short: see swtpm.py
-    running = frame.Rig(folder)
-    yield running
-    running.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def judged(rig, e):

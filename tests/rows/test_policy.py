@@ -13,13 +13,10 @@ the policy's findings.
 import base64
 import dataclasses
 import json
-import shutil
 import struct
-import tempfile
 
 import pytest
 
-import frame
 import made
 from frame import VECTORS, failed
 from made import EV_EFI_VARIABLE_AUTHORITY, EV_IPL, EV_SEPARATOR
@@ -49,15 +46,6 @@ def lie(rules, *reasons, of=None, honest=()):
                           set(honest)))
         return build
     return register
-
-
-@pytest.fixture(scope="module")
-def rig():
-    folder = tempfile.mkdtemp(prefix="tlg-")  # short: see swtpm.py
-    running = frame.Rig(folder)
-    yield running
-    running.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def judge(rig, e, rules):

@@ -1,9 +1,7 @@
 """Runs the table of bad evidence (see frame.py) and fails where a row is not covered."""
 import importlib
 import pathlib
-import shutil
 import sys
-import tempfile
 
 import pytest
 
@@ -14,15 +12,6 @@ import frame  # noqa: E402  (needs the path above)
 
 for module in sorted([*HERE.glob("rows_*.py"), *HERE.glob("test_rows_*.py")]):
     importlib.import_module(module.stem)
-
-
-@pytest.fixture(scope="module")
-def rig():
-    folder = tempfile.mkdtemp(prefix="tlg-")  # short: see swtpm.py
-    running = frame.Rig(folder)
-    yield running
-    running.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize("case", sorted(frame.CASES, key=lambda c: c.row), ids=str)
