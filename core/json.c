@@ -520,6 +520,8 @@ static void encode_field(struct jw *w, const struct field *f, const void *slot)
     }
 }
 
+const struct schema json_nothing = {.name = "Nothing", .size = 1};
+
 void json_encode(struct jw *w, const struct schema *s, const void *in)
 {
     jw_open(w, '{');

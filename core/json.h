@@ -108,6 +108,9 @@ struct schema {
     size_t n_rules;
 };
 
+/* Of an object without members. */
+extern const struct schema json_nothing;
+
 /*
  * UTF-8 JSON text to a tree: duplicate keys, trailing bytes, NUL, lone surrogates, numbers out of
  * range and more than JSON_DEPTH_MAX levels are ERR_BAD_REQUEST. The caller owns *out (AUTO(json)).

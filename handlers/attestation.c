@@ -17,9 +17,7 @@ static enum err refuse(struct call *c, const char *what, int after)
 {
     err_set(&c->err, ERR_RATE_LIMITED, "too many requests about attestation from this %s", what);
     c->err.retry_after = after > 0 ? after : 1;
-    /* draft-ietf-httpapi-ratelimit-headers-11 section 4 */
-    c->ops->reply_header(c, "RateLimit",
-                         arena_printf(c->arena, "\"%s\";r=0;t=%d", what, c->err.retry_after));
+    c->ops->reply_header(c, "RateLimit", call_rate_limit(c, what));
     return ERR_RATE_LIMITED;
 }
 

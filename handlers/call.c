@@ -40,6 +40,11 @@ static int problem_headers(struct call *c)
     return err_http_status(code);
 }
 
+const char *call_rate_limit(struct call *c, const char *what)
+{
+    return arena_printf(c->arena, "\"%s\";r=0;t=%d", what, c->err.retry_after);
+}
+
 int call_fail(struct call *c)
 {
     problem_write(&c->out, &c->err, c->request_id, call_trace_id(c));

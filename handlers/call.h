@@ -95,6 +95,9 @@ static inline void call_clear(struct call *c)
 
 /* A JSON writer over an empty reply body. */
 struct jw *call_json(struct call *c);
+/* RateLimit of c->err, a limit that was hit: none remains until Retry-After
+ * (draft-ietf-httpapi-ratelimit-headers-11 section 4). */
+const char *call_rate_limit(struct call *c, const char *what);
 /* problem+json from c->err; returns its status. */
 int call_fail(struct call *c);
 /* The same left open, for members of its own: add them, jw_close('}') and return the status. */

@@ -408,7 +408,7 @@ def query_schema(emitter, operation, parameters):
 
 
 def body_schema(emitter, operation, where):
-    content = operation.get("requestBody", {}).get("content", {})
+    content = resolve(emitter.doc, operation.get("requestBody", {})).get("content", {})
     accepts = []
     table = "NULL"
     for media, entry in content.items():
@@ -421,6 +421,9 @@ def body_schema(emitter, operation, where):
         schema = resolve(emitter.doc, entry["schema"])
         if media != "application/json" or "x-ref" not in schema:
             raise Fault(f"{where}: a decoded body is JSON of a named schema")
+        if not schema.get("properties") and schema.get("additionalProperties") is False:
+            table = "&json_nothing"
+            continue
         table = f"&{emitter.object_schema(schema['x-ref'], schema)}_schema"
     return " | ".join(accepts) or "0", table
 
@@ -441,6 +444,8 @@ def route_row(doc, emitter, path, method, operation, shared):
         for key, name in (("x-idempotent", "ROUTE_IDEMPOTENT"), ("x-raw-body", "ROUTE_RAW_BODY"))
         if operation.get(key)
     ]
+    if accepts != "0" and not resolve(doc, operation["requestBody"]).get("required"):
+        flags.append("ROUTE_BODY_OPTIONAL")
     statuses = "".join(f"{s}, " for s in sorted(operation["responses"]))
     params = "".join(p + ", " for p in path_parameters(emitter, parameters, where))
     cells = [

@@ -20,8 +20,9 @@ struct call;
 enum route_role { ROUTE_NONE, ROUTE_READER, ROUTE_PROVISIONER, ROUTE_ADMIN };
 
 enum route_flag {
-    ROUTE_IDEMPOTENT = 1, /* Idempotency-Key is honoured */
-    ROUTE_RAW_BODY = 2,   /* the handler decodes the body itself */
+    ROUTE_IDEMPOTENT = 1,    /* Idempotency-Key is honoured */
+    ROUTE_RAW_BODY = 2,      /* the handler decodes the body itself */
+    ROUTE_BODY_OPTIONAL = 4, /* call->body is NULL where there is none */
 };
 
 /* Media types a body may have; 0: the operation takes no body. */

@@ -195,13 +195,15 @@ static enum err check_route(struct work *w)
     return OK;
 }
 
-static enum err check_rate(struct work *w, struct limiter *limiter, const char *key)
+static enum err check_rate(struct work *w, struct limiter *limiter, const char *what,
+                           const char *key)
 {
     int retry_after = 0;
     if (limiter_take(limiter, key, clock_mono(w->d->app->clock), &retry_after))
         return OK;
     err_set(&w->call.err, ERR_RATE_LIMITED, "too many requests; slow down");
     w->call.err.retry_after = retry_after;
+    http_reply_header(w->x, "RateLimit", call_rate_limit(&w->call, what));
     return ERR_RATE_LIMITED;
 }
 
@@ -213,11 +215,11 @@ static enum err check_caller(struct work *w)
         return OK;
     enum err err = auth_authenticate(w->d->auth, http_header(w->x, "authorization"), c->arena,
                                      &c->who, &c->err);
-    if (err == ERR_UNAUTHENTICATED && check_rate(w, w->d->by_peer, w->x->peer))
+    if (err == ERR_UNAUTHENTICATED && check_rate(w, w->d->by_peer, "address", w->x->peer))
         return ERR_RATE_LIMITED;
     if (err)
         return err;
-    err = check_rate(w, w->d->by_principal, c->who->id);
+    err = check_rate(w, w->d->by_principal, "principal", c->who->id);
     if (err)
         return err;
     /* ROUTE_READER is 1, ROLE_READER is 0; both rise in the same order. */
@@ -281,6 +283,8 @@ static enum err check_media(struct work *w)
             return err_set(&c->err, ERR_BAD_REQUEST, "this operation takes no body");
         return OK;
     }
+    if (r->flags & ROUTE_BODY_OPTIONAL && !has_body(w->x))
+        return OK; /* whatever type a client names for the body that it does not send */
     if (coding)
         return err_set(&c->err, ERR_UNSUPPORTED_MEDIA_TYPE, "a body must not be encoded (%s)",
                        coding);
@@ -299,7 +303,13 @@ static enum err check_media(struct work *w)
 static int on_head(void *ctx, struct http_exchange *x)
 {
     struct work *w = begin(ctx, x);
-    if (check_route(w) || check_caller(w))
+    enum err err = check_route(w);
+    /* RFC 9110 section 9.3.7. It says what a 405 says to anybody. */
+    if (err == ERR_METHOD_NOT_ALLOWED && strcmp(x->head.method, "OPTIONS") == 0) {
+        err_clear(&w->call.err);
+        return answer(w, 204);
+    }
+    if (err || check_caller(w))
         return fail(w);
     const struct route *r = w->match.route;
     if ((r->role == ROUTE_NONE && routes_check_params(&w->match, &w->call.err)) ||
@@ -321,7 +331,7 @@ static int run(struct work *w)
     if (has_body(x))
         c->now = clock_wall(w->d->app->clock);
     c->raw = buf_bytes(&x->body);
-    if (r->body) {
+    if (r->body && (c->raw.len || !(r->flags & ROUTE_BODY_OPTIONAL))) {
         void *body = arena_alloc(c->arena, r->body->size);
         if (json_decode_text(c->raw, r->body, c->arena, body, &c->err))
             return fail(w);

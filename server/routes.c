@@ -130,6 +130,8 @@ void routes_match(const struct routes *r, const char *method, const struct targe
     for (const struct template *p = best; p && p < items + n && !out->route; p++)
         if (p->n_params == best->n_params && fits(p, t))
             allow(out, p->route->method);
+    if (best && !out->route)
+        allow(out, "OPTIONS");
 }
 
 /* Characters, as the contract counts them. */

@@ -86,6 +86,23 @@ def test_413_for_one_byte_too_many(api, name):
     assert answer.status == 413 and answer.code == "body_too_large", answer
 
 
+OPTIONAL = sorted(n for n, (_, _, o) in OPERATIONS.items()
+                  if o.get("requestBody", {}).get("$ref") == "#/components/requestBodies/Nothing")
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+@pytest.mark.parametrize("body, headers, code", [
+    (None, {}, "not_found"), (b"", {"Content-Type": "application/x-www-form-urlencoded"}, "not_found"),
+    (b"", JSON, "not_found"), (b"{}", JSON, "not_found"), (b" {} ", JSON, "not_found"),
+    (b'{"a":1}', JSON, "validation_failed"), (b"[]", JSON, "validation_failed"),
+    (b"null", JSON, "bad_request"), (b"{", JSON, "bad_request"),
+    (b"{}", {}, "unsupported_media_type")])
+def test_nothing_may_be_said_by_no_body_and_by_an_empty_object(api, name, body, headers, code):
+    """Many clients send {} with each POST."""
+    answer = api.request(OPERATIONS[name][0], target(name), body, headers)
+    assert answer.code == code, answer
+
+
 # A report's 403 is not_enrolled: tests/e2e/test_evidence.py.
 @pytest.mark.parametrize("name", sorted(set(with_status(403)) - {"create_report"}))
 def test_403_outside_of_role_or_scope(gateway, name):
@@ -496,3 +513,4 @@ def test_429_for_one_call_too_many(tight_gateway, name):
             break
     assert answer.status == 429 and answer.code == "rate_limited", answer
     assert int(answer.header("Retry-After")) > 0
+    assert answer.header("RateLimit").endswith(";r=0;t=" + answer.header("Retry-After"))

@@ -268,14 +268,29 @@ def test_a_client_that_sends_before_it_reads_sees_the_refusal(bare):
         assert raw.read_answer(sock)[0] == 200
 
 
-@pytest.mark.parametrize("method", ["OPTIONS", "DELETE", "TRACE", "BREW"])
+def test_options_answers_what_is_allowed(bare):
+    """RFC 9110 9.3.7: no error, no credential, no body, and the connection stays."""
+    with bare.connect() as sock:
+        for path, allow in ((b"/livez", "GET, HEAD, OPTIONS"), (b"/v1/jobs", "GET, HEAD, OPTIONS"),
+                            (b"/v1/attestation/reports", "POST, OPTIONS"),
+                            (b"/v1/attestation/policies/a", "GET, HEAD, PUT, DELETE, OPTIONS")):
+            for more in (b"", b"Access-Control-Request-Method: GET\r\n"):
+                sock.sendall(b"OPTIONS " + path + b" HTTP/1.1\r\n" + HOST + more + b"\r\n")
+                status, headers, _ = raw.read_answer(sock, True)
+                assert status == 204 and sorted(headers["allow"].split(", ")) == sorted(allow.split(", "))
+                assert "content-length" not in headers and "content-type" not in headers  # RFC 9110 8.6
+        sock.sendall(b"OPTIONS /v1/nothing HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert raw.read_answer(sock)[0] == 404
+
+
+@pytest.mark.parametrize("method", ["DELETE", "TRACE", "BREW"])
 def test_other_methods_are_told_what_is_allowed(bare, method):
     connection = http.client.HTTPSConnection(
         "127.0.0.1", int(bare.url.rsplit(":", 1)[1]),
         context=ssl.create_default_context(cafile=bare.ca))
     connection.request(method, "/livez")
     answer = connection.getresponse()
-    assert answer.status == 405 and answer.headers["Allow"] == "GET, HEAD"
+    assert answer.status == 405 and answer.headers["Allow"] == "GET, HEAD, OPTIONS"
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert json.loads(answer.read())["code"] == "method_not_allowed"
 

@@ -73,7 +73,7 @@ MUTATIONS = [
     ("a word of C", "components|schemas|VmNetwork|properties|default", {"type": "boolean"},
      "word of C"),
     ("a dangling reference", "components|schemas|VmSpec|properties|size|$ref",
-     "#/components/schemas/Nothing", "does not exist"),
+     "#/components/schemas/Missing", "does not exist"),
     ("a schema that nobody uses", "components|schemas|Spare", {"type": "object"}, "is not used"),
 ]
 
