@@ -99,6 +99,9 @@ struct maa_trust {
 struct attest_policy;
 struct attest_baseline;
 
+/* Firmware, drivers, boot loader and Secure Boot. */
+#define ATTEST_BOOT_PCRS (1u << 0 | 1u << 2 | 1u << 4 | 1u << 7)
+
 struct attest_input {
     const struct evidence *evidence;
     struct attest_trust *trust;
@@ -114,7 +117,9 @@ struct attest_input {
     struct bytes nonce; /* what the quote's extraData must be */
     int64_t now;        /* ms since 1970: certificates are judged at this time */
     enum attest_profile profile;
-    uint32_t required_pcrs; /* bit i: PCR i must be quoted; 0: as the profile has it */
+    /* Bit i: PCR i must be quoted. 0: as the profile has it, ATTEST_BOOT_PCRS in Azure's, and in any where
+     * there is a log: it would prove nothing of what it is about. */
+    uint32_t required_pcrs;
     bool require_secure_boot;
     bool allow_quote_only; /* without an event log: trustedQuoteOnly instead of untrusted */
 

@@ -23,12 +23,12 @@ static bool is_azure(const struct attest_input *in)
     return in->profile != PROFILE_TPM;
 }
 
-/* PCR 0, 2, 4 and 7 hold firmware, drivers, boot loader and Secure Boot. */
 static uint32_t required_pcrs(const struct attest_input *in)
 {
+    bool log = in->evidence->event_log.len || in->log;
     if (in->required_pcrs)
         return in->required_pcrs;
-    return is_azure(in) ? 1u << 0 | 1u << 2 | 1u << 4 | 1u << 7 : 0;
+    return is_azure(in) || log ? ATTEST_BOOT_PCRS : 0;
 }
 
 static void fail(struct quoting *s, enum attest_check c, const char *reason, const char *expected,

@@ -153,6 +153,7 @@ static enum err verify(struct call *c, struct submission *s, bool pinned)
         .nonce = {s->challenge.nonce, sizeof s->challenge.nonce},
         .now = c->now,
         .profile = PROFILE_AZURE_TRUSTED_LAUNCH,
+        .required_pcrs = ATTEST_BOOT_PCRS,
         .require_secure_boot = s->known && s->vm.secure_boot,
         .allow_quote_only = true,
     };

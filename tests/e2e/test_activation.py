@@ -246,6 +246,30 @@ def test_what_is_refused(guest_api, make_vm_on, gateway_of_eks, vm, tpm, ca):
     assert status_of(gateway_of_eks.api(gateway_of_eks.admin_key), vm)["status"] == "unknown"
 
 
+@pytest.mark.parametrize("with_log", [False, True], ids=["alone", "with a log"])
+def test_a_quote_that_leaves_out_what_booted(gateway_of_eks, guest_api, make_vm_on, ca, with_log):
+    """The guest chooses what it quotes: PCR 16, which it may reset, says nothing of its boot."""
+    vm = make_vm_on(gateway_of_eks, f"ekpcr16{with_log:d}")
+    own = EkTpm(ca, vm.vm_id)
+    try:
+        good = {"activation": activation(guest_api, vm.vm_id, own)}
+        for enrollment in (good, None):  # with the proof, by the pin
+            given = challenge(guest_api, vm.vm_id)
+            sent = own.report({**given, "pcrs": [16]}, vm.vm_id, **(enrollment or {}))
+            if not enrollment:
+                del sent["enrollment"]
+            if with_log:
+                sent["eventLog"] = b64(vm.guest.event_log())
+            answer = send(guest_api, sent)
+            assert answer.status == 200 and answer.json["verdict"] == "untrusted", answer
+            failed = {(c["name"], c["reason"]) for c in answer.json["checks"] if c["status"] == "fail"}
+            assert ("quote.selection", "required_pcr_missing") in failed, answer
+        api = gateway_of_eks.api(gateway_of_eks.admin_key)
+        assert status_of(api, vm)["status"] == "unhealthy"
+    finally:
+        own.close()
+
+
 def test_a_credential_is_for_one_ak(guest_api, vm, tpm):
     """Made for another AK's Name, the TPM itself does not open it."""
     answer = ask(guest_api, vm.vm_id, tpm, akPublic=b64(vm.guest.ak()[0]))

@@ -421,6 +421,31 @@ static void pin_as_the_anchor(void **state)
     assert_int_equal(ear_profile_of(result.findings, result.n_findings), PROFILE_TPM);
 }
 
+/* A log proves nothing where the quote leaves out what it is about. */
+static void a_log_needs_its_pcrs_quoted(void **state)
+{
+    static const uint32_t selections[] = {1u << 16, 1u << 0, 0xffu & ~(1u << 4), 0xffu & ~(1u << 7)};
+    for (size_t i = 0; i < ARRAY_LEN(selections); i++) {
+        make_reset(m);
+        m->send_certificate = m->send_chain = false;
+        m->selected = selections[i];
+        make_build(m);
+        m->in.profile = PROFILE_TPM;
+        m->in.require_secure_boot = false;
+        pin_of(m->ev.ak_public);
+        assert_int_equal(judge(), OK);
+        assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
+        assert_true(has(CHECK_QUOTE_SELECTION, STATUS_FAIL, "required_pcr_missing"));
+        m->ev.event_log = (struct bytes){0}; /* the quote alone says no more than what it quotes */
+        assert_int_equal(judge(), OK);
+        assert_int_equal(result.verdict, VERDICT_TRUSTED_QUOTE_ONLY);
+        m->in.required_pcrs = ATTEST_BOOT_PCRS;
+        assert_int_equal(judge(), OK);
+        assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
+        assert_true(has(CHECK_QUOTE_SELECTION, STATUS_FAIL, "required_pcr_missing"));
+    }
+}
+
 static bool is_kept(EVP_PKEY *pkey)
 {
     struct ak_key key;
@@ -685,6 +710,7 @@ int main(void)
         cmocka_unit_test(malformed_event_data),
         cmocka_unit_test(pin_on_top_of_the_chain),
         cmocka_unit_test(pin_as_the_anchor),
+        cmocka_unit_test(a_log_needs_its_pcrs_quoted),
         cmocka_unit_test(a_pinned_key_that_signed_is_kept),
         cmocka_unit_test(pinned_area_is_the_whole_area),
         cmocka_unit_test(without_pin_or_chain_there_is_no_anchor),
