@@ -32,7 +32,8 @@ static const char *shown(struct judging *j, const json_t *v)
 {
     if (!v)
         return "nothing";
-    AUTO(free) char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+    /* In ASCII: what is cut off is then no part of a character. */
+    AUTO(free) char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
     return text ? arena_printf(j->arena, "%.120s", text) : "";
 }
 

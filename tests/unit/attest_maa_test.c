@@ -597,6 +597,31 @@ static void missing_keys_leave_good_evidence_undecided(void **state)
     assert_string_equal(result.reason, "nonce_mismatch");
 }
 
+/* What a stranger wrote is told cut short, and the report that tells it is JSON still. */
+static void what_is_cut_off_is_no_part_of_a_character(void **state)
+{
+    for (size_t n = 110; n < 122; n++) {
+        char text[256];
+        json_t *root = NULL;
+        struct buf out = {0};
+        struct jw w = jw_over(&out);
+        reset();
+        snprintf(
+            text, sizeof text, "\"%.*s\xe2\x82\xac\xf0\x9f\x92\xa9\"", (int)n,
+            "................................................................................"
+            "................................................................................");
+        json_t *h = token_header();
+        token_set(h, "kid", text);
+        expect_refused(token_make(m->arena, provider_key, h, token_payload(nonce_text)),
+                       "token_key_unknown");
+        attest_write_checks(&w, &result);
+        assert_true(utf8_valid(buf_bytes(&out)));
+        assert_int_equal(json_parse(buf_bytes(&out), &root, NULL), OK);
+        json_decref(root);
+        buf_free(&out);
+    }
+}
+
 static void a_malformed_token_makes_the_evidence_malformed(void **state)
 {
     with_evidence(true, "true");
@@ -626,6 +651,7 @@ int main(void)
         cmocka_unit_test(the_confidential_profile_wants_the_enclave),
         cmocka_unit_test(token_and_evidence_must_agree),
         cmocka_unit_test(missing_keys_leave_good_evidence_undecided),
+        cmocka_unit_test(what_is_cut_off_is_no_part_of_a_character),
         cmocka_unit_test(a_malformed_token_makes_the_evidence_malformed),
     };
     return cmocka_run_group_tests(tests, set_up_tokens, tear_down_tokens);

@@ -424,7 +424,8 @@ static void pin_as_the_anchor(void **state)
 /* A log proves nothing where the quote leaves out what it is about. */
 static void a_log_needs_its_pcrs_quoted(void **state)
 {
-    static const uint32_t selections[] = {1u << 16, 1u << 0, 0xffu & ~(1u << 4), 0xffu & ~(1u << 7)};
+    static const uint32_t selections[] = {1u << 16, 1u << 0, 0xffu & ~(1u << 4),
+                                          0xffu & ~(1u << 7)};
     for (size_t i = 0; i < ARRAY_LEN(selections); i++) {
         make_reset(m);
         m->send_certificate = m->send_chain = false;
