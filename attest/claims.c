@@ -29,6 +29,7 @@ struct collector {
     bool shim_vouched; /* shim let something through by a key of its own */
     bool sbat_seen;
     bool windows_over[EVIDENCE_PCRS]; /* the separator behind Windows' events was seen */
+    struct sipa_claims windows_late;  /* what stands behind it */
 };
 
 /* ---- PCR 7 ---- */
@@ -173,6 +174,21 @@ static void claim_pcr7(struct collector *c)
 
 /* ---- PCR 0 and 4 ---- */
 
+#define ACTION_MAX 256 /* the texts of PFP 1.05, 10.4.4, are shorter */
+
+/* That its digest is of its data shows no more than that: the bytes of a small image, in the order in which
+ * Authenticode hashes them, have the image's digest, too. They are no text. */
+static bool is_action(const struct log_event *ev)
+{
+    struct bytes text = ev->data;
+    if (text.len && text.data[text.len - 1] == 0)
+        text.len--;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] < 0x20 || text.data[i] > 0x7e)
+            return false;
+    return ev->type == EV_EFI_ACTION && text.len <= ACTION_MAX;
+}
+
 static void claim_application(struct collector *c)
 {
     struct log_claims *out = c->out;
@@ -219,7 +235,8 @@ static bool is_command(struct bytes text)
  * command line can be shown as a command, and the other way round: neither can hide. */
 static struct bytes kernel_arguments(const struct loader_event *e)
 {
-    static const char *const commands[] = {"linux ", "linuxefi ", "linux16 "};
+    /* A kernel with an EFI stub takes what chainloader hands over, which GRUB measures as a command alone. */
+    static const char *const commands[] = {"linux ", "linuxefi ", "linux16 ", "chainloader "};
     if (e->kind == LOADER_GRUB_COMMAND_LINE || e->kind == LOADER_STUB_COMMAND_LINE)
         return e->text;
     if (e->kind != LOADER_GRUB_COMMAND && e->kind != LOADER_GRUB_MODULE)
@@ -252,10 +269,13 @@ static void put_command_line(struct collector *c, const struct claim_command_lin
 
 static void claim_unread(struct collector *c)
 {
-    uint32_t bit = 1u << c->ev->pcr;
-    if (!(c->out->unread & bit))
-        c->out->unread_event[c->ev->pcr] = c->index;
-    c->out->unread |= bit;
+    struct log_claims *out = c->out;
+    out->unread |= 1u << c->ev->pcr;
+    if (out->n_unread == CLAIMS_UNREAD)
+        out->unread_cut = true;
+    else
+        out->unread_events[out->n_unread++] =
+            (struct claim_unread){.event = c->index, .pcr = c->ev->pcr, .digest = c->digest};
 }
 
 static void claim_command_line(struct collector *c)
@@ -281,14 +301,17 @@ static void claim_command_line(struct collector *c)
 static bool claim_windows(struct collector *c)
 {
     const uint32_t both = 1u << 12 | 1u << 13;
-    bool separator = c->ev->type == EV_SEPARATOR && bytes_equal(c->ev->data, BYTES("WBCL", 4));
+    bool over = c->windows_over[c->ev->pcr];
+    bool separator =
+        !over && c->ev->type == EV_SEPARATOR && bytes_equal(c->ev->data, BYTES("WBCL", 4));
     bool events = c->ev->type == EV_EVENT_TAG && sipa_is(c->ev->data);
     if (!(separator || events) || !hash_matches(c->bank, c->ev->data, c->digest))
         return false;
     if (separator)
         c->windows_over[c->ev->pcr] = true;
-    else if ((c->pcrs & both) == both && !c->windows_over[c->ev->pcr])
-        (void)sipa_read(c->ev->data, &c->out->windows, c->arena); /* content.c refuses bad ones */
+    else if ((c->pcrs & both) == both) /* content.c refuses bad ones before the separator */
+        return !sipa_read(c->ev->data, over ? &c->windows_late : &c->out->windows, c->arena) ||
+               !over;
     return true;
 }
 
@@ -303,7 +326,7 @@ static void claim_event(struct collector *c)
     case 4:
         /* A type is nobody's word: what is not text that was measured counts as an application, so
          * that none can hide under another type. */
-        if (ev->type != EV_EFI_ACTION && ev->type != EV_SEPARATOR)
+        if (!is_action(ev) && ev->type != EV_SEPARATOR)
             claim_application(c);
         break;
     case 7:
@@ -341,6 +364,7 @@ struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank
     struct collector c = {
         .out = &out, .arena = a, .bank = bank, .pcrs = pcrs, .authority = CLAIMS_NONE};
     sipa_init(&out.windows);
+    sipa_init(&c.windows_late);
     for (size_t i = 0; i < log->n; i++) {
         c.ev = &log->events[i];
         c.index = (int)i;
@@ -350,6 +374,7 @@ struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank
         if (c.digest.len)
             claim_event(&c);
     }
+    sipa_weaken(&out.windows, &c.windows_late);
     if (out.secure_boot != TRI_UNSET && out.debug_mode == TRI_UNSET)
         out.debug_mode = TRI_FALSE;
     return out;

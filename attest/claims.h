@@ -15,6 +15,7 @@
 #define CLAIMS_AUTHORITIES   32
 #define CLAIMS_APPLICATIONS  32
 #define CLAIMS_COMMAND_LINES 4
+#define CLAIMS_UNREAD        16
 #define CLAIMS_NONE          (-1)
 
 /* A Secure Boot variable of PCR 7, in the order in which firmware measures them. */
@@ -68,6 +69,13 @@ struct claim_command_line {
     const char *text; /* printable ASCII, all else as '?' */
 };
 
+/* An event of PCR 8, 12 or 13 whose digest is of nothing that the log shows. */
+struct claim_unread {
+    int event;
+    uint32_t pcr;
+    struct bytes digest;
+};
+
 /* Filled only from PCRs that the caller vouches for. */
 struct log_claims {
     enum tri secure_boot;     /* of the firmware; see claims_secure_boot */
@@ -84,8 +92,10 @@ struct log_claims {
     /* Bit i, of PCR 8, 12 and 13: an event of it is not understood, so that nothing can be said of what the
      * PCR does not hold. */
     uint32_t unread;
-    int unread_event[EVIDENCE_PCRS]; /* the first of them */
-    bool truncated;                  /* one of the lists above would have been longer */
+    struct claim_unread unread_events[CLAIMS_UNREAD]; /* the first of them */
+    size_t n_unread;
+    bool unread_cut;           /* there are more */
+    bool truncated;            /* one of the lists above would have been longer */
     struct bytes sbat_level;   /* shim's SbatLevel, CSV text; empty: not measured, or in doubt */
     const char *sbat_doubt;    /* why what the log shows as the level need not be shim's, or NULL */
     struct bytes crtm_version; /* EV_S_CRTM_VERSION, mostly UTF-16LE */

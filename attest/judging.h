@@ -13,7 +13,7 @@ struct judging {
     const struct attest_claims *claims;
     struct arena *a;
     struct attest_result *r;
-    bool windows_known; /* the states of Windows can be told; set by the rule about them */
+    bool windows_known; /* what it did not measure is off; set by the rule about its states */
 };
 
 /* A finding of `policy`: the rule does not hold. */

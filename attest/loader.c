@@ -60,6 +60,14 @@ static bool is_mok(struct bytes text)
     return false;
 }
 
+static bool has_wide_nul(struct bytes text)
+{
+    for (size_t i = 0; i + 1 < text.len; i += 2)
+        if (text.data[i] == 0 && text.data[i + 1] == 0)
+            return true;
+    return false;
+}
+
 /* systemd's tpm_log_ipl_event: the data is a description in UTF-16; that of the command line is the
  * command line itself, with its terminator. Others (credentials) are told apart by their digest. */
 static struct loader_event read_stub(struct bytes data, enum loader_kind kind)
@@ -71,7 +79,8 @@ static struct loader_event read_stub(struct bytes data, enum loader_kind kind)
     e.text = data;
     if (data.len >= 2 && data.data[data.len - 2] == 0)
         e.text.len -= 2;
-    if (kind == LOADER_STUB_COMMAND_LINE)
+    /* it measures up to the first terminator: with another inside, it is not the stub's */
+    if (kind == LOADER_STUB_COMMAND_LINE && !has_wide_nul(e.text))
         measures(&e, data);
     return e;
 }

@@ -72,23 +72,53 @@ static bool is_resumed(const struct sipa_claims *w)
 
 #define WINDOWS_PCRS (1u << 12 | 1u << 13)
 
-/* Is it Windows, or surely not? Without its events in the two PCRs that hold them it is not, but only where all
- * that they hold is understood: the type of an event is nobody's word, so what is not may be Windows' own.
- * Nor where a CA vouched that signs nothing else. */
-static bool windows_known(const struct judging *j)
+/* The first event of these PCRs that is not understood, nor named by the policy as what it is of; or NULL. */
+static const struct claim_unread *find_unread(const struct judging *j, uint32_t pcrs)
 {
     const struct log_claims *log = j->claims->log;
-    return is_proven(j, WINDOWS_PCRS) && (log->windows.present || (!(log->unread & WINDOWS_PCRS) &&
-                                                                   !rollover_booted_windows(log)));
+    const struct claim_unread *last = NULL;
+    for (size_t i = 0; i < log->n_unread && log->unread & pcrs; i++) {
+        last = &log->unread_events[i];
+        if (pcrs >> last->pcr & 1 && !attest_policy_image_name(j->p, last->digest))
+            return last;
+    }
+    return log->unread & pcrs && log->unread_cut ? last : NULL;
+}
+
+static void tell_unread(const struct judging *j, const char *rule,
+                        const struct claim_unread *unread)
+{
+    static const char advice[] = ". If it is that of a credential, an extension or a device tree "
+                                 "which a unified kernel image "
+                                 "was given and is meant to have, name it in knownImages";
+    judging_violated(j, "rule_not_proven", unread->event, (int)unread->pcr, rule,
+                     arena_printf(j->a, "the digest %s, which is not that of what the log shows%s",
+                                  words_hex(j->a, unread->digest), unread->pcr == 8 ? "" : advice));
+}
+
+/* Why nothing says which state Windows is in, or NULL. Without its events in the two PCRs that hold them a guest
+ * is no Windows, but only where all that they hold is understood: the type of an event is nobody's word, so
+ * what is not may be Windows' own. Nor is it none where a CA vouched that signs nothing else. */
+static const char *windows_doubt(const struct judging *j)
+{
+    const struct log_claims *log = j->claims->log;
+    if (!is_proven(j, WINDOWS_PCRS))
+        return "PCR 12 and 13 are not both quoted and explained by the log";
+    if (!log->windows.present && rollover_booted_windows(log))
+        return "a CA that signs nothing but Windows vouched for this boot, but Windows measured "
+               "nothing";
+    if (is_resumed(&log->windows))
+        return "resumed from hibernation: what runs was started by an earlier boot, which this log "
+               "does not hold. Restart the guest without hibernating, then report again";
+    return NULL;
 }
 
 /* Windows measures what makes it weaker; what it did not measure is off. */
 static enum tri windows_is(const struct judging *j, enum tri measured)
 {
-    const struct sipa_claims *w = &j->claims->log->windows;
-    if (!j->windows_known || (measured == TRI_UNSET && is_resumed(w)))
-        return TRI_UNSET;
-    return w->present && measured == TRI_TRUE ? TRI_TRUE : TRI_FALSE;
+    if (is_proven(j, WINDOWS_PCRS) && measured == TRI_TRUE)
+        return TRI_TRUE;
+    return j->windows_known ? TRI_FALSE : TRI_UNSET;
 }
 
 /* What Windows measures of its own accord where it is on: without that it is not proven on. */
@@ -132,21 +162,42 @@ static enum tri state_of(const struct judging *j, enum policy_state s)
     return TRI_UNSET;
 }
 
+/* One line for all that the same doubt stands in the way of. */
+static void tell_doubt(const struct judging *j, const char *states, const char *doubt,
+                       const struct claim_unread *unread)
+{
+    const char *rule = arena_printf(j->a, "forbiddenStates: %s", states);
+    if (!*states)
+        return;
+    if (doubt || !unread)
+        judging_unproven(j, rule, ATTEST_NO_INDEX,
+                         doubt ? doubt : "no log proves that the guest is not in it");
+    else
+        tell_unread(j, rule, unread);
+}
+
 static void check_states(struct judging *j)
 {
-    j->windows_known = j->p->states && windows_known(j);
+    if (!j->p->states)
+        return;
+    const char *doubt = windows_doubt(j), *windows = "", *others = "";
+    const struct claim_unread *unread = find_unread(j, WINDOWS_PCRS);
+    j->windows_known = !doubt && !unread;
     for (int s = 0; s < POLICY_STATES; s++) {
         if (!(j->p->states >> s & 1))
             continue;
         enum tri state = state_of(j, (enum policy_state)s);
         const char *name = policy_state_name((enum policy_state)s);
+        const char **list =
+            policy_state_of_windows((enum policy_state)s) && !j->windows_known ? &windows : &others;
         if (state == TRI_TRUE)
             judging_violated(j, "state_forbidden", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
                              arena_printf(j->a, "not %s", name), name);
         else if (state == TRI_UNSET)
-            judging_unproven(j, arena_printf(j->a, "forbiddenStates: %s", name), ATTEST_NO_INDEX,
-                             "no log proves that the guest is not in it");
+            *list = arena_printf(j->a, "%s%s%s", *list, **list ? ", " : "", name);
     }
+    tell_doubt(j, windows, doubt, unread);
+    tell_doubt(j, others, NULL, NULL);
 }
 
 static void check_firmware(struct judging *j)
@@ -359,14 +410,14 @@ static const char lines_rule[] = "kernelCommandLines";
 static bool lines_are_all(struct judging *j)
 {
     static const unsigned pcrs[] = {8, 12}; /* GRUB's, and systemd-stub's */
-    const struct log_claims *log = j->claims->log;
     for (size_t i = 0; i < ARRAY_LEN(pcrs); i++) {
         unsigned pcr = pcrs[i];
+        const struct claim_unread *unread = find_unread(j, 1u << pcr);
         if (!is_proven(j, 1u << pcr))
-            judging_unproven(j, lines_rule, (int)pcr, "the log does not explain this PCR");
-        else if (log->unread >> pcr & 1)
-            judging_violated(j, "rule_not_proven", log->unread_event[pcr], (int)pcr, lines_rule,
-                             "an event that is not understood may hold a command line");
+            judging_unproven(j, lines_rule, (int)pcr,
+                             "the PCR is not quoted, or the log does not explain it");
+        else if (unread)
+            tell_unread(j, lines_rule, unread);
         else
             continue;
         return false;

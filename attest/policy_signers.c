@@ -108,19 +108,33 @@ static const char *signers_seen(struct signing *s)
     return text;
 }
 
+/* An authority in words. */
+static const char *authority_text(struct signing *s, size_t i)
+{
+    const struct claim_authority *auth = &s->claims->log->authorities[i];
+    if (auth->certificate.len && *subject_of(s, i))
+        return subject_of(s, i);
+    return auth->hash.len ? arena_printf(s->a, "the image %s", words_hex(s->a, auth->hash))
+                          : arena_printf(s->a, "an authority that is not understood (%s, event %d)",
+                                         auth->variable, auth->event);
+}
+
 /* Any authority can be extended after boot. One that is not surely the firmware's counts where nobody but
- * those that the policy names vouched for anything. */
-static void check_required(struct signing *s, const char *entry, bool only_named)
+ * those that the policy names vouched for anything; `other` is the first who did. */
+static void check_required(struct signing *s, const char *entry, size_t other)
 {
     const struct log_claims *log = s->claims->log;
     size_t at = find_signer(s, entry);
     if (at == log->n_authorities)
         judging_violated(s->j, "signer_missing", ATTEST_NO_INDEX, 7, entry, signers_seen(s));
-    else if (!log->authorities[at].sure && !only_named)
-        judging_violated(s->j, "rule_not_proven", log->authorities[at].event, 7,
-                         arena_printf(s->a, "signers.required: %s", entry),
-                         "it may have been measured after boot, and a signer that the policy does "
-                         "not name vouched for something");
+    else if (!log->authorities[at].sure && other < log->n_authorities)
+        judging_violated(
+            s->j, "rule_not_proven", log->authorities[at].event, 7,
+            arena_printf(s->a, "signers.required: %s", entry),
+            arena_printf(s->a,
+                         "root could have added it after boot, for the policy does not name all "
+                         "who vouched. If it may, name in signers.required or signers.allowed: %s",
+                         authority_text(s, other)));
 }
 
 static void check_allowed(struct signing *s, size_t other)
@@ -130,9 +144,7 @@ static void check_allowed(struct signing *s, size_t other)
         return;
     const struct claim_authority *auth = &log->authorities[other];
     judging_violated(s->j, "signer_not_allowed", auth->event, 7, "a signer that the policy names",
-                     auth->certificate.len ? subject_of(s, other)
-                     : auth->hash.len      ? words_hex(s->a, auth->hash)
-                                           : "an authority that is not understood");
+                     authority_text(s, other));
 }
 
 /* Index of an authority of which nobody can say whose it is, or n_authorities. */
@@ -159,7 +171,7 @@ static void check_forbidden(struct signing *s)
     size_t unknown = forbidden->n ? find_unknown(s) : log->n_authorities;
     if (unknown < log->n_authorities)
         judging_violated(s->j, "rule_not_proven", log->authorities[unknown].event, 7,
-                         "signers.forbidden", "an authority is not understood");
+                         "signers.forbidden", authority_text(s, unknown));
 }
 
 /* Without Secure Boot nobody has to vouch for anything. */
@@ -174,12 +186,13 @@ static void check_signers(struct signing *s)
     if (!rule)
         return;
     if (!is_enforced(s)) {
-        judging_unproven(s->j, "signers", 7, "no log proves what vouched for the boot");
+        judging_unproven(s->j, "signers", 7,
+                         "no log proves Secure Boot on: nobody had to vouch for what was booted");
         return;
     }
     size_t other = find_other(s);
     for (size_t i = 0; i < rule->required.n; i++)
-        check_required(s, rule->required.items[i], other == s->claims->log->n_authorities);
+        check_required(s, rule->required.items[i], other);
     check_allowed(s, other);
     check_forbidden(s);
 }
@@ -355,8 +368,11 @@ static void check_revocation(struct signing *s, const struct policy_revocation *
     }
     if (r->rule->must_not_boot && s->claims->bank != BANK_SHA256)
         judging_unproven(s->j, rule, 4, "image digests are compared in the SHA-256 bank");
+    else if (r->rule->must_not_boot && r->certificates.n && !is_enforced(s))
+        judging_unproven(s->j, rule, 7,
+                         "Secure Boot was off: nobody had to vouch for what was booted");
     else if (r->rule->must_not_boot && r->certificates.n && find_unknown(s) < log->n_authorities)
-        judging_unproven(s->j, rule, 7, "an authority is not understood");
+        judging_unproven(s->j, rule, 7, authority_text(s, find_unknown(s)));
     else if (r->rule->must_not_boot)
         check_booted(s, r);
     if (r->rule->must_be_in_dbx)

@@ -453,11 +453,16 @@ static void check_contradictions(struct compiler *c, const struct attest_rules *
             "contradicts baseline enforce: a difference could not be explained without the log");
 }
 
-static const bool state_of_windows[] = {
+static const bool of_windows[] = {
 #define X(id, name, windows) windows,
     POLICY_STATE_LIST(X)
 #undef X
 };
+
+bool policy_state_of_windows(enum policy_state s)
+{
+    return of_windows[s];
+}
 
 #define WINDOWS_PCRS (1u << 12 | 1u << 13)
 
@@ -466,7 +471,7 @@ static uint32_t pcrs_of(const struct attest_policy *p)
     const struct attest_rules *r = p->rules;
     uint32_t pcrs = 1u << 0 | 1u << 4 | 1u << 7;
     for (int s = 0; s < POLICY_STATES; s++)
-        if (p->states >> s & 1 && state_of_windows[s])
+        if (p->states >> s & 1 && of_windows[s])
             pcrs |= WINDOWS_PCRS;
     if (r->kernel_command_lines.n) /* GRUB's, and systemd-stub's */
         pcrs |= 1u << 8 | 1u << 12;

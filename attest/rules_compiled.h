@@ -28,6 +28,7 @@ enum policy_state {
 };
 
 const char *policy_state_name(enum policy_state s);
+bool policy_state_of_windows(enum policy_state s);
 
 struct policy_digest {
     uint8_t len;

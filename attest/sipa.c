@@ -163,6 +163,24 @@ const char *sipa_read(struct bytes data, struct sipa_claims *c, struct arena *a)
     return read_nodes(data, 0, c, a);
 }
 
+void sipa_weaken(struct sipa_claims *c, const struct sipa_claims *late)
+{
+#define X(member, type, name)                                                                      \
+    if (late->member == TRI_TRUE)                                                                  \
+        c->member = TRI_TRUE;
+    SIPA_WEAK_LIST(X)
+#undef X
+#define X(member, type, name)                                                                      \
+    if (late->member == TRI_FALSE)                                                                 \
+        c->member = TRI_FALSE;
+    SIPA_STRONG_LIST(X)
+#undef X
+    if (late->has_transfer && late->transfer != SIPA_TRANSFER_TO_LOADER) {
+        c->has_transfer = true;
+        c->transfer = late->transfer;
+    }
+}
+
 /* ---- output ---- */
 
 static void write_tri(struct jw *w, const char *key, enum tri v)

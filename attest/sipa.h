@@ -67,6 +67,9 @@ bool sipa_is(struct bytes data);
  * `a` may be NULL: then texts are left out. */
 const char *sipa_read(struct bytes data, struct sipa_claims *c, struct arena *a);
 
+/* Takes from `late`, what anybody may have extended behind the separator, only what makes the system weaker. */
+void sipa_weaken(struct sipa_claims *c, const struct sipa_claims *late);
+
 /* The members of the object `windows` (without braces). */
 void sipa_write(struct jw *w, const struct sipa_claims *c);
 

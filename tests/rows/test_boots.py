@@ -85,6 +85,42 @@ def test_unified_kernel_image_with_credentials_is_not_understood(rig):
     assert "kernelCommandLine" not in result["claims"]
     [told] = [c for c in result["checks"] if c["status"] == "fail"]
     assert told["pcr"] == 12 and told["event"] == len(e.log.events), told
+    assert made.digest("sha256", b"a cpio archive").hex() in told["found"], told
+
+
+CREDENTIALS = {"name": "credentials of the image", "digest": made.digest("sha256", b"a cpio archive").hex()}
+EXTENSION = {"name": "extension", "digest": made.digest("sha256", b"an extension").hex()}
+
+
+@pytest.mark.parametrize("known, line, reasons", [
+    ([CREDENTIALS, EXTENSION], LINE, []),
+    ([CREDENTIALS], LINE, ["rule_not_proven"]),  # the states of Windows: it could have measured this
+    ([CREDENTIALS, EXTENSION], LINE + " init=/bin/sh", ["kernel_command_line_not_allowed"]),
+])
+def test_unified_kernel_image_with_what_the_policy_names(rig, known, line, reasons):
+    """The digest of what is meant to be there is the operator's word for what it is of."""
+    e = with_policy(rig, evidence(rig), kernelCommandLines=["root=/dev/sda? ro quiet"],
+                    forbiddenStates=["testSigning", "safeMode"], knownImages=known)
+    unified(e)
+    e.log.of(12)[0].data = wide(line)
+    e.log.of(12)[0].measure()
+    e.log.add(12, EV_IPL, wide("Credentials initrd"), b"a cpio archive")
+    e.log.add(13, EV_IPL, wide("System extension initrd"), b"an extension")
+    e.boot()
+    _, result = rig.verify(e)
+    assert failed(result) == {("policy", r) for r in reasons}, result
+    assert result["verdict"] == ("untrusted" if reasons else "trusted")
+    for told in (c for c in result["checks"] if c.get("reason") == "rule_not_proven"):
+        assert told["pcr"] == 13 and told["expected"] == "forbiddenStates: testSigning, safeMode", told
+
+
+def test_a_hidden_line_is_not_what_the_policy_names(rig):
+    """An event that says it is of the credentials, and is of a command line."""
+    e = with_policy(rig, evidence(rig), kernelCommandLines=["*ro quiet"], knownImages=[CREDENTIALS])
+    unified(e)
+    e.log.add(12, EV_IPL, wide("Credentials initrd"), wide("root=/dev/sdb init=/bin/sh"))
+    e.boot()
+    assert failed(rig.verify(e)[1]) == {("policy", "rule_not_proven")}
 
 
 # ---- Windows ----

@@ -19,7 +19,8 @@ import pytest
 
 import made
 from frame import VECTORS, failed
-from made import EV_EFI_VARIABLE_AUTHORITY, EV_IPL, EV_SEPARATOR
+from made import (EV_EFI_ACTION, EV_EFI_BOOT_SERVICES_APPLICATION, EV_EFI_VARIABLE_AUTHORITY, EV_IPL,
+                  EV_SEPARATOR)
 
 EV_EVENT_TAG, EV_EVENT_UNKNOWN = 0x6, 0x90000001
 QUOTED = tuple(range(9)) + (12, 13, 14)
@@ -167,6 +168,47 @@ def old_stub_line_shown_as_a_command(e):
     e.log.of(8)[0].data = b"grub_cmd: " + e.log.of(8)[0].data
 
 
+def by_chainloader(e):
+    """GRUB starts a kernel by its EFI stub: the arguments stand in no kernel_cmdline, but in the command."""
+    e.log.events = [x for x in e.log.events if x.pcr != 8]
+    command = f"chainloader /vmlinuz {EVIL}"
+    e.log.add(8, EV_IPL, f"grub_cmd: {command}\0".encode(), command.encode())
+
+
+@lie({"kernelCommandLines": ["/vmlinuz " + ALLOWED]}, REFUSED, of=by_chainloader, honest=[REFUSED])
+def line_handed_over_by_chainloader(e):
+    extended(e, *grub_line("/vmlinuz " + ALLOWED))
+
+
+def with_a_terminator_inside(e):
+    """What the kernel takes ends at the first; systemd-stub measures no further."""
+    e.log.events = [x for x in e.log.events if x.pcr != 8]
+    e.log.add(12, EV_IPL, "root=/dev/sda1 ro\0 lockdown=integrity\0".encode("utf-16-le"))
+
+
+@lie({"kernelCommandLines": ["root=* ro * lockdown=integrity", "root=* ro? lockdown=integrity"]},
+     "rule_not_proven", of=with_a_terminator_inside, honest=["rule_not_proven"])
+def stub_line_with_a_terminator_inside(e):
+    pass
+
+
+# ---- images ----
+
+IMAGE = b"MZ\x90\0" + bytes(range(256)) * 4  # a small one, as Authenticode hashes it
+REVOKED = {"revocations": [{"name": "dbx", "hashes": [made.digest("sha256", IMAGE).hex()]}]}
+
+
+def revoked_image(e):
+    e.log.add(4, EV_EFI_BOOT_SERVICES_APPLICATION, b"\\EFI\\tool.efi", IMAGE)
+
+
+@lie(REVOKED, "revoked_image_booted", of=revoked_image, honest=["revoked_image_booted"])
+def image_shown_as_an_action(e):
+    """Its digest is of these bytes, as that of an action is of its text."""
+    event = e.log.of(4)[-1]
+    event.type, event.data = EV_EFI_ACTION, IMAGE
+
+
 # ---- states of Windows ----
 
 
@@ -229,6 +271,54 @@ def code_integrity_that_was_not_measured(e):
     e.log.of(13)[0].data = sipa((0x00050003, 0))
     e.log.of(13)[0].measure()
     e.boot()
+
+
+@lie({"forbiddenStates": ["testSigning"]}, "rule_not_proven")
+def resumed_and_measured_anew(e):
+    """The loader that resumes tells of itself: what it brings back was started by another."""
+    for pcr, events in ((12, [(0x00020003, 2)]), (13, [(0x00050003, 0)])):
+        e.log.add(pcr, EV_EVENT_TAG, sipa(*events))
+        e.log.add(pcr, EV_SEPARATOR, b"WBCL")
+    e.boot()
+
+
+def windows_behind_another(test_signing):
+    """A loader of one's own measured a Windows as it should be, and then started one as it should not."""
+    def boot(e):
+        windows(0)(e)
+        for pcr, events in ((12, [(0x00040001, 0)]), (13, [(0x00050003, test_signing)])):
+            e.log.add(pcr, EV_EVENT_TAG, sipa(*events))
+            e.log.add(pcr, EV_IPL, b"not a separator", b"WBCL")
+    return boot
+
+
+@lie(STATES, "rule_not_proven", "state_forbidden", of=windows_behind_another(1),
+     honest=["rule_not_proven", "state_forbidden"])
+def windows_behind_another_told(e):
+    pass
+
+
+@lie(STATES, "rule_not_proven", of=windows_behind_another(1), honest=["rule_not_proven", "state_forbidden"])
+def windows_behind_another_retyped(e):
+    for event in all_of_windows(e):
+        if not event.data.startswith((b"WBCL", sipa()[:4])) or event in e.log.of(13)[2:]:
+            event.type = EV_IPL
+
+
+@lie(STATES, of=windows(0))
+def windows_that_measures_on_behind_its_separator(e):
+    extended(e, 13, EV_EVENT_TAG, sipa((0x00050012, 1)))
+
+
+@lie(STATES, "state_forbidden", of=windows(0))
+def windows_that_measures_a_weakness_behind_its_separator(e):
+    extended(e, 12, EV_EVENT_TAG, sipa((0x00050003, 1)))
+
+
+@lie({"forbiddenStates": ["codeIntegrityDisabled"]}, "rule_not_proven", of=windows(0))
+def code_integrity_that_root_measured(e):
+    code_integrity_that_was_not_measured(e)
+    extended(e, 13, EV_EVENT_TAG, sipa((0x00050002, 1)))
 
 
 @lie(STATES, "rule_not_proven", of=windows(0))
@@ -356,6 +446,11 @@ def secure_boot_off_and_nobody_vouches(e):
     e.log = made.made_log(secure_boot=False)
     e.args.remove("--require-secure-boot")
     e.boot()
+
+
+@lie({"revocations": [{"name": "a CA", "certificates": ["00" * 32]}]}, UNPROVEN, of=by_shim_of)
+def secure_boot_off_and_what_is_revoked_need_not_vouch(e):
+    secure_boot_off_and_nobody_vouches(e)
 
 
 @lie({"requireSecureBoot": True}, "shim_validation_off", of=by_shim_of)

@@ -249,12 +249,30 @@ static void what_weakens_windows_sticks(void **state)
     assert_int_equal(claims_of().windows.boot_debugging, TRI_TRUE);
 }
 
-static void what_follows_the_separator_is_not_the_boot_managers(void **state)
+/* It need not be the boot manager's. */
+static void what_follows_the_separator_can_only_weaken(void **state)
 {
     boot_windows();
     separate_windows();
     make_add(m, 12, EV_EVENT_TAG, BYTES_OF(debug));
-    assert_int_equal(claims_of().windows.boot_debugging, TRI_FALSE);
+    assert_int_equal(claims_of().windows.boot_debugging, TRI_TRUE);
+
+    make_reset(m);
+    make_add(m, 12, EV_EVENT_TAG, BYTES_OF(debug));
+    separate_windows();
+    make_add(m, 12, EV_EVENT_TAG, BYTES_OF(early));
+    make_add(m, 13, EV_EVENT_TAG, BYTES_OF(late));
+    struct log_claims c = claims_of();
+    assert_int_equal(c.windows.boot_debugging, TRI_TRUE);
+    assert_int_equal(c.windows.code_integrity, TRI_UNSET);
+    assert_int_equal(c.unread, 0);
+
+    make_add(m, 13, EV_SEPARATOR, BYTES_STR("WBCL"));
+    m->events[m->n_events - 1].type = EV_IPL;
+    c = claims_of();
+    assert_int_equal(c.unread, 1u << 13);
+    assert_int_equal(c.n_unread, 1);
+    assert_int_equal(c.unread_events[0].event, (int)m->n_events);
 }
 
 static void a_debug_state_cannot_hide_under_another_type(void **state)
@@ -382,7 +400,7 @@ int main(void)
         cmocka_unit_test(an_authority_of_firmware_and_of_an_old_shim),
         cmocka_unit_test(windows_states),
         cmocka_unit_test(what_weakens_windows_sticks),
-        cmocka_unit_test(what_follows_the_separator_is_not_the_boot_managers),
+        cmocka_unit_test(what_follows_the_separator_can_only_weaken),
         cmocka_unit_test(a_debug_state_cannot_hide_under_another_type),
         cmocka_unit_test(an_early_separator_of_windows_is_no_end),
         cmocka_unit_test(sipa_sizes),
