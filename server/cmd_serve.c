@@ -80,7 +80,7 @@ static bool wait_signal(const sigset_t *set, int64_t ms)
     return sigtimedwait(set, NULL, &limit) > 0;
 }
 
-/* SIGHUP and the passing of time have the issuers' certificates read again. */
+/* SIGHUP and the passing of time have certificates read again. */
 static void serve_until_stopped(struct gateway *g, const sigset_t *stop)
 {
     const struct timespec every = {.tv_sec = RELOAD_MS / 1000};

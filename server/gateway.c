@@ -302,6 +302,10 @@ void gateway_reload(struct gateway *g)
         log_warn("the issuers of AKs were not read again", LOG_S("detail", why.detail));
     else if (changed)
         log_info("the issuers of AKs are other ones now");
+    if (http_reload(g->http, &changed, &why))
+        log_warn("the listener's certificate was not read again", LOG_S("detail", why.detail));
+    else if (changed)
+        log_info("the listener's certificate is another one now");
 }
 
 void gateway_not_ready(struct gateway *g)

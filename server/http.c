@@ -1,7 +1,6 @@
 #include "server/http_impl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdatomic.h>
 #include <strings.h>
@@ -211,39 +210,6 @@ void http_resume(struct http_exchange *x)
 
 /* ---- the server ---- */
 
-static enum err read_pem(const char *path, struct buf *out, struct err_info *e)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : 1;
-    while (n > 0 && out->len < 1024 * 1024) {
-        n = read(fd, buf_reserve(out, 4096), 4096);
-        out->len += n > 0 ? (size_t)n : 0;
-    }
-    int why = errno;
-    if (fd >= 0)
-        close(fd);
-    if (n != 0)
-        return err_set(e, ERR_CONFIG, "cannot read %s: %s", path, strerror(why));
-    buf_add(out, "", 0); /* ends it with a NUL */
-    return OK;
-}
-
-static enum err load_tls(struct http *h, struct err_info *e)
-{
-    const struct http_config *c = &h->config;
-    if (!c->tls_cert != !c->tls_key)
-        return err_set(e, ERR_CONFIG, "server.tls_cert and server.tls_key belong together");
-    if (!c->tls_cert)
-        return OK;
-    h->tls = true;
-    struct buf cert = {0};
-    enum err err = read_pem(c->tls_cert, &cert, e);
-    if (!err)
-        err = read_pem(c->tls_key, &h->key, e);
-    h->cert = cert.data;
-    return err;
-}
-
 /* What the library complained about while it started, for the message of a failure. What it says
  * later is about single connections, and known from their replies. */
 struct complaint {
@@ -267,10 +233,10 @@ static enum err start_daemon(struct http *h, int fd, struct err_info *e)
     atomic_store(&said.starting, true);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     struct MHD_OptionItem tls[] = {
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, h->key.data},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, http_tls_retrieve()},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES},
         {MHD_OPTION_END, 0, NULL}};
+    http_tls_use(h);
     if (h->tls)
         flags |= MHD_USE_TLS;
     else
@@ -299,8 +265,7 @@ static void release(struct http *h)
         unlink(h->unix_path);
     free(h->unix_path);
     free(h->url);
-    free(h->cert);
-    buf_free(&h->key);
+    http_tls_close(h);
     free(h);
 }
 
@@ -311,7 +276,7 @@ enum err http_check(const struct http_config *config, struct err_info *e)
         abort();
     h->config = *config;
     h->listen_fd = -1;
-    enum err err = load_tls(h, e);
+    enum err err = http_tls_open(h, e);
     if (!err)
         err = http_listen_check(h, e);
     release(h);
@@ -329,7 +294,7 @@ enum err http_open(const struct http_config *config, struct http **out, struct e
         abort();
     h->config = *config;
     h->listen_fd = -1;
-    enum err err = load_tls(h, e);
+    enum err err = http_tls_open(h, e);
     if (!err)
         h->listen_fd = http_listen_open(h, e);
     if (h->listen_fd < 0) {

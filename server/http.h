@@ -109,6 +109,9 @@ enum err http_open(const struct http_config *config, struct http **out,
 /* Serves from here on. ERR_CONFIG. */
 enum err http_serve(struct http *h, const struct http_handler *handler,
                     struct err_info *e) MUST_CHECK;
+/* Reads the TLS files again: new connections get what is in them. Where they cannot be used, ERR_CONFIG and all
+ * stays. On the thread that opened. */
+enum err http_reload(struct http *h, bool *changed, struct err_info *e) MUST_CHECK;
 /* "https://127.0.0.1:8443" or "unix:/run/tlgate.sock"; lives as long as the server. */
 const char *http_url(const struct http *h);
 /* Accept nothing more, ask clients to close, end streams. */

@@ -58,10 +58,9 @@ struct http {
     int listen_fd; /* while the daemon has it not: before, and once it is drained */
     struct MHD_Daemon *daemon;
     bool tls;
+    struct http_tls *pair; /* of the thread that opens, reloads and stops */
     char *url;
     char *unix_path;
-    char *cert;
-    struct buf key;
     atomic_bool draining;
     atomic_int in_flight;
 
@@ -84,6 +83,12 @@ struct http {
 int http_listen_open(struct http *h, struct err_info *e);
 /* What can be said of the address without binding. */
 enum err http_listen_check(const struct http *h, struct err_info *e);
+
+/* http_tls.c: reads the files where there are any; from http_tls_use on handshakes find what was read. */
+enum err http_tls_open(struct http *h, struct err_info *e);
+void http_tls_use(struct http *h);
+void http_tls_close(struct http *h);
+void *http_tls_retrieve(void); /* the value of MHD_OPTION_HTTPS_CERT_CALLBACK */
 
 /* http_reaper.c */
 void http_reaper_start(struct http *h);

@@ -317,7 +317,7 @@ def test_head_answers_what_get_would_without_its_body(bare):
     assert refused[0] == 401 and refused[2] == b""
     refused = raw.exchange(bare, b"HEAD /v1/attestation/reports HTTP/1.1\r\n" + HOST + b"\r\n",
                            bodyless=True)
-    assert refused[0] == 405 and refused[1]["allow"] == "POST"
+    assert refused[0] == 405 and refused[1]["allow"] == "POST, OPTIONS"
 
 
 def test_every_reply_carries_the_protecting_fields(bare):
@@ -501,6 +501,42 @@ def test_tls_versions(bare, version, accepted):
     assert (run.returncode == 0 and "Verify return code: 0 (ok)" in run.stdout) == accepted, run.stdout
 
 
+def presented(gateway):
+    """The certificate that a new connection is shown, with whose key it proves itself."""
+    with gateway.connect() as sock:
+        return sock.getpeercert(True)
+
+
+def hang_up(gateway, text):
+    """SIGHUP, and wait for one more line of the log with this text."""
+    before, end = gateway.log().count(text), time.monotonic() + 10
+    os.kill(gateway.program.pid, signal.SIGHUP)
+    while gateway.log().count(text) == before:
+        assert time.monotonic() < end, text
+        time.sleep(0.02)
+
+
+def test_a_renewed_certificate_counts_after_a_hangup(folder):
+    gateway = Bare(folder / "renewed")
+    file = gateway.folder / "gateway.pem"
+    try:
+        old, was = gateway.connect(), presented(gateway)
+        for _ in range(3):
+            former = file.read_bytes()
+            tls.make_ca(gateway.folder)
+            new = file.read_bytes()
+            file.write_bytes(former)  # as if the key were there before its certificate
+            hang_up(gateway, "certificate was not read again")
+            file.write_bytes(new)
+            hang_up(gateway, "certificate is another one now")
+            assert presented(gateway) != was
+            was = presented(gateway)
+        old.sendall(GET + HOST + b"\r\n")  # what is open goes on
+        assert raw.read_answer(old)[0] == 200 and healthy(gateway)
+    finally:
+        gateway.close()
+
+
 def test_plain_http_stays_on_this_machine(folder):
     with_port = Bare(folder / "plain", plain=True)
     assert with_port.url.startswith("http://127.0.0.1:")
@@ -632,6 +668,7 @@ def test_check_config(bare, tmp_path):
      "too long"),
     ({"TLGATE_SERVER_LISTEN": "unix:/run/tlgate.sock"}, "public_url"),
     ({"TLGATE_SERVER_TLS_CERT": "/nonexistent"}, "cannot read"),
+    ({"TLGATE_SERVER_TLS_KEY": __file__}, "no certificate and key"),
     ({"TLGATE_ATTESTATION_TRUST_ANCHOR": "/nonexistent"}, "/nonexistent"),
 ])
 def test_check_config_refuses_what_serve_would(bare, env, why):
@@ -646,7 +683,7 @@ STARTS = [
     ("a port that is none", {"TLGATE_SERVER_LISTEN": "127.0.0.1:x"}, "cannot listen"),
     ("a host that is none", {"TLGATE_SERVER_LISTEN": "localhost.invalid:0"}, "cannot listen"),
     ("a certificate that is not there", {"TLGATE_SERVER_TLS_CERT": "/nonexistent"}, "cannot read"),
-    ("another's key", {"TLGATE_SERVER_TLS_KEY": "other.key"}, "does not start"),
+    ("another's key", {"TLGATE_SERVER_TLS_KEY": "other.key"}, "no certificate and key"),
     ("a key without its certificate", {"TLGATE_SERVER_TLS_CERT": ""}, "belong together"),
     ("an ARM that is no URL", {"TLGATE_ARM_ENDPOINT": "ftp://x"}, ""),
     ("an anchor that is not there", {"TLGATE_ATTESTATION_TRUST_ANCHOR": "/nonexistent"}, ""),
