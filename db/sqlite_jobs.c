@@ -450,6 +450,19 @@ static enum err refuse_overtaken(struct write *w, const struct job_request *in,
                    q_get_text(&q, w->arena));
 }
 
+/* What is to be done instead. The same key would be answered with this job again. */
+static enum err refuse_retry(enum job_state state, struct err_info *e)
+{
+    const char *remedy = "Wait for its end.";
+    if (state == JOB_SUCCEEDED)
+        remedy = "There is nothing left to do.";
+    if (state == JOB_CANCELING || state == JOB_CANCELED)
+        remedy = "What it made is undone: make the request again, with another Idempotency-Key.";
+    err_set(e, ERR_INVALID_STATE, "only a job that failed can be run again; this one is %s",
+            job_state_text(state));
+    return err_remedy(e, "%s", remedy);
+}
+
 static enum err run_retry(struct write *w, const void *in_, void *out, struct err_info *e)
 {
     const struct job_request *in = in_;
@@ -461,7 +474,7 @@ static enum err run_retry(struct write *w, const void *in_, void *out, struct er
         (err = find_replay(w, in->idempotency, in->now, &replay, e)) || replay)
         return err;
     if (!job_may_go(t.state, JOB_QUEUED, JOB_BY_RETRY))
-        return err_set(e, ERR_INVALID_STATE, "the job is %s", job_state_text(t.state));
+        return refuse_retry(t.state, e);
     if (!t.shared && (err = find_busy(w, t.resource_key, &busy, e)))
         return err;
     if (busy.job_id)

@@ -3,6 +3,7 @@
 
 #include "core/limiter.h"
 #include "handlers/challenge.h"
+#include "handlers/etag.h"
 #include "handlers/policy_book.h"
 #include "handlers/result.h"
 #include "handlers/routes.h"
@@ -101,15 +102,19 @@ static enum err read_log(struct call *c, const struct report *report, struct eve
     return OK;
 }
 
-static int explain_report(struct call *c, const struct report *report)
+static int explain_report(struct call *c, const struct report *report, const char *result)
 {
     struct explain x = {.verdict = report->verdict};
     struct event_log log;
     const struct bytes checks = {(const uint8_t *)report->checks, strlen(report->checks)};
     if (explain_read(checks, c->arena, &x, &c->err) || read_log(c, report, &log, &x))
         return call_fail(c);
-    view_explained_report(call_json(c), report, &x, c->arena);
-    return call_etag_of_body(c); /* the words are this version's */
+    char etag[ETAG_SIZE]; /* the words are this version's; the result is signed anew */
+    view_explained_report(call_json(c), report, NULL, &x, c->arena);
+    etag_of((struct bytes){(const uint8_t *)c->out.data, c->out.len}, etag);
+    if (result)
+        view_explained_report(call_json(c), report, result, &x, c->arena);
+    return call_etag_weak(c, arena_concat(c->arena, etag, result ? "" : "-old", NULL));
 }
 
 static bool speaks_well(const struct report *r)
@@ -148,11 +153,11 @@ int get_report(struct call *c)
     struct report report;
     if (store_get_report(c->app->store, c->arena, c->params[0], call_scope(c), &report, &c->err))
         return call_fail(c);
-    if (query->explain)
-        return explain_report(c, &report);
     const char *result = NULL;
     if (sign_stored(c, &report, &result))
         return call_fail(c);
+    if (query->explain)
+        return explain_report(c, &report, result);
     view_report(call_json(c), &report, result);
     /* A report never changes; its result is signed anew, as long as it counts. */
     return call_etag_weak(c, arena_printf(c->arena, "%s%s", report.id, result ? "" : "-old"));

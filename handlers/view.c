@@ -193,11 +193,12 @@ void view_report(struct jw *w, const struct report *r, const char *result)
     jw_close(w, '}');
 }
 
-void view_explained_report(struct jw *w, const struct report *r, const struct explain *x,
-                           struct arena *a)
+void view_explained_report(struct jw *w, const struct report *r, const char *result,
+                           const struct explain *x, struct arena *a)
 {
     jw_open(w, '{');
     report_members(w, r);
+    jw_key_str_opt(w, "result", result);
     jw_key(w, "explanation");
     explain_write(w, x, a);
     jw_close(w, '}');

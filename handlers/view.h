@@ -16,8 +16,8 @@ void view_ref(struct jw *w, const char *key, const char *id);
 /* Report; `result` is the signed one or NULL */
 void view_report(struct jw *w, const struct report *r, const char *result);
 /* Report with its explanation */
-void view_explained_report(struct jw *w, const struct report *r, const struct explain *x,
-                           struct arena *a);
+void view_explained_report(struct jw *w, const struct report *r, const char *result,
+                           const struct explain *x, struct arena *a);
 void view_report_summary(struct jw *w, const struct report *r);      /* ReportSummary */
 void view_dry_run(struct jw *w, const struct jobs_preflight *p);     /* DryRun */
 void view_findings(struct jw *w, const struct finding *f, size_t n); /* the array alone */

@@ -40,6 +40,7 @@ struct jobs_config {
     int64_t job_deadline_ms;       /* total time of one job; 0: 2 h */
     int64_t lease_ms;              /* of a job, from its last commit; 0: 5 min */
     int64_t query_timeout_ms;      /* 0: 10 s */
+    int64_t max_age_ms;            /* of the report that a VM's status rests on; 0: any */
     int64_t query_cache_ms;        /* age up to which a read answer is used again; 0: 60 s */
     unsigned in_flight_max;        /* ARM requests of the engine at once; 0: 128 */
     unsigned per_subscription_max; /* of those for one subscription; 0: 32 */

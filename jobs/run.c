@@ -264,6 +264,7 @@ static enum err load_work(struct run *r, struct err_info *e)
     r->work.vm = err ? NULL : vm;
     r->work.vm_id = r->work.vm ? vm->vm_id : NULL;
     r->work.plan = vm_plan_of(r->arena, &ref, spec_load(r->arena, r->job.spec));
+    r->work.max_age_ms = j->config.max_age_ms;
     r->work.endpoint = arm_endpoint(j->config.arm, r->job.subscription_id);
     if (!r->work.endpoint)
         return err_set(e, ERR_UPSTREAM_FORBIDDEN, "no identity is configured for subscription %s",

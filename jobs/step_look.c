@@ -108,6 +108,11 @@ void step_read_look_make(struct reading *r)
         return;
     }
     if (r->d->shares && r->d->shares(r->w->plan)) {
+        /* By whoever's hand: it will be made once it is gone. */
+        if (strcasecmp(provisioning_state(r), "Deleting") == 0) {
+            step_next_wait_told(r, CONFLICT_WAIT_MS);
+            return;
+        }
         r->row->detail = "the existing one is used";
         step_next_done(r);
         return;

@@ -92,6 +92,14 @@ const char *jobs_wake_key(struct arena *a, const char *vm_id)
     return key;
 }
 
+/* As the VM's status reads: a trusted report that is too old makes nobody healthy. */
+static bool is_healthy(const struct work *w)
+{
+    const struct vm *vm = w->vm;
+    return vm && vm->last_report_id && vm->status == VM_HEALTHY &&
+           w->now < vm_ages_at(vm, w->max_age_ms);
+}
+
 /* The first trusted report ends it well; an untrusted one, or none in time, ends it badly. Either
  * way the VM stays: it is the evidence. */
 static void await_attestation(struct work *w, struct job_step *row, struct step_vars *v,
@@ -102,7 +110,7 @@ static void await_attestation(struct work *w, struct job_step *row, struct step_
     bool reported = vm && vm->last_report_id && vm->last_report_at >= w->job->created_at &&
                     !(v->report && strcmp(v->report, vm->last_report_id) == 0);
     *out = (struct step_next){.kind = NEXT_FAIL, .keep = true};
-    if (vm && vm->last_report_id && vm->status == VM_HEALTHY) {
+    if (is_healthy(w)) {
         v->report = vm->last_report_id;
         out->kind = NEXT_DONE;
         return;

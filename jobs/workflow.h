@@ -53,6 +53,7 @@ struct work {
     const char *image_version; /* the exact one, once Azure told it */
     const char *endpoint;      /* "https://host[:port]" of ARM */
     int64_t now;               /* wall ms */
+    int64_t max_age_ms;        /* as in struct jobs_config */
     uint32_t random;           /* for jitter; new for each answer */
 };
 

@@ -171,6 +171,7 @@ static enum err start_engine(struct gateway *g, struct err_info *e)
         .clock = &clock_system,
         .public_url = public_url(g),
         .job_deadline_ms = s->jobs.deadline_ms,
+        .max_age_ms = s->attestation.max_age_ms,
         .lease_ms = s->jobs.lease_ms,
         .query_timeout_ms = s->jobs.query_timeout_ms,
         .query_cache_ms = s->jobs.query_cache_ms,

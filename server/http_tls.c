@@ -56,10 +56,9 @@ static enum err read_pem(const char *path, struct buf *out, struct err_info *e)
     int why = errno;
     if (fd >= 0)
         close(fd);
-    if (n != 0)
-        return err_set(e, ERR_CONFIG, "cannot read %s: %s", path,
-                       n > 0 ? "it is too large" : strerror(why));
-    return OK;
+    if (n > 0)
+        return err_set(e, ERR_CONFIG, "cannot read %s: it is too large", path);
+    return n < 0 ? err_set(e, ERR_CONFIG, "cannot read %s: %s", path, strerror(why)) : OK;
 }
 
 static gnutls_datum_t datum(const struct buf *b)

@@ -291,6 +291,9 @@ def test_delete_removes_what_was_made_and_nothing_else(api, emulator):
     rg = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}"
     assert emulator.arm("GET", rg + "?api-version=2025-04-01")["name"].lower() == group
     assert emulator.resources(group) == []
+    again = api.post(f"/v1/jobs/{job_id}/retry")
+    assert again.status == 409 and again.code == "invalid_state" and "canceled" in again.json["detail"]
+    assert "Idempotency-Key" in again.json["remedy"], again
 
 
 def test_another_ones_vm_is_not_touched(api, emulator, vm):
@@ -351,7 +354,7 @@ def test_cancel_undoes_what_the_job_made(api, emulator):
     assert job["state"] == "canceled", job
     assert emulator.resources(group) == []
     # Over is over.
-    late = api.post(f"/v1/jobs/{api.put(VM + 'waited', vm_spec()).json['id']}/cancel")
+    late = api.post(f"/v1/jobs/{api.put(path + '-later', vm_spec()).json['id']}/cancel")
     assert late.status in (202, 409)
 
 

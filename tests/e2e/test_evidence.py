@@ -214,6 +214,7 @@ def test_a_stored_verdict_is_explained(api, anonymous, other):
     assert "explanation" not in api.get(path).json
     explained = api.get(path + "?explain=true")
     assert explained.status == 200 and explained.header("ETag"), explained
+    assert explained.json["result"].count(".") == 2, explained  # nothing is left out for it
     told = explained.json["explanation"]
     assert told["summary"].startswith("untrusted: 2 of "), told
     problem = next(p for p in told["problems"] if p["reason"] == "digest_mismatch")

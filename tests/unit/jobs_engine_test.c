@@ -59,6 +59,8 @@ struct bench {
 
 static const struct jobs_vm_ref ref = {SUB, "rg", "web-01"};
 
+#define MAX_AGE_MS (24 * 60 * 60 * 1000)
+
 /* ---- bench ---- */
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -81,6 +83,7 @@ static void open_all(struct bench *b)
                              .keyring = b->keyring,
                              .clock = &test_clock,
                              .query_timeout_ms = RATE * 10000,
+                             .max_age_ms = MAX_AGE_MS,
                              .public_url = "https://gateway.test"};
     assert_int_equal(jobs_start(&jc, &b->jobs, &b->e), OK);
 }
@@ -714,6 +717,22 @@ static void trusted_report_ends_the_wait(void **state)
     assert_non_null(strstr(read_job(b, s.job.id).result, "\"verdict\":\"trusted\""));
 }
 
+static void report_that_is_too_old_does_not_end_the_wait(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(submit(b, SPEC(",\"waitForAttestation\":true"), &s), OK);
+        wait_for_step(b, s.job.id, 6, STEP_WAITING);
+        report(b, VM_HEALTHY, "trusted");
+        must_end(b, s.job.id, JOB_SUCCEEDED);
+        atomic_fetch_add(&wall_shift, MAX_AGE_MS);
+    }
+    atomic_fetch_sub(&wall_shift, MAX_AGE_MS); /* while it counts it is enough */
+    assert_int_equal(submit(b, SPEC(",\"waitForAttestation\":true"), &s), OK);
+    must_end(b, s.job.id, JOB_SUCCEEDED);
+}
+
 static void untrusted_report_fails_and_keeps_the_vm(void **state)
 {
     struct bench *b = *state;
@@ -778,6 +797,7 @@ int main(void)
         TEST(idempotency_key_replays),
         TEST(job_is_planned_on_the_registry_as_it_is),
         TEST(trusted_report_ends_the_wait),
+        TEST(report_that_is_too_old_does_not_end_the_wait),
         TEST(untrusted_report_fails_and_keeps_the_vm),
         TEST(retry_after_the_wait_waits_again),
     };

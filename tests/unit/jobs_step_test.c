@@ -219,6 +219,10 @@ static void existing_group_and_named_network_are_used(void **state)
     take(b, KIND_VM_PUT, "resourceGroup");
     assert_int_equal(answer(b, false, VERB_LOOK, (struct answer){200, .body = "{}"}), NEXT_DONE);
     assert_false(b->row.created);
+    take(b, KIND_VM_PUT, "resourceGroup");
+    const char *going = "{\"properties\":{\"provisioningState\":\"Deleting\"}}";
+    assert_int_equal(answer(b, false, VERB_LOOK, (struct answer){200, .body = going}), NEXT_WAIT);
+    assert_int_equal(build(b, false, ARM_GET, "/resourceGroups/rg?"), VERB_LOOK);
     take(b, KIND_VM_PUT, "virtualNetwork");
     assert_int_equal(answer(b, false, VERB_LOOK, (struct answer){200, .body = "{}"}), NEXT_FAIL);
     b->work.plan = vm_plan_of(
