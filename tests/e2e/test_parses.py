@@ -4,6 +4,7 @@ The parsers of OpenSSL and jansson that the gateway imports are counted as it ca
 front of theirs that is made from the program's own list of imports: one that is used tomorrow counts too.
 The release build is asked, since a sanitizer wants to be the first library itself.
 """
+import base64
 import mmap
 import re
 import struct
@@ -107,3 +108,40 @@ def test_a_known_vm_costs_no_parse(gateway, counted):
     assert report(gateway, vm, vm.token).get("d2i_X509"), "the AK's certificate is new"
     assert report(gateway, vm).get("d2i_X509"), "its boot teaches the image's baseline, signers and all"
     assert [report(gateway, vm) for _ in range(KNOWN)] == [{}] * KNOWN
+
+
+def by_a_stranger(gateway, guest, vm_id):
+    """The same for evidence of another machine, with a proof that is none."""
+    api = gateway.api(None)
+    challenge = api.post("/v1/attestation/challenges", {"vmId": vm_id}).json
+    body = to_cbor({**guest.report(challenge, "no-token"), "vmId": vm_id})
+    before = gateway.counted.now()
+    answer = api.request("POST", REPORTS, body, {"Content-Type": "application/cbor"})
+    assert answer.status == 403 and answer.code == "not_enrolled", answer
+    after = gateway.counted.now()
+    return {n: after[n] - before[n] for n in after if after[n] != before[n]}
+
+
+def test_a_stranger_costs_the_same_whatever_is_registered(gateway, counted):
+    """Or the time of the answer would tell which vmIds are, and each of them be the dearer one to ask about."""
+    gateway.counted = counted
+    vm = load.stack.Vm(gateway, "parsesown")
+    assert report(gateway, vm, vm.token)
+    api = gateway.api(None)
+
+    def by_a_stranger(vm_id):
+        challenge = api.post("/v1/attestation/challenges", {"vmId": vm_id}).json
+        sent = vm.guest.report(challenge, "no-token")
+        sent["vmId"] = vm_id
+        for part, member in (("ak", "certificate"), ("quote", "signature")):
+            forged = bytearray(base64.b64decode(sent[part][member]).rstrip(b"\0"))
+            forged[-1] ^= 1  # of a certificate: nobody signed it, so no cache knows it
+            sent[part][member] = base64.b64encode(forged).decode()
+        before = counted.now()
+        answer = api.request("POST", REPORTS, to_cbor(sent), {"Content-Type": "application/cbor"})
+        assert answer.status == 403 and answer.code == "not_enrolled", answer
+        after = counted.now()
+        return {n: after[n] - before[n] for n in after if after[n] != before[n]}
+
+    unknown = by_a_stranger("99999999-8888-4777-8666-555555555555")
+    assert unknown["d2i_X509"] and by_a_stranger(vm.vm_id) == unknown
