@@ -336,6 +336,8 @@ BAD_DOCUMENTS = [
     ("by another host", "document_signer", lambda v, n, s: s["other host"].sign(content_of(v, n))),
     ("by a broader certificate", "document_signer", lambda v, n, s: s["broader"].sign(content_of(v, n))),
     ("tampered", "document_signature", lambda v, n, s: flipped(s["imds"].sign(content_of(v, n)))),
+    ("tampered, of a signer whose key is then not worth the work", "document_chain",
+     lambda v, n, s: flipped(s["foreign"].sign(content_of(v, n)))),
     ("with SHA-1", "document_signature", lambda v, n, s: s["imds"].sign(content_of(v, n), hashes.SHA1())),
     ("cut short", "document_malformed", lambda v, n, s: cut(s["imds"].sign(content_of(v, n)))),
     ("without a nonce", "document_malformed", lambda v, n, s: s["imds"].sign({**content_of(v, n), "nonce": 5})),
