@@ -82,11 +82,15 @@ const char *ek_cert_verify(const struct attest_anchors *anchors, struct bytes de
     return why;
 }
 
+/* Several common names are none: which of them names the VM is anybody's guess. */
 bool ek_cert_names(const struct ek_cert *ek, const char *vm_id)
 {
     char cn[128];
     X509_NAME *subject = X509_get_subject_name(ek->x509);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
     int n = X509_NAME_get_text_by_NID(subject, NID_commonName, cn, sizeof cn);
+    if (at >= 0 && X509_NAME_get_index_by_NID(subject, NID_commonName, at) >= 0)
+        return false;
     size_t want = strlen(vm_id);
     if (n < (int)want || strlen(cn) != (size_t)n || want == 0)
         return false;

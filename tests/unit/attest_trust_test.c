@@ -2,6 +2,7 @@
  * The trust as a set of files: read again, it takes the old one's place and forgets what was verified
  * with it; what cannot be read changes nothing. CRLs are heeded.
  */
+#include "attest/ekcert.h"
 #include "tests/unit/attest_judge.h"
 
 #include <sys/stat.h>
@@ -176,6 +177,37 @@ static void a_stale_crl_still_lists_who_was_revoked(void **state)
     attest_trust_free(t);
 }
 
+#define EK_VM "11111111-2222-4333-8444-555555555555"
+
+static bool ek_names(const char *const *names, size_t n)
+{
+    struct ek_cert ek = {.x509 = X509_new()};
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(X509_NAME_add_entry_by_txt(X509_get_subject_name(ek.x509), "CN",
+                                                    MBSTRING_ASC, (const unsigned char *)names[i],
+                                                    -1, -1, 0),
+                         1);
+    bool names_it = ek_cert_names(&ek, EK_VM);
+    ek_cert_free(&ek);
+    return names_it;
+}
+
+/* An EK's certificate proves a vmId only where there is one reading of it. */
+static void an_ek_certificate_names_one_vm(void **state)
+{
+    static const char *const own[] = {EK_VM}, *const after_name[] = {"vm:" EK_VM},
+                             *const glued[] = {"1" EK_VM}, *const inside[] = {EK_VM ":vm"},
+                             *const first[] = {EK_VM, "another"},
+                             *const last[] = {"another", EK_VM};
+    assert_true(ek_names(own, 1));
+    assert_true(ek_names(after_name, 1));
+    assert_false(ek_names(glued, 1));
+    assert_false(ek_names(inside, 1));
+    assert_false(ek_names(first, 2));
+    assert_false(ek_names(last, 2));
+    assert_false(ek_names(NULL, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +215,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_read_changes_nothing),
         cmocka_unit_test(crls_are_heeded),
         cmocka_unit_test(a_stale_crl_still_lists_who_was_revoked),
+        cmocka_unit_test(an_ek_certificate_names_one_vm),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
