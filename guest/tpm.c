@@ -214,62 +214,73 @@ enum err guest_tpm_read_certificate(struct guest_tpm *t, struct arena *a, struct
 enum err guest_tpm_read_ek(struct guest_tpm *t, struct arena *a, struct guest_ek *out,
                            struct err_info *e)
 {
-    struct err_info why = {0};
+    static const TPM2_HANDLE at[] = {[GUEST_EK_RSA] = GUEST_EK_CERT_INDEX_RSA,
+                                     [GUEST_EK_P256] = GUEST_EK_CERT_INDEX_P256,
+                                     [GUEST_EK_P384] = GUEST_EK_CERT_INDEX_P384};
+    enum err err = ERR_NOT_FOUND;
     *out = (struct guest_ek){0};
-    enum err err =
-        read_certificate_at(t, GUEST_EK_CERT_INDEX_RSA, "EK certificate", a, &out->certificate, e);
-    if (err != ERR_NOT_FOUND)
-        return err;
-    out->is_p256 = read_certificate_at(t, GUEST_EK_CERT_INDEX_P256, "EK certificate", a,
-                                       &out->certificate, &why) == OK;
-    return out->is_p256 ? OK : err;
+    for (size_t i = 0; i < ARRAY_LEN(at) && err == ERR_NOT_FOUND; i++) {
+        out->kind = (enum guest_ek_kind)i;
+        err = read_certificate_at(t, at[i], "EK certificate", a, &out->certificate, e);
+    }
+    return err;
 }
 
 /* ---- credential activation ---- */
 
-/* TCG EK Credential Profile 2.5, B.3.3 and B.3.4 (templates L-1 and L-2): PolicySecret of the endorsement
- * hierarchy. They differ in the key alone; `unique` is zeros of its size. */
-static TPM2B_PUBLIC ek_template(bool is_p256)
+/* TCG EK Credential Profile 2.5, B.3: PolicyA, which is PolicySecret of the endorsement hierarchy; and B.4:
+ * PolicyB with SHA-384, which the owner of the hierarchy need not satisfy: userWithAuth is set there. */
+static const uint8_t policy_low[] = {
+    0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
+    0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa};
+static const uint8_t policy_high[] = {
+    0xb2, 0x6e, 0x7d, 0x28, 0xd1, 0x1a, 0x50, 0xbc, 0x53, 0xd8, 0x82, 0xbc, 0xf5, 0xfd, 0x3a, 0x1a,
+    0x07, 0x41, 0x48, 0xbb, 0x35, 0xd3, 0xb4, 0xe4, 0xcb, 0x1c, 0x0a, 0xd9, 0xbd, 0xe4, 0x19, 0xca,
+    0xcb, 0x47, 0xba, 0x09, 0x69, 0x96, 0x46, 0x15, 0x0f, 0x9f, 0xc0, 0x00, 0xf3, 0xf8, 0x0e, 0x12};
+
+/* Templates L-1, L-2 and H-3. In the low range `unique` is zeros of the key's size, in the high one empty. */
+static TPM2B_PUBLIC ek_template(enum guest_ek_kind kind)
 {
-    static const uint8_t policy[] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8,
-                                     0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
-                                     0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64,
-                                     0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa};
-    static const TPMT_SYM_DEF_OBJECT cipher = {
-        .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
+    bool high = kind == GUEST_EK_P384;
+    const struct bytes policy = high ? BYTES_OF(policy_high) : BYTES_OF(policy_low);
+    const TPMT_SYM_DEF_OBJECT cipher = {
+        .algorithm = TPM2_ALG_AES, .keyBits.aes = high ? 256 : 128, .mode.aes = TPM2_ALG_CFB};
     TPM2B_PUBLIC out = {0};
     TPMT_PUBLIC *p = &out.publicArea;
-    p->type = is_p256 ? TPM2_ALG_ECC : TPM2_ALG_RSA;
-    p->nameAlg = TPM2_ALG_SHA256;
+    p->type = kind == GUEST_EK_RSA ? TPM2_ALG_RSA : TPM2_ALG_ECC;
+    p->nameAlg = high ? TPM2_ALG_SHA384 : TPM2_ALG_SHA256;
     p->objectAttributes = TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT |
                           TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_ADMINWITHPOLICY |
-                          TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT;
-    p->authPolicy.size = sizeof policy;
-    memcpy(p->authPolicy.buffer, policy, sizeof policy);
-    if (is_p256) {
-        p->parameters.eccDetail = (TPMS_ECC_PARMS){.symmetric = cipher,
-                                                   .scheme.scheme = TPM2_ALG_NULL,
-                                                   .curveID = TPM2_ECC_NIST_P256,
-                                                   .kdf.scheme = TPM2_ALG_NULL};
-        p->unique.ecc.x.size = p->unique.ecc.y.size = 32;
-    } else {
+                          TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT |
+                          (high ? TPMA_OBJECT_USERWITHAUTH : 0);
+    p->authPolicy.size = (uint16_t)policy.len;
+    memcpy(p->authPolicy.buffer, policy.data, policy.len);
+    if (kind == GUEST_EK_RSA) {
         p->parameters.rsaDetail =
             (TPMS_RSA_PARMS){.symmetric = cipher, .scheme.scheme = TPM2_ALG_NULL, .keyBits = 2048};
         p->unique.rsa.size = 256;
+    } else {
+        p->parameters.eccDetail =
+            (TPMS_ECC_PARMS){.symmetric = cipher,
+                             .scheme.scheme = TPM2_ALG_NULL,
+                             .curveID = high ? TPM2_ECC_NIST_P384 : TPM2_ECC_NIST_P256,
+                             .kdf.scheme = TPM2_ALG_NULL};
+        p->unique.ecc.x.size = p->unique.ecc.y.size = high ? 0 : 32;
     }
     return out;
 }
 
 /* The persisted EK, which is the RSA one, or the same made anew from the endorsement seed: then *made. */
-static enum err open_ek(struct guest_tpm *t, bool is_p256, ESYS_TR *ek, bool *made,
+static enum err open_ek(struct guest_tpm *t, enum guest_ek_kind kind, ESYS_TR *ek, bool *made,
                         struct err_info *e)
 {
     struct err_info why = {0};
-    *made = is_p256 || open_handle(t, GUEST_EK_HANDLE, "endorsement key", ek, &why) != OK;
+    *made =
+        kind != GUEST_EK_RSA || open_handle(t, GUEST_EK_HANDLE, "endorsement key", ek, &why) != OK;
     if (!*made)
         return OK;
     const TPM2B_SENSITIVE_CREATE sensitive = {0};
-    const TPM2B_PUBLIC template = ek_template(is_p256);
+    const TPM2B_PUBLIC template = ek_template(kind);
     const TPM2B_DATA outside = {0};
     const TPML_PCR_SELECTION pcrs = {0};
     TSS2_RC rc = WHILE_BUSY(Esys_CreatePrimary(t->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD,
@@ -278,7 +289,7 @@ static enum err open_ek(struct guest_tpm *t, bool is_p256, ESYS_TR *ek, bool *ma
     return rc == TSS2_RC_SUCCESS ? OK : refused(e, "CreatePrimary of the endorsement key", rc);
 }
 
-/* The EK's use takes the endorsement hierarchy's (empty) authorization, by policy. */
+/* The use of an EK of the low range takes the endorsement hierarchy's (empty) authorization, by policy. */
 static enum err open_policy(struct guest_tpm *t, ESYS_TR *session, struct err_info *e)
 {
     const TPMT_SYM_DEF none = {.algorithm = TPM2_ALG_NULL};
@@ -332,11 +343,12 @@ enum err guest_tpm_activate(struct guest_tpm *t, const struct guest_ek *key, str
         return err_set(e, ERR_UPSTREAM, "the gateway's credential is not a TPM's");
     enum err err = open_ak(t, &ak, e);
     if (err == OK)
-        err = open_ek(t, key->is_p256, &ek, &made, e);
-    if (err == OK)
+        err = open_ek(t, key->kind, &ek, &made, e);
+    if (err == OK && key->kind != GUEST_EK_P384)
         err = open_policy(t, &session, e);
     if (err == OK)
-        err = activate(t, ak, ek, session, &c, a, out, e);
+        err = activate(t, ak, ek, session != ESYS_TR_NONE ? session : ESYS_TR_PASSWORD, &c, a, out,
+                       e);
     if (session != ESYS_TR_NONE)
         (void)Esys_FlushContext(t->esys, session);
     if (ek != ESYS_TR_NONE && made)

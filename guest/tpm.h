@@ -14,9 +14,11 @@
 #define GUEST_AK_HANDLE     0x81000003u
 #define GUEST_AK_CERT_INDEX 0x01c101d0u
 #define GUEST_AK_CERT_MAX   4096u
-/* TCG EK Credential Profile 2.5, 2.2.1.4: EKs of the low range; and where the RSA one is persisted. */
+/* TCG EK Credential Profile 2.5, 2.2.1.4 and 2.2.1.5: EKs of the low range, the P-384 one of the high; and
+ * where the RSA one is persisted. */
 #define GUEST_EK_CERT_INDEX_RSA  0x01c00002u
 #define GUEST_EK_CERT_INDEX_P256 0x01c0000au
+#define GUEST_EK_CERT_INDEX_P384 0x01c00016u
 #define GUEST_EK_HANDLE          0x81010001u
 #define GUEST_NONCE_MAX          64u /* TPM2B_DATA of a TPM with SHA-512 */
 
@@ -33,10 +35,11 @@ enum err guest_tpm_read_ak(struct guest_tpm *t, struct arena *a, struct bytes *o
 enum err guest_tpm_read_certificate(struct guest_tpm *t, struct arena *a, struct bytes *out,
                                     struct err_info *e) MUST_CHECK;
 
-/* An EK that the TPM's maker certified: RSA-2048, or else P-256. */
+/* An EK that the TPM's maker certified: the first of these. */
+enum guest_ek_kind { GUEST_EK_RSA, GUEST_EK_P256, GUEST_EK_P384 };
 struct guest_ek {
     struct bytes certificate;
-    bool is_p256;
+    enum guest_ek_kind kind;
 };
 enum err guest_tpm_read_ek(struct guest_tpm *t, struct arena *a, struct guest_ek *out,
                            struct err_info *e) MUST_CHECK;

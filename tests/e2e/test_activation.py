@@ -1,5 +1,5 @@
-"""Credential activation: TPMs with an EK certificate of swtpm's own CA, RSA-2048 and P-256, opened by the TPM
-itself."""
+"""Credential activation: TPMs with an EK certificate of swtpm's own CA, RSA-2048, P-256 and P-384, opened by
+the TPM itself."""
 import base64
 import json
 import os
@@ -17,7 +17,8 @@ from guest import AK_HANDLE, Guest, b64
 from test_evidence import challenge, send, status_of
 
 # TCG EK Credential Profile, low range: where tpm2_createek's keys have their certificates
-EK_CERT = {"rsa": "0x01c00002", "ecc": "0x01c0000a"}
+EK_CERT = {"rsa": "0x01c00002", "ecc": "0x01c0000a", "p384": "0x01c00016"}
+P384_EK = "0x81010016"  # of the high range, where swtpm_setup persists it
 
 
 def make_ca(folder):
@@ -45,7 +46,7 @@ class EkTpm:
         state.mkdir()
         done = subprocess.run(
             ["swtpm_setup", "--tpm2", "--tpmstate", state, "--config", ca, "--vmid", name, "--overwrite",
-             *(["--create-ek-cert"] if kind == "rsa" else [])],
+             *(["--create-ek-cert"] if kind != "ecc" else [])],
             capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
         self.process = subprocess.Popen([
@@ -61,9 +62,12 @@ class EkTpm:
                    "rsa2048:rsassa-sha256:null", "-a",
                    "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign")
         guest.tool("tpm2_evictcontrol", "-C", "o", "-c", self.folder / "ak", AK_HANDLE)
+        if kind == "p384":  # swtpm_setup makes it beside the RSA-2048 one, which comes first
+            guest.tool("tpm2_nvundefine", "-C", "p", EK_CERT["rsa"])
+            return
         guest.tool("tpm2_createek", "-c", self.folder / "ek", "-G", kind, "-u", self.folder / "ek.pem",
                    "-f", "pem")
-        if kind == "ecc":  # swtpm_setup makes RSA-2048 and P-384 only
+        if kind == "ecc":  # which swtpm_setup does not make
             self.certify_p256(ca.parent, name)
 
     def certify_p256(self, ca, name):
@@ -92,6 +96,10 @@ class EkTpm:
         blob = (self.folder / "blob")
         blob.write_bytes(bytes.fromhex("badcc0de00000001") + base64.b64decode(given["credentialBlob"])
                          + base64.b64decode(given["encryptedSecret"]))
+        if self.kind == "p384":  # used by its (empty) authorization
+            self.guest.tool("tpm2_activatecredential", "-c", AK_HANDLE, "-C", P384_EK, "-i", blob, "-o",
+                            self.folder / "secret")
+            return (self.folder / "secret").read_bytes()
         session = self.folder / "session"
         self.guest.tool("tpm2_startauthsession", "--policy-session", "-S", session)
         self.guest.tool("tpm2_policysecret", "-S", session, "-c", "e")
@@ -188,8 +196,8 @@ def agent(vm, tpm, folder, *more):
     return done, json.loads(done.stdout) if done.stdout else None
 
 
-@pytest.mark.parametrize("kind, with_token", [("rsa", False), ("rsa", True), ("ecc", False)],
-                         ids=["alone", "with the VM's token", "P-256"])
+@pytest.mark.parametrize("kind, with_token", [("rsa", False), ("rsa", True), ("ecc", False), ("p384", False)],
+                         ids=["alone", "with the VM's token", "P-256", "P-384"])
 def test_the_agent_activates(gateway_of_eks, make_vm_on, ca, tmp_path, kind, with_token):
     vm = make_vm_on(gateway_of_eks, f"ekagent{kind}{with_token:d}")
     own = EkTpm(ca, None if with_token else vm.vm_id, kind)
@@ -289,9 +297,10 @@ def test_certificates_that_are_none_of_an_ek(guest_api, anonymous, vm, tpm):
     assert answer.status == 400 and answer.json["errors"][0]["pointer"] == "#/akPublic", answer
 
 
-def test_a_p256_ek_opens_its_credential(guest_api, gateway_of_eks, make_vm_on, ca, tpm):
-    vm = make_vm_on(gateway_of_eks, "ekp256")
-    own = EkTpm(ca, vm.vm_id, "ecc")
+@pytest.mark.parametrize("kind", ["ecc", "p384"])
+def test_an_ecc_ek_opens_its_credential(guest_api, gateway_of_eks, make_vm_on, ca, tpm, kind):
+    vm = make_vm_on(gateway_of_eks, f"ek{kind}")
+    own = EkTpm(ca, vm.vm_id, kind)
     try:
         good = activation(guest_api, vm.vm_id, own)
         answer = send(guest_api, own.report(challenge(guest_api, vm.vm_id), vm.vm_id, activation=good))
