@@ -134,27 +134,45 @@ static int delete_checked(struct call *c)
     return call_fail(c);
 }
 
+static int delete_unknown(struct call *c)
+{
+    struct delete *delete = c->state;
+    call_wait(c, delete_checked);
+    jobs_query_preflight_vm(c->app->jobs, &delete->owner);
+    return CALL_PENDING;
+}
+
 static int delete_submitted(struct call *c)
 {
     struct delete *delete = c->state;
-    if (c->done.err == ERR_NOT_FOUND) {
-        call_wait(c, delete_checked);
-        jobs_query_preflight_vm(c->app->jobs, &delete->owner);
-        return CALL_PENDING;
-    }
+    if (c->done.err == ERR_NOT_FOUND)
+        return delete_unknown(c);
     if (c->done.err)
         return call_fail(c);
     return wait_for_job(c, &delete->submitted.job, call_accepted);
 }
 
+static int delete_planned(struct call *c)
+{
+    struct delete *delete = c->state;
+    enum err err = jobs_plan_vm_delete(c->app->jobs, &delete->owner, &c->err);
+    if (err)
+        return err == ERR_NOT_FOUND ? delete_unknown(c) : call_fail(c);
+    view_dry_run(call_json(c), &delete->owner);
+    return 200;
+}
+
 int delete_virtual_machine(struct call *c)
 {
+    const struct delete_virtual_machine_query *query = c->query;
     struct delete *delete = ARENA_NEW(c->arena, struct delete);
     delete->owner = (struct jobs_preflight){
         .arena = c->arena, .vm = target_vm(c), .done = preflight_done, .ctx = c};
     delete->origin = target_origin(c);
     c->state = delete;
-    jobs_submit_vm_delete(c->app->jobs, c->arena, &delete->origin, &delete->owner.vm,
+    if (query->dry_run)
+        return delete_planned(c);
+    jobs_submit_vm_delete(c->app->jobs, c->arena, &delete->origin, &delete->owner.vm, query->plan,
                           &delete->submitted, call_commit(c, delete_submitted));
     return CALL_PENDING;
 }

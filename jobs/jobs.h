@@ -100,9 +100,10 @@ void jobs_submit_vm_put(struct jobs *j, struct arena *a, const struct jobs_origi
                         const struct jobs_vm_ref *vm, const struct vm_spec *spec,
                         const struct jobs_preflight *judged, struct jobs_submitted *out,
                         struct store_done *done);
+/* `plan`: digest of the only plan that may run, else ERR_PLAN_STALE; NULL: any. */
 void jobs_submit_vm_delete(struct jobs *j, struct arena *a, const struct jobs_origin *origin,
-                           const struct jobs_vm_ref *vm, struct jobs_submitted *out,
-                           struct store_done *done);
+                           const struct jobs_vm_ref *vm, const char *plan,
+                           struct jobs_submitted *out, struct store_done *done);
 /*
  * The answer to a repeated request, read before its preflight: *found says whether this
  * Idempotency-Key was seen; *out is then the job of that time. ERR_IDEMPOTENCY_KEY_REUSED where it
@@ -169,6 +170,11 @@ void jobs_query_preflight_vm(struct jobs *j, struct jobs_preflight *p);
 /* True: answers that are kept let it pass, and `p` is filled; `done` is not called. Otherwise it has
  * to be asked. So it has where `guessed` and jobs_submit_vm_put ends with ERR_PRECONDITION_FAILED. */
 bool jobs_preflight_kept(struct jobs *j, struct jobs_preflight *p) MUST_CHECK;
+
+/* What the deletion of the VM would remove: calls, plan_digest and observed_at. Asks nobody: what has changed
+ * in Azure since it was made is seen when it is removed. ERR_NOT_FOUND: not in the registry. */
+enum err jobs_plan_vm_delete(struct jobs *j, struct jobs_preflight *p,
+                             struct err_info *e) MUST_CHECK;
 
 /* ---- watching ---- */
 

@@ -1,6 +1,7 @@
 #include "jobs/preflight.h"
 
 #include "core/clock.h"
+#include "jobs/step.h"
 
 #include <openssl/evp.h>
 #include <string.h>
@@ -87,14 +88,15 @@ static void plan_calls(const struct preflight_facts *f, struct jobs_preflight *o
     }
 }
 
-/* Stable as long as the same calls would be made. */
-static void digest_calls(struct jobs_preflight *p)
+/* Stable as long as the same calls would be made; a removal's are also about one VM and no later one. */
+static void digest_calls(struct jobs_preflight *p, const char *vm_id)
 {
     uint8_t hash[32];
     struct buf all = {0};
     for (size_t i = 0; i < p->n_calls; i++)
         buf_printf(&all, "%s\n%s\n%s\n", p->calls[i].method, p->calls[i].url,
                    p->calls[i].summary ? p->calls[i].summary : "");
+    buf_printf(&all, "%s", vm_id);
     EVP_Digest(all.data ? all.data : "", all.len, hash, NULL, EVP_sha256(), NULL);
     hex_encode(BYTES_OF(hash), p->plan_digest);
     buf_free(&all);
@@ -125,5 +127,19 @@ void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p)
     if (!f->spec || !p->wants_calls)
         return;
     plan_calls(f, p);
-    digest_calls(p);
+    digest_calls(p, "");
+}
+
+void preflight_plan_delete(const struct work *w, struct jobs_preflight *p)
+{
+    const struct workflow *flow = workflow_find(KIND_VM_DELETE);
+    p->calls = arena_array(w->arena, flow->n_steps, sizeof *p->calls);
+    p->n_calls = 0;
+    for (size_t i = 0; i < flow->n_steps; i++) {
+        const struct step_def *d = &flow->steps[i];
+        if (!d->applies || d->applies(w))
+            p->calls[p->n_calls++] =
+                (struct planned_call){.method = "DELETE", .url = step_target_of(w, d, "")};
+    }
+    digest_calls(p, w->vm->vm_id ? w->vm->vm_id : "");
 }

@@ -57,6 +57,9 @@ void preflight_cut_off(enum read_kind kind, json_t *digest);
 /* Fills findings and refusal, and where they are wanted calls and plan_digest. */
 void preflight_judge(const struct preflight_facts *f, struct jobs_preflight *p);
 
+/* What a deletion does: fills calls and plan_digest. The work has plan and vm. */
+void preflight_plan_delete(const struct work *w, struct jobs_preflight *p);
+
 /* The checks that need no read. */
 struct findings {
     struct arena *arena;

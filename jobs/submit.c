@@ -1,10 +1,12 @@
 #include "jobs/engine.h"
 
 #include "core/keyring.h"
+#include "jobs/preflight.h"
 #include "openapi/schemas.h"
 
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 #define IDEMPOTENCY_MS (24 * 60 * 60 * 1000)
 #define PLANS_MAX      8
@@ -98,7 +100,8 @@ struct submission {
     const struct jobs_vm_ref *ref;
     const struct vm_spec *spec;
     const struct jobs_preflight *judged;
-    const char *text; /* of the spec, once it was needed */
+    const char *wanted; /* digest of the only plan that may run; NULL: any */
+    const char *text;   /* of the spec, once it was needed */
     struct jobs_submitted *out;
     struct store_done *done; /* the caller's, the store's meanwhile: ours ends it */
     void (*then)(struct store_done *done);
@@ -381,29 +384,56 @@ void jobs_submit_vm_put(struct jobs *j, struct arena *a, const struct jobs_origi
 
 /* ---- delete ---- */
 
+static enum err refuse_unknown(struct err_info *e)
+{
+    return err_set(e, ERR_NOT_FOUND, "no VM of this gateway has that name");
+}
+
 /* The repetition of a deletion that has ended finds its job. */
 static enum err find_deletion(struct submission *s, struct err_info *e)
 {
     enum err err =
         jobs_find_replay(s->jobs, s->arena, s->origin, s->ref, NULL, &s->answered, &s->out->job, e);
     s->out->replayed = s->answered;
-    if (err || s->answered)
+    return err || s->answered ? err : refuse_unknown(e);
+}
+
+static enum err read_deletion(struct jobs *j, struct arena *a, const struct jobs_vm_ref *ref,
+                              struct work *w, struct jobs_preflight *plan, struct err_info *e)
+{
+    enum err err;
+    *w = (struct work){.arena = a, .plan = vm_plan_of(a, ref, NULL)};
+    w->vm = read_vm(j, a, w->plan->vm_id, &err, e);
+    if (err == ERR_NOT_FOUND)
+        return refuse_unknown(e);
+    if (err)
         return err;
-    return err_set(e, ERR_NOT_FOUND, "no VM of this gateway has that name");
+    w->plan = vm_plan_of(a, ref, spec_load(a, w->vm->spec));
+    if (plan)
+        preflight_plan_delete(w, plan);
+    return OK;
+}
+
+enum err jobs_plan_vm_delete(struct jobs *j, struct jobs_preflight *p, struct err_info *e)
+{
+    struct work w;
+    p->observed_at = engine_now(j);
+    return read_deletion(j, p->arena, &p->vm, &w, p, e);
 }
 
 static enum err plan_delete(struct submission *s, struct err_info *e)
 {
     struct jobs *j = s->jobs;
     const struct jobs_vm_ref *ref = s->ref;
-    struct work w = {.arena = s->arena, .plan = vm_plan_of(s->arena, ref, NULL)};
-    enum err err;
-    w.vm = read_vm(j, s->arena, w.plan->vm_id, &err, e);
+    struct jobs_preflight plan;
+    struct work w;
+    enum err err = read_deletion(j, s->arena, ref, &w, s->wanted ? &plan : NULL, e);
     if (err == ERR_NOT_FOUND)
         return find_deletion(s, e);
     if (err)
         return err;
-    w.plan = vm_plan_of(s->arena, ref, spec_load(s->arena, w.vm->spec));
+    if (s->wanted && strcasecmp(s->wanted, plan.plan_digest) != 0)
+        return err_set(e, ERR_PLAN_STALE, "the plan is by now %s", plan.plan_digest);
     uuid_v7(engine_now(j), s->id);
     w.vars = (struct vm_vars){.owner = owner_of(s->arena, w.vm, s->id),
                               .name = ref->name,
@@ -419,11 +449,12 @@ static enum err plan_delete(struct submission *s, struct err_info *e)
 }
 
 void jobs_submit_vm_delete(struct jobs *j, struct arena *a, const struct jobs_origin *origin,
-                           const struct jobs_vm_ref *vm, struct jobs_submitted *out,
-                           struct store_done *done)
+                           const struct jobs_vm_ref *vm, const char *plan,
+                           struct jobs_submitted *out, struct store_done *done)
 {
     struct submission *s = submission_of(j, a, out, done);
     s->plan = plan_delete;
+    s->wanted = plan;
     s->origin = origin;
     s->ref = vm;
     plan_and_submit(s);

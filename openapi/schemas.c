@@ -118,6 +118,15 @@ const struct schema put_virtual_machine_query_schema = {
     .fields = put_virtual_machine_query_fields, .n_fields = ARRAY_LEN(put_virtual_machine_query_fields),
 };
 
+static const struct field delete_virtual_machine_query_fields[] = {
+    {.name = "dryRun", .kind = FIELD_BOOL, .offset = offsetof(struct delete_virtual_machine_query, dry_run), .has_dflt = true},
+    {.name = "plan", .kind = FIELD_STR, .offset = offsetof(struct delete_virtual_machine_query, plan), .min = 64, .max = 64, .match = match_sha256_hex},
+};
+const struct schema delete_virtual_machine_query_schema = {
+    .name = "delete_virtual_machine_query", .size = sizeof(struct delete_virtual_machine_query),
+    .fields = delete_virtual_machine_query_fields, .n_fields = ARRAY_LEN(delete_virtual_machine_query_fields),
+};
+
 static const struct field list_boot_integrity_history_query_fields[] = {
     {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_boot_integrity_history_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
     {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_history_query, cursor), .min = 1, .max = 1024, .match = match_cursor},

@@ -76,6 +76,12 @@ struct put_virtual_machine_query {
 };
 extern const struct schema put_virtual_machine_query_schema;
 
+struct delete_virtual_machine_query {
+    bool dry_run;
+    const char *plan;
+};
+extern const struct schema delete_virtual_machine_query_schema;
+
 struct list_boot_integrity_history_query {
     int64_t top;
     const char *cursor;

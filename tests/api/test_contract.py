@@ -291,9 +291,38 @@ def test_delete_removes_what_was_made_and_nothing_else(api, emulator):
     rg = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}"
     assert emulator.arm("GET", rg + "?api-version=2025-04-01")["name"].lower() == group
     assert emulator.resources(group) == []
-    again = api.post(f"/v1/jobs/{job_id}/retry")
-    assert again.status == 409 and again.code == "invalid_state" and "canceled" in again.json["detail"]
-    assert "Idempotency-Key" in again.json["remedy"], again
+
+
+def test_a_deletion_tells_first_what_it_removes(api, emulator):
+    path = VM.replace(GROUP, "delete") + "told"
+    assert api.wait_job(api.put(path, vm_spec()).json["id"])["state"] == "succeeded"
+    emulator.clear_requests()
+    plan = api.delete(path + "?dryRun=true")
+    assert plan.status == 200 and plan.json["findings"] == [], plan
+    urls = [c["url"].split("?")[0] for c in plan.json["calls"]]
+    assert {c["method"] for c in plan.json["calls"]} == {"DELETE"}
+    assert api.delete(path + "?dryRun=true").json["planDigest"] == plan.json["planDigest"]
+    rows = emulator.requests()
+    assert not (rows["value"] if isinstance(rows, dict) else rows)
+    assert api.get(path).json["provisioningState"] == "ready"
+    for wrong in ("0" * 64, api.put(VM + "elsewhere?dryRun=true", vm_spec()).json["planDigest"]):
+        stale = api.delete(path + "?plan=" + wrong)
+        assert stale.status == 409 and stale.code == "plan_stale", stale
+    key = {"Idempotency-Key": '"told-1"'}
+    run = api.delete(path + "?plan=" + plan.json["planDigest"], headers=key)
+    assert run.status == 202 and api.wait_job(run.json["id"])["state"] == "succeeded", run
+    rows = emulator.requests()
+    rows = rows["value"] if isinstance(rows, dict) else rows
+    made = [r["url"].split("?")[0] for r in rows if r["method"] == "DELETE"]
+    assert made == [u for u in urls if not u.endswith("/disks/told-osdisk")]  # that goes with its VM
+    again = api.delete(path + "?plan=" + plan.json["planDigest"], headers=key)
+    assert again.status == 202 and again.json["id"] == run.json["id"], again
+    gone = api.delete(path + "?dryRun=true")
+    assert gone.status == 404 and gone.code == "not_found", gone
+    # The same names, another VM: what was looked at is not this one.
+    assert api.wait_job(api.put(path, vm_spec()).json["id"])["state"] == "succeeded"
+    other = api.delete(path + "?plan=" + plan.json["planDigest"])
+    assert other.status == 409 and other.code == "plan_stale", other
 
 
 def test_another_ones_vm_is_not_touched(api, emulator, vm):
@@ -353,6 +382,9 @@ def test_cancel_undoes_what_the_job_made(api, emulator):
     job = api.wait_job(job_id)
     assert job["state"] == "canceled", job
     assert emulator.resources(group) == []
+    again = api.post(f"/v1/jobs/{job_id}/retry")
+    assert again.status == 409 and again.code == "invalid_state" and "canceled" in again.json["detail"]
+    assert "Idempotency-Key" in again.json["remedy"], again
     # Over is over.
     late = api.post(f"/v1/jobs/{api.put(path + '-later', vm_spec()).json['id']}/cancel")
     assert late.status in (202, 409)

@@ -157,7 +157,7 @@ static enum err submit_delete(struct bench *b, struct jobs_submitted *out)
     struct store_waiter w;
     struct jobs_origin o = b->origin;
     o.operation = "delete_virtual_machine";
-    jobs_submit_vm_delete(b->jobs, b->arena, &o, &ref, out, store_waiter_init(&w));
+    jobs_submit_vm_delete(b->jobs, b->arena, &o, &ref, NULL, out, store_waiter_init(&w));
     return store_wait(&w, &b->e);
 }
 
