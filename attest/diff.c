@@ -214,6 +214,7 @@ struct comparing {
     const struct attest_policy *names;
     struct arena *arena;
     struct boot_differences out;
+    bool new_signer; /* PCR 7 of what was found has one that was not expected */
 };
 
 static const char *name_of(struct comparing *c, const struct boot_event *e)
@@ -231,8 +232,9 @@ static const char *signer_text(struct comparing *c, const struct boot_event *was
 {
     if (!was->signer && !is->signer)
         return "";
+    /* Which signer is an image's is the word of the log alone; that there is no other is proven. */
     if (was->signer && is->signer && strcmp(was->signer, is->signer) == 0)
-        return ", signer unchanged";
+        return c->new_signer ? ", signer uncertain: PCR 7 has a new one" : ", signer unchanged";
     return arena_printf(c->arena, ", signer %s instead of %s", is->signer ? is->signer : "unknown",
                         was->signer ? was->signer : "unknown");
 }
@@ -323,11 +325,30 @@ static void compare_pcr(struct comparing *c, const struct side *was, const struc
     put_gap(c, was->events + from_was, was->n - from_was, is->events + from_is, is->n - from_is);
 }
 
+static bool has_digest(const struct side *s, const char *digest)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->events[i]->digest, digest) == 0)
+            return true;
+    return false;
+}
+
+static bool has_new_signer(const struct boot_events *expected, const struct boot_events *found,
+                           struct arena *a)
+{
+    const struct side was = side_of(expected, 7, a), is = side_of(found, 7, a);
+    for (size_t i = 0; i < is.n; i++)
+        if (is.events[i]->signer && !has_digest(&was, is.events[i]->digest))
+            return true;
+    return false;
+}
+
 struct boot_differences boot_compare(const struct boot_events *expected,
                                      const struct boot_events *found,
                                      const struct attest_policy *names, struct arena *a)
 {
-    struct comparing c = {.names = names, .arena = a};
+    struct comparing c = {
+        .names = names, .arena = a, .new_signer = has_new_signer(expected, found, a)};
     c.out.items = arena_array(a, expected->events.n + found->events.n + 1, sizeof *c.out.items);
     for (int64_t pcr = 0; pcr < EVIDENCE_PCRS; pcr++) {
         const struct side was = side_of(expected, pcr, a), is = side_of(found, pcr, a);

@@ -104,6 +104,8 @@ static const char *windows_doubt(const struct judging *j)
     const struct log_claims *log = j->claims->log;
     if (!is_proven(j, WINDOWS_PCRS))
         return "PCR 12 and 13 are not both quoted and explained by the log";
+    if (!log->windows.present && log->truncated)
+        return "the log holds more than is looked at, so a CA of Windows may be among it";
     if (!log->windows.present && rollover_booted_windows(log))
         return "a CA that signs nothing but Windows vouched for this boot, but Windows measured "
                "nothing";
@@ -433,7 +435,11 @@ static void check_command_lines(struct judging *j)
         return;
     const struct log_claims *log = j->claims->log;
     if (lines_are_all(j) && (log->n_command_lines == 0 || log->truncated))
-        judging_unproven(j, lines_rule, 8, "no proven event holds a kernel command line");
+        judging_unproven(j, lines_rule, 8,
+                         log->windows.present
+                             ? "this is Windows, which measures no command line: give it a policy "
+                               "without this rule"
+                             : "no proven event holds a kernel command line");
     for (size_t i = 0; i < log->n_command_lines; i++) {
         const struct claim_command_line *line = &log->command_lines[i];
         if (!any_glob_matches(globs, line->text))

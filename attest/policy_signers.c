@@ -180,14 +180,20 @@ static bool is_enforced(const struct signing *s)
     return is_proven(s, 1u << 7) && claims_secure_boot(s->claims->log) == TRI_TRUE;
 }
 
+static const char *not_enforced(const struct signing *s)
+{
+    if (is_proven(s, 1u << 7) && claims_secure_boot(s->claims->log) == TRI_FALSE)
+        return "Secure Boot was off, so nobody had to vouch for what was booted";
+    return "no log proves that Secure Boot was on, and who vouched for what was booted";
+}
+
 static void check_signers(struct signing *s)
 {
     const struct rules_signers *rule = s->p->rules->signers;
     if (!rule)
         return;
     if (!is_enforced(s)) {
-        judging_unproven(s->j, "signers", 7,
-                         "no log proves Secure Boot on: nobody had to vouch for what was booted");
+        judging_unproven(s->j, "signers", 7, not_enforced(s));
         return;
     }
     size_t other = find_other(s);
@@ -337,14 +343,27 @@ static void check_dbx(struct signing *s, const struct policy_revocation *r)
     tell_missing(s, r, &r->certificates, certificates, "certificate");
 }
 
+#define IMAGE_PCRS (1u << 2 | 1u << 4) /* drivers and applications (PFP 1.05, 3.3.4) */
+
+/* Whatever their type says. */
+static void check_images(struct signing *s, const struct policy_revocation *r, const char *expected)
+{
+    const struct event_log *events = replay_log(s->j->f->log);
+    for (size_t i = 0; i < events->n; i++) {
+        const struct log_event *ev = &events->events[i];
+        struct bytes digest = ev->digest[s->claims->bank];
+        if (ev->pcr < EVIDENCE_PCRS && IMAGE_PCRS >> ev->pcr & 1 && ev->type != EV_NO_ACTION &&
+            digest_set_has(&r->hashes, digest))
+            judging_violated(s->j, "revoked_image_booted", (int)i, (int)ev->pcr, expected,
+                             words_hex(s->a, digest));
+    }
+}
+
 static void check_booted(struct signing *s, const struct policy_revocation *r)
 {
     const struct log_claims *log = s->claims->log;
     const char *expected = arena_printf(s->a, "nothing of %s", r->rule->name);
-    for (size_t i = 0; i < log->n_applications; i++)
-        if (digest_set_has(&r->hashes, log->applications[i].digest))
-            judging_violated(s->j, "revoked_image_booted", log->applications[i].event, 4, expected,
-                             words_hex(s->a, log->applications[i].digest));
+    check_images(s, r, expected);
     for (size_t i = 0; i < log->n_authorities; i++) {
         const struct claim_authority *auth = &log->authorities[i];
         if (auth->hash.len && digest_set_has(&r->hashes, auth->hash))
@@ -362,15 +381,15 @@ static void check_revocation(struct signing *s, const struct policy_revocation *
 {
     const char *rule = arena_printf(s->a, "revocations: %s", r->rule->name);
     const struct log_claims *log = s->claims->log;
-    if (!is_proven(s, 1u << 4 | 1u << 7)) {
-        judging_unproven(s->j, rule, 7, "no log proves what was booted and what dbx holds");
+    if (!is_proven(s, IMAGE_PCRS | 1u << 7)) {
+        judging_unproven(s->j, rule, 7,
+                         "no log proves what was loaded and what dbx holds (PCR 2, 4 and 7)");
         return;
     }
     if (r->rule->must_not_boot && s->claims->bank != BANK_SHA256)
         judging_unproven(s->j, rule, 4, "image digests are compared in the SHA-256 bank");
     else if (r->rule->must_not_boot && r->certificates.n && !is_enforced(s))
-        judging_unproven(s->j, rule, 7,
-                         "Secure Boot was off: nobody had to vouch for what was booted");
+        judging_unproven(s->j, rule, 7, not_enforced(s));
     else if (r->rule->must_not_boot && r->certificates.n && find_unknown(s) < log->n_authorities)
         judging_unproven(s->j, rule, 7, authority_text(s, find_unknown(s)));
     else if (r->rule->must_not_boot)

@@ -134,11 +134,24 @@ static uint32_t bits_of_authority(const struct log_claims *c, struct bytes der)
     return set;
 }
 
+/* Microsoft Root Certificate Authority 2010: some clouds' db trusts Windows by its root. */
+static bool is_windows_root(struct bytes der)
+{
+    static const uint8_t root[SHA1_SIZE] = {0x3b, 0x1e, 0xfd, 0x3a, 0x66, 0xea, 0x28,
+                                            0xb1, 0x66, 0x97, 0x39, 0x47, 0x03, 0xa7,
+                                            0x2c, 0xa3, 0x40, 0xa0, 0x5b, 0xd5};
+    uint8_t sha1[64];
+    hash_digest(BANK_SHA1, der, sha1);
+    return memcmp(sha1, root, sizeof root) == 0;
+}
+
 bool rollover_booted_windows(const struct log_claims *c)
 {
     uint32_t set = 0;
     for (size_t i = 0; i < c->n_authorities; i++)
-        if (c->authorities[i].certificate.len)
+        if (is_windows_root(c->authorities[i].certificate))
+            return true;
+        else if (c->authorities[i].certificate.len)
             set |= bit_of(ROLLOVER_AUTHORITY, c->authorities[i].certificate);
     return rollover_has(set, ROLLOVER_AUTHORITY, ROLLOVER_WINDOWS_2011) ||
            rollover_has(set, ROLLOVER_AUTHORITY, ROLLOVER_WINDOWS_2023);

@@ -469,7 +469,7 @@ bool policy_state_of_windows(enum policy_state s)
 static uint32_t pcrs_of(const struct attest_policy *p)
 {
     const struct attest_rules *r = p->rules;
-    uint32_t pcrs = 1u << 0 | 1u << 4 | 1u << 7;
+    uint32_t pcrs = 1u << 0 | 1u << 2 | 1u << 4 | 1u << 7;
     for (int s = 0; s < POLICY_STATES; s++)
         if (p->states >> s & 1 && of_windows[s])
             pcrs |= WINDOWS_PCRS;

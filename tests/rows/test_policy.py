@@ -209,6 +209,13 @@ def image_shown_as_an_action(e):
     event.type, event.data = EV_EFI_ACTION, IMAGE
 
 
+@lie(REVOKED, "revoked_image_booted", honest=["revoked_image_booted"],
+     of=lambda e: e.log.add(2, 0x80000004, b"a driver", IMAGE))
+def driver_that_is_revoked(e):
+    """Driver0000 is root's to set; the type may be any."""
+    e.log.of(2)[-1].type = 0x80000008
+
+
 # ---- states of Windows ----
 
 
@@ -468,6 +475,14 @@ def test_windows_that_measured_nothing(rig):
     must_give(judge(rig, e, STATES), [])
     e.log.add(*by_db((VECTORS / "secureboot-certs/MicWinProPCA2011_2011-10-19.crt").read_bytes()))
     e.boot()
+    must_give(judge(rig, e, STATES), ["rule_not_proven"])
+
+
+def test_a_real_windows_that_was_told_not_to_measure(rig):
+    """bcdedit /set integrityservices disable; its CA is known by the root that this db has."""
+    log = real_windows()
+    log.events = [x for x in log.events if x.pcr < 11]
+    e = rig.made_evidence("rsassa", log, QUOTED)
     must_give(judge(rig, e, STATES), ["rule_not_proven"])
 
 

@@ -220,7 +220,7 @@ needs_tool = pytest.mark.skipif(not shutil.which("tpm2_eventlog"), reason="no tp
 
 
 def tpm2_replay(raw):
-    """{"sha256": {0: hex}} of the PCRs that have events, None where it refuses, "dead" where it
+    """{"sha256": {0: hex}} of the PCRs that have events, the error where it refuses, "dead" where it
     crashed or hung."""
     with tempfile.NamedTemporaryFile() as f:
         f.write(raw)
@@ -232,7 +232,8 @@ def tpm2_replay(raw):
     if done.returncode < 0:
         return "dead"
     if done.returncode:
-        return None
+        return next((line for line in done.stderr.decode(errors="replace").splitlines()
+                     if line.startswith("ERROR: ")), "no reason")
     out, bank = {}, None
     for line in done.stdout.decode(errors="replace").rpartition("\npcrs:\n")[2].splitlines():
         if re.fullmatch(r"  (sha\w+):", line):
@@ -283,18 +284,40 @@ def compare(ours, theirs, raw, counts):
     return wrong
 
 
+# Why only one of the two accepts. Theirs decodes the data of events, which is no part of a replay, and wants
+# the header's own digest (which nothing measures) to be zeros.
+THEIRS_REFUSES = {
+    "size is insufficient for UEFI variable data": "variable", "EventSize": "event's data",
+    "size is insufficient for UEFI image load event": "image", "c16rtomb": "variable's name",
+    "SpecID digest data malformed": "header's digest", "failed to allocate data": "memory",
+}
+# Ours refuses what theirs does not look at: the header's signature (without it the log is a legacy one, and
+# truncated), version and sizes, digests that it does not declare or none at all, a PCR beyond the last, zeros.
+OURS_REFUSES = {"header", "truncated", "digest_size", "digest_count", "undeclared_algorithm", "pcr_index",
+                "padding"}
+
+
+def one_sided(ours, theirs, raw):
+    """The class of what one accepts and the other refuses; None: of none."""
+    if "bad" in ours:
+        spec_id = raw[32:45] == b"Spec ID Event"
+        known = ours["bad"] in OURS_REFUSES and not (ours["bad"] == "truncated" and spec_id)
+        return f"only theirs: {ours['bad']}" if known else None
+    return next((f"only ours: {name}" for part, name in THEIRS_REFUSES.items() if part in theirs), None)
+
+
 @needs_tool
 @pytest.mark.parametrize("name", [n for n in LOGS if "bogus" not in n])
 def test_every_log_has_the_pcrs_of_tpm2_eventlog(pipe, name):
     theirs, counts = tpm2_replay(LOGS[name]), {}
-    assert theirs not in (None, "dead")
+    assert not isinstance(theirs, str), theirs
     assert compare(pipe.replay(LOGS[name]), theirs, LOGS[name], counts) == []
     assert counts["equal"] > 0
 
 
 @needs_tool
 def test_mutated_logs_have_the_pcrs_of_tpm2_eventlog(pipe):
-    counts = {"both": 0, "only ours": 0, "only theirs": 0, "neither": 0, "theirs died": 0}
+    counts = {"both": 0, "neither": 0, "theirs died": 0}
     step = max(1, MUTATIONS // TPM2_MUTATIONS)
     for i, raw in enumerate(mutations(MUTATIONS)):
         if i % step:
@@ -302,9 +325,12 @@ def test_mutated_logs_have_the_pcrs_of_tpm2_eventlog(pipe):
         ours, theirs = pipe.replay(raw), tpm2_replay(raw)
         if theirs == "dead":
             counts["theirs died"] += 1
-        elif "bad" in ours or not theirs:
-            counts[("neither" if "bad" in ours else "only ours") if not theirs
-                   else "only theirs"] += 1
+        elif "bad" in ours and isinstance(theirs, str):
+            counts["neither"] += 1
+        elif "bad" in ours or isinstance(theirs, str):
+            name = one_sided(ours, theirs, raw)
+            assert name, (ours, theirs, raw.hex())
+            counts[name] = counts.get(name, 0) + 1
         else:
             counts["both"] += 1
             assert compare(ours, theirs, raw, counts) == [], (counts, raw.hex())
