@@ -22,6 +22,7 @@ struct attest_document_input {
     const struct attest_anchors *anchors;
     const char *vm_id;  /* whose it must be; without case */
     struct bytes nonce; /* of the challenge */
+    int64_t asked_at;   /* when the challenge was made: no document that is for it is older */
     int64_t now;        /* ms since 1970 */
 };
 

@@ -86,6 +86,7 @@ static bool document_proves(const struct proving *p)
         .anchors = c->app->document_anchors,
         .vm_id = ev->vm_id,
         .nonce = {p->in->challenge->nonce, sizeof p->in->challenge->nonce},
+        .asked_at = p->in->challenge->expires_at - c->app->challenge_ttl_ms,
         .now = c->now,
     };
     struct attest_document document;

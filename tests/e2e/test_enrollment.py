@@ -330,6 +330,7 @@ BAD_DOCUMENTS = [
     ("of another challenge", "document_nonce", lambda v, n, s: s["imds"].sign(content_of(v, "0123456789"))),
     ("of another VM", "document_vm", lambda v, n, s: s["imds"].sign({**content_of(v, n), "vmId": "0" * 8 + v.vm_id[8:]})),
     ("expired", "document_expired", lambda v, n, s: s["imds"].sign(content_of(v, n, age=7 * 3600))),
+    ("older than the challenge", "document_time", lambda v, n, s: s["imds"].sign(content_of(v, n, age=1200))),
     ("from the future", "document_time", lambda v, n, s: s["imds"].sign(content_of(v, n, age=-3600))),
     ("good for ever", "document_time", lambda v, n, s: s["imds"].sign(content_of(v, n, life=40 * 86400))),
     ("by a foreign CA", "document_chain", lambda v, n, s: s["foreign"].sign(content_of(v, n))),
