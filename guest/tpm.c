@@ -2,6 +2,7 @@
 
 #include "core/attr.h"
 #include "core/cleanup.h"
+#include "guest/credential.h"
 
 #include <openssl/evp.h>
 #include <tss2/tss2_esys.h>
@@ -303,24 +304,8 @@ static enum err open_policy(struct guest_tpm *t, ESYS_TR *session, struct err_in
     return rc == TSS2_RC_SUCCESS ? OK : refused(e, "PolicySecret", rc);
 }
 
-struct credential {
-    TPM2B_ID_OBJECT blob;
-    TPM2B_ENCRYPTED_SECRET secret;
-};
-
-static bool read_credential(struct bytes blob, struct bytes secret, struct credential *out)
-{
-    size_t at = 0, end = 0;
-    *out = (struct credential){0};
-    return Tss2_MU_TPM2B_ID_OBJECT_Unmarshal(blob.data, blob.len, &at, &out->blob) ==
-               TSS2_RC_SUCCESS &&
-           Tss2_MU_TPM2B_ENCRYPTED_SECRET_Unmarshal(secret.data, secret.len, &end, &out->secret) ==
-               TSS2_RC_SUCCESS &&
-           at == blob.len && end == secret.len;
-}
-
 static enum err activate(struct guest_tpm *t, ESYS_TR ak, ESYS_TR ek, ESYS_TR session,
-                         const struct credential *c, struct arena *a, struct bytes *out,
+                         const struct guest_tpm_credential *c, struct arena *a, struct bytes *out,
                          struct err_info *e)
 {
     AUTO(tpm_digest) TPM2B_DIGEST *found = NULL;
@@ -336,10 +321,10 @@ enum err guest_tpm_activate(struct guest_tpm *t, const struct guest_ek *key, str
                             struct bytes secret, struct arena *a, struct bytes *out,
                             struct err_info *e)
 {
-    struct credential c;
+    struct guest_tpm_credential c;
     ESYS_TR ak = ESYS_TR_NONE, ek = ESYS_TR_NONE, session = ESYS_TR_NONE;
     bool made = false;
-    if (!read_credential(blob, secret, &c))
+    if (!guest_credential_read(blob, secret, &c))
         return err_set(e, ERR_UPSTREAM, "the gateway's credential is not a TPM's");
     enum err err = open_ak(t, &ak, e);
     if (err == OK)

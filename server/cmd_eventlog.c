@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "server/command_io.h"
 #include "server/commands.h"
+#include "server/pcr_file.h"
 
 enum { EXIT_CONSISTENT, EXIT_REJECTED, EXIT_MALFORMED };
 
@@ -48,45 +49,15 @@ static bool parse_args(int argc, char **argv, struct request *q)
     return true;
 }
 
-/* ---- expected PCRs: {"0":"<hex>", ...} ---- */
-
-static bool set_expected(struct pcr_set *set, const char *key, const char *hex)
-{
-    size_t len = hex ? strlen(hex) : 0;
-    char *end;
-    unsigned long index = strtoul(key, &end, 10);
-    if (*end || end == key || index >= EVIDENCE_PCRS || set->mask >> index & 1)
-        return false;
-    /* Without --bank the length of the first value tells the bank. */
-    for (int i = 0; set->bank == BANK_COUNT && i < BANK_COUNT; i++)
-        if (pcr_banks[i].size * 2 == len)
-            set->bank = (enum pcr_bank)i;
-    if (set->bank == BANK_COUNT ||
-        !hex_decode(hex ? hex : "", len, set->values[index], pcr_banks[set->bank].size))
-        return false;
-    set->mask |= 1u << index;
-    return true;
-}
-
 static bool read_expected(const char *path, enum pcr_bank bank, struct pcr_set *set)
 {
     struct err_info e = {0};
     struct buf text = {0};
-    AUTO(json) json_t *root = NULL;
-    *set = (struct pcr_set){.bank = bank};
-    bool ok = command_read(path, EVIDENCE_BODY_MAX, &text) &&
-              json_parse(buf_bytes(&text), &root, &e) == OK && json_is_object(root);
+    bool ok = command_read(path, EVIDENCE_BODY_MAX, &text);
+    if (ok && pcr_file_read(buf_bytes(&text), bank, set, &e))
+        ok = command_complain("%s %s", path, e.detail);
     buf_free(&text);
-    if (!ok)
-        return command_complain("%s is not a JSON object of PCR values", path);
-    const char *key;
-    json_t *v;
-    json_object_foreach(root, key, v)
-    {
-        if (!set_expected(set, key, json_string_value(v)))
-            return command_complain("%s: PCR \"%s\" has no valid index or digest", path, key);
-    }
-    return set->mask != 0 || command_complain("%s holds no PCR values", path);
+    return ok;
 }
 
 /* ---- output ---- */

@@ -3,6 +3,7 @@
  * ('d'), the gateway's credential ('a'), the PEM file of issuers ('p') or the gateway's challenge.
  * Whatever comes, what is taken for good can be used.
  */
+#include "guest/credential.h"
 #include "guest/files.h"
 #include "guest/gateway.h"
 #include "guest/imds.h"
@@ -36,9 +37,14 @@ static void read_document(struct bytes answer, struct arena *a)
 static void read_credential(struct bytes body, struct arena *a)
 {
     struct guest_credential c = {0};
-    if (guest_credential_parse(body, a, &c, NULL) == OK)
-        check(c.id && c.blob.len > 0 && c.blob.len <= 2048 && c.secret.len > 0 &&
-              c.secret.len <= 2048);
+    struct guest_tpm_credential parts;
+    if (guest_credential_parse(body, a, &c, NULL))
+        return;
+    check(c.id && c.blob.len > 0 && c.blob.len <= 2048 && c.secret.len > 0 && c.secret.len <= 2048);
+    if (guest_credential_read(c.blob, c.secret, &parts))
+        check(parts.blob.size + 2u == c.blob.len && parts.secret.size + 2u == c.secret.len &&
+              parts.blob.size <= sizeof parts.blob.credential &&
+              parts.secret.size <= sizeof parts.secret.secret);
 }
 
 static void read_chain(struct bytes pem, struct arena *a)
