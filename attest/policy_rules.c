@@ -2,6 +2,7 @@
 #include "attest/judging.h"
 #include "attest/rollover.h"
 #include "attest/rules_compiled.h"
+#include "attest/text.h"
 #include "attest/words.h"
 
 #include <strings.h>
@@ -22,9 +23,15 @@ static struct bytes pcr_value(const struct attest_claims *c, unsigned pcr)
     return BYTES(c->pcrs[pcr], pcr_banks[c->bank].size);
 }
 
+/* As in scopes: the version may be "*". */
 static bool of_this_image(const struct judging *j, const char *image)
 {
-    return !image || (j->in->image && strcasecmp(image, j->in->image) == 0);
+    const char *own = j->in->image;
+    size_t n = image ? strlen(image) : 0;
+    if (!image || (own && strcasecmp(image, own) == 0))
+        return true;
+    return own && n > 1 && image[n - 1] == '*' && strchr("/:", image[n - 2]) &&
+           strncasecmp(image, own, n - 1) == 0 && !strpbrk(own + n - 1, "/:");
 }
 
 static const char *join(struct judging *j, const struct str_list *list)
@@ -72,28 +79,53 @@ static bool is_resumed(const struct sipa_claims *w)
 
 #define WINDOWS_PCRS (1u << 12 | 1u << 13)
 
-/* The first event of these PCRs that is not understood, nor named by the policy as what it is of; or NULL. */
-static const struct claim_unread *find_unread(const struct judging *j, uint32_t pcrs)
+/* The next event of these PCRs that is not understood, nor named by the policy as what it is of. */
+static const struct claim_unread *next_unread(const struct judging *j, uint32_t pcrs, size_t *at)
 {
     const struct log_claims *log = j->claims->log;
-    const struct claim_unread *last = NULL;
-    for (size_t i = 0; i < log->n_unread && log->unread & pcrs; i++) {
-        last = &log->unread_events[i];
-        if (pcrs >> last->pcr & 1 && !attest_policy_image_name(j->p, last->digest))
-            return last;
+    while (*at < log->n_unread) {
+        const struct claim_unread *unread = &log->unread_events[(*at)++];
+        if (pcrs >> unread->pcr & 1 && !attest_policy_image_name(j->p, unread->digest))
+            return unread;
     }
-    return log->unread & pcrs && log->unread_cut ? last : NULL;
+    return NULL;
 }
 
-static void tell_unread(const struct judging *j, const char *rule,
-                        const struct claim_unread *unread)
+static bool is_understood(const struct judging *j, uint32_t pcrs)
+{
+    const struct log_claims *log = j->claims->log;
+    size_t at = 0;
+    return !(log->unread & pcrs) || (!log->unread_cut && !next_unread(j, pcrs, &at));
+}
+
+#define WORDS_MAX 64
+
+static const char *logged_text(const struct judging *j, int event)
+{
+    struct bytes data = replay_log(j->f->log)->events[event].data;
+    bool wide = text_looks_utf16(data);
+    if (data.len > (wide ? 2 : 1) * WORDS_MAX)
+        data.len = (wide ? 2 : 1) * WORDS_MAX;
+    return wide ? text_utf16(data, j->a) : text_ascii(data, j->a);
+}
+
+static void tell_unread(const struct judging *j, const char *rule, uint32_t pcrs)
 {
     static const char advice[] = ". If it is that of a credential, an extension or a device tree "
                                  "which a unified kernel image "
                                  "was given and is meant to have, name it in knownImages";
-    judging_violated(j, "rule_not_proven", unread->event, (int)unread->pcr, rule,
-                     arena_printf(j->a, "the digest %s, which is not that of what the log shows%s",
-                                  words_hex(j->a, unread->digest), unread->pcr == 8 ? "" : advice));
+    const struct claim_unread *unread;
+    size_t at = 0;
+    while ((unread = next_unread(j, pcrs, &at)))
+        judging_violated(
+            j, "rule_not_proven", unread->event, (int)unread->pcr, rule,
+            arena_printf(j->a,
+                         "the digest %s, which is not that of the text that the log shows (%s)%s",
+                         words_hex(j->a, unread->digest), logged_text(j, unread->event),
+                         unread->pcr == 8 ? "" : advice));
+    if (j->claims->log->unread_cut)
+        judging_unproven(j, rule, ATTEST_NO_INDEX,
+                         "more events are not understood than the policy can name");
 }
 
 /* Why nothing says which state Windows is in, or NULL. Without its events in the two PCRs that hold them a guest
@@ -165,17 +197,13 @@ static enum tri state_of(const struct judging *j, enum policy_state s)
 }
 
 /* One line for all that the same doubt stands in the way of. */
-static void tell_doubt(const struct judging *j, const char *states, const char *doubt,
-                       const struct claim_unread *unread)
+static void tell_doubt(const struct judging *j, const char *states, const char *doubt)
 {
     const char *rule = arena_printf(j->a, "forbiddenStates: %s", states);
-    if (!*states)
-        return;
-    if (doubt || !unread)
-        judging_unproven(j, rule, ATTEST_NO_INDEX,
-                         doubt ? doubt : "no log proves that the guest is not in it");
-    else
-        tell_unread(j, rule, unread);
+    if (*states && doubt)
+        judging_unproven(j, rule, ATTEST_NO_INDEX, doubt);
+    else if (*states)
+        tell_unread(j, rule, WINDOWS_PCRS);
 }
 
 static void check_states(struct judging *j)
@@ -183,8 +211,7 @@ static void check_states(struct judging *j)
     if (!j->p->states)
         return;
     const char *doubt = windows_doubt(j), *windows = "", *others = "";
-    const struct claim_unread *unread = find_unread(j, WINDOWS_PCRS);
-    j->windows_known = !doubt && !unread;
+    j->windows_known = !doubt && is_understood(j, WINDOWS_PCRS);
     for (int s = 0; s < POLICY_STATES; s++) {
         if (!(j->p->states >> s & 1))
             continue;
@@ -198,8 +225,8 @@ static void check_states(struct judging *j)
         else if (state == TRI_UNSET)
             *list = arena_printf(j->a, "%s%s%s", *list, **list ? ", " : "", name);
     }
-    tell_doubt(j, windows, doubt, unread);
-    tell_doubt(j, others, NULL, NULL);
+    tell_doubt(j, windows, doubt);
+    tell_doubt(j, others, "no log proves that the guest is not in it");
 }
 
 static void check_firmware(struct judging *j)
@@ -414,12 +441,11 @@ static bool lines_are_all(struct judging *j)
     static const unsigned pcrs[] = {8, 12}; /* GRUB's, and systemd-stub's */
     for (size_t i = 0; i < ARRAY_LEN(pcrs); i++) {
         unsigned pcr = pcrs[i];
-        const struct claim_unread *unread = find_unread(j, 1u << pcr);
         if (!is_proven(j, 1u << pcr))
             judging_unproven(j, lines_rule, (int)pcr,
                              "the PCR is not quoted, or the log does not explain it");
-        else if (unread)
-            tell_unread(j, lines_rule, unread);
+        else if (!is_understood(j, 1u << pcr))
+            tell_unread(j, lines_rule, 1u << pcr);
         else
             continue;
         return false;

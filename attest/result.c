@@ -81,10 +81,17 @@ static struct attest_finding *last_of(struct attest_result *r, enum attest_check
     return NULL;
 }
 
+/* Two rules of a policy can be violated by one thing, or two things of one rule: they expect something else. */
+static bool same_rule(const struct attest_finding *a, const struct attest_finding *b)
+{
+    return a->check != CHECK_POLICY || !a->expected || !b->expected ||
+           strcmp(a->expected, b->expected) == 0;
+}
+
 static bool same_line(const struct attest_finding *a, const struct attest_finding *b)
 {
     return a->check == b->check && a->status == b->status && a->reason == b->reason &&
-           a->event == b->event && a->pcr == b->pcr;
+           a->event == b->event && a->pcr == b->pcr && same_rule(a, b);
 }
 
 void result_put(struct attest_result *r, const struct attest_finding *f)

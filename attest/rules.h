@@ -40,7 +40,7 @@ struct rules_revocation {
 
 struct rules_golden {
     const char *name;
-    const char *image; /* NULL: of any image */
+    const char *image; /* NULL: of any image; its version may be "*" */
     const char *bank;
     struct str_map pcrs; /* "7" to hex */
 };

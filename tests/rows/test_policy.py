@@ -486,6 +486,34 @@ def test_a_real_windows_that_was_told_not_to_measure(rig):
     must_give(judge(rig, e, STATES), ["rule_not_proven"])
 
 
+def told(result):
+    return {(c["reason"], c["expected"]) for c in result["checks"] if (c["name"], c["status"]) == ("policy", "fail")}
+
+
+def test_each_violated_rule_is_told(rig):
+    """Also where two are of one PCR, or by one event."""
+    e = rig.made_evidence("rsassa", selected=QUOTED)
+    windows(1)(e)
+    e.log.of(12)[0].data = sipa((0x00040001, 1))
+    e.log.of(12)[0].measure()
+    e.boot()
+    rules = {**STATES, "signers": {"required": ["CN=Nobody", "CN=Somebody"]}}
+    assert told(judge(rig, e, rules)) == {
+        ("state_forbidden", "not testSigning"), ("state_forbidden", "not bootDebugging"),
+        ("signer_missing", "CN=Nobody"), ("signer_missing", "CN=Somebody")}
+    e = rig.made_evidence("rsassa", selected=QUOTED)
+    for pcr, name in ((12, "Credentials initrd"), (12, "Global credentials initrd"), (13, "System extension initrd")):
+        e.log.add(pcr, EV_IPL, (name + "\0").encode("utf-16-le"), name.encode())
+    e.boot()
+    result = judge(rig, e, {**LINES, **STATES})
+    states = "forbiddenStates: bootDebugging, testSigning, codeIntegrityDisabled"
+    assert [(c["pcr"], c["expected"], c["found"].partition("(")[2].partition(")")[0]) for c in result["checks"]
+            if c["status"] == "fail"] == [
+        (12, states, "Credentials initrd"), (12, states, "Global credentials initrd"),
+        (13, states, "System extension initrd"),
+        (12, "kernelCommandLines", "Credentials initrd"), (12, "kernelCommandLines", "Global credentials initrd")]
+
+
 # ---- PCRs that anybody may reset ----
 
 

@@ -314,6 +314,14 @@ static void events_and_command_lines(void **state)
     violates("\"allowedEvents\":[{\"pcr\":9,\"digests\":[\"" OTHER "\"]}]", "rule_not_proven", 9);
     violates("\"allowedEvents\":[{\"pcr\":4,\"image\":\"x:y:z:1\",\"digests\":[\"" OTHER "\"]}]",
              "rule_not_proven", ATTEST_NO_INDEX);
+    m->in.image = "x:y:z:1";
+    violates("\"allowedEvents\":[{\"pcr\":4,\"image\":\"X:Y:z:*\",\"digests\":[\"" OTHER "\"]}]",
+             "event_not_allowed", 4);
+    violates("\"allowedEvents\":[{\"pcr\":4,\"image\":\"x:y:*\",\"digests\":[\"" OTHER "\"]}]",
+             "rule_not_proven", ATTEST_NO_INDEX);
+    violates("\"allowedEvents\":[{\"pcr\":4,\"image\":\"x:y:zz:*\",\"digests\":[\"" OTHER "\"]}]",
+             "rule_not_proven", ATTEST_NO_INDEX);
+    m->in.image = NULL;
     keeps("\"kernelCommandLines\":[\"nothing\",\"root=/dev/sd?1 *\"]");
     keeps("\"kernelCommandLines\":[\"root=/dev/sda1 ro\"]");
     violates("\"kernelCommandLines\":[\"root=/dev/sda1\",\"ro\"]",
