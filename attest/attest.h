@@ -214,9 +214,10 @@ struct attest_result {
     uint8_t ak_spki_sha256[AK_SPKI_SIZE];
     uint8_t ak_name[AK_NAME_MAX]; /* TPM Name; ak_name_len 0 where no public area was sent */
     size_t ak_name_len;
-    const char *ak_subject;  /* CN of the AK certificate, or NULL */
+    /* Of the AK certificate, where ak.chain passed: */
+    const char *ak_subject;  /* its CN, or NULL */
     const char *ak_policies; /* OIDs of its policies, with spaces between; NULL: none */
-    int64_t ak_expires;      /* end of the AK certificate, ms; 0: none */
+    int64_t ak_expires;      /* its end, ms; 0: none */
 
     /* The quote is over this nonce and its signature is the AK's: who signed it is known. */
     bool quote_authentic;

@@ -82,15 +82,23 @@ static void check_ak(struct verifying *v)
     result_skip(v->r, CHECK_AK_PROFILE, "certificate_missing");
 }
 
+/* A certificate beside a key that is pinned itself was not looked at, and may be anybody's. */
+static void describe_certificate(struct verifying *v)
+{
+    struct attest_result *r = v->r;
+    if (!v->cert || !(result_passed(r) >> CHECK_AK_CHAIN & 1))
+        return;
+    if (v->cert->subject[0])
+        r->ak_subject = arena_strdup(v->arena, v->cert->subject);
+    if (v->cert->policies[0])
+        r->ak_policies = arena_strdup(v->arena, v->cert->policies);
+    r->ak_expires = v->cert->not_after;
+}
+
 static void describe_ak(struct verifying *v)
 {
     struct attest_result *r = v->r;
-    if (v->cert && v->cert->subject[0])
-        r->ak_subject = arena_strdup(v->arena, v->cert->subject);
-    if (v->cert && v->cert->policies[0])
-        r->ak_policies = arena_strdup(v->arena, v->cert->policies);
-    if (v->cert)
-        r->ak_expires = v->cert->not_after;
+    describe_certificate(v);
     if (!v->choice.found)
         return;
     r->has_ak = true;

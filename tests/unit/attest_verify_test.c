@@ -447,6 +447,34 @@ static void a_log_needs_its_pcrs_quoted(void **state)
     }
 }
 
+static const char *claims_text(void)
+{
+    struct buf out = {0};
+    struct jw w = jw_over(&out);
+    attest_write_claims(&w, &result);
+    const char *text = arena_strdup(m->arena, out.data);
+    buf_free(&out);
+    return text;
+}
+
+/* The pin is the anchor, so what comes beside it is not judged; nor is it told as if it were. */
+static void a_certificate_beside_a_pinned_key_claims_nothing(void **state)
+{
+    make_reset(m);
+    make_build(m);
+    assert_int_equal(judge(), OK);
+    assert_non_null(strstr(claims_text(), "\"akSubject\":\"" MAKE_SUBJECT));
+    m->certified = m->other_key;
+    m->leaf.to = -60;
+    make_build(m);
+    m->in.profile = PROFILE_TPM;
+    pin_of(m->ev.ak_public);
+    assert_int_equal(judge(), OK);
+    assert_int_equal(result.verdict, VERDICT_TRUSTED);
+    assert_null(strstr(claims_text(), "akSubject"));
+    assert_null(strstr(claims_text(), "akExpiresAt"));
+}
+
 static bool is_kept(EVP_PKEY *pkey)
 {
     struct ak_key key;
@@ -712,6 +740,7 @@ int main(void)
         cmocka_unit_test(pin_on_top_of_the_chain),
         cmocka_unit_test(pin_as_the_anchor),
         cmocka_unit_test(a_log_needs_its_pcrs_quoted),
+        cmocka_unit_test(a_certificate_beside_a_pinned_key_claims_nothing),
         cmocka_unit_test(a_pinned_key_that_signed_is_kept),
         cmocka_unit_test(pinned_area_is_the_whole_area),
         cmocka_unit_test(without_pin_or_chain_there_is_no_anchor),
