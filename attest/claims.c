@@ -320,7 +320,8 @@ static void claim_event(struct collector *c)
     const struct log_event *ev = c->ev;
     switch (ev->pcr) {
     case 0:
-        if (ev->type == EV_S_CRTM_VERSION)
+        /* the firmware's comes first: a later one is somebody else's */
+        if (ev->type == EV_S_CRTM_VERSION && !c->out->crtm_version.data)
             c->out->crtm_version = ev->data;
         break;
     case 4:

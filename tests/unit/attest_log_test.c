@@ -161,10 +161,25 @@ static void command_and_command_line_are_one(void **state)
 
 static void an_application_cannot_hide_under_another_type(void **state)
 {
+    static const uint8_t image[] = "MZ\x90\0what Authenticode hashes of a small image";
     make_reset(m);
     size_t before = claims_of().n_applications;
     make_add(m, 4, EV_COMPACT_HASH, BYTES_STR("x"))->measured = BYTES_STR("an image");
     assert_int_equal(claims_of().n_applications, before + 1);
+    make_add(m, 4, EV_EFI_ACTION, BYTES_STR("Exit Boot Services Invocation"));
+    make_add(m, 4, EV_EFI_ACTION, BYTES("terminated", 11));
+    assert_int_equal(claims_of().n_applications, before + 1);
+    make_add(m, 4, EV_EFI_ACTION, BYTES_OF(image));
+    assert_int_equal(claims_of().n_applications, before + 2);
+}
+
+static void the_firmwares_version_is_the_first(void **state)
+{
+    make_reset(m);
+    struct bytes before = claims_of().crtm_version;
+    assert_true(before.len > 0);
+    make_add(m, 0, EV_S_CRTM_VERSION, BYTES_STR("9.9"));
+    assert_true(bytes_equal(claims_of().crtm_version, before));
 }
 
 static void a_stub_command_line_counts_only_where_it_was_measured(void **state)
@@ -396,6 +411,7 @@ int main(void)
         cmocka_unit_test(a_command_line_cannot_pass_as_a_command),
         cmocka_unit_test(command_and_command_line_are_one),
         cmocka_unit_test(an_application_cannot_hide_under_another_type),
+        cmocka_unit_test(the_firmwares_version_is_the_first),
         cmocka_unit_test(a_stub_command_line_counts_only_where_it_was_measured),
         cmocka_unit_test(an_authority_of_firmware_and_of_an_old_shim),
         cmocka_unit_test(windows_states),
