@@ -224,8 +224,22 @@ static bool signed_by(X509_CRL *crl, const struct issuer *by)
            X509_CRL_verify(crl, key) == 1;
 }
 
-static const char *judge_crl(X509_CRL *crl, const struct issuer *by, size_t n, int64_t now,
-                             size_t *at)
+/* Addresses are http, so whoever is on the way may answer with what was good once: it would take back
+ * what was revoked since. */
+static bool is_outdated(struct attest_trust *t, const X509_CRL *crl, const struct issuer *by)
+{
+    AUTO(trust_set) struct trust_set *set = t ? truststore_hold(t) : NULL;
+    for (int i = 0; set && i < sk_X509_CRL_num(set->crls); i++) {
+        X509_CRL *held = sk_X509_CRL_value(set->crls, i);
+        if (ASN1_TIME_compare(X509_CRL_get0_lastUpdate(held), X509_CRL_get0_lastUpdate(crl)) > 0 &&
+            signed_by(held, by))
+            return true;
+    }
+    return false;
+}
+
+static const char *judge_crl(struct attest_trust *t, X509_CRL *crl, const struct issuer *by,
+                             size_t n, int64_t now, size_t *at)
 {
     time_t when = (time_t)(now / 1000);
     size_t i = 0;
@@ -239,14 +253,14 @@ static const char *judge_crl(X509_CRL *crl, const struct issuer *by, size_t n, i
     if (!next || X509_cmp_time(next, &when) < 0)
         return "it is out of date";
     *at = i;
-    return NULL;
+    return is_outdated(t, crl, &by[i]) ? "a later one is held" : NULL;
 }
 
-const char *issuers_judge_crl(struct bytes in, const struct issuer *by, size_t n, int64_t now,
-                              struct arena *a, struct bytes *out, size_t *at)
+const char *issuers_judge_crl(struct attest_trust *t, struct bytes in, const struct issuer *by,
+                              size_t n, int64_t now, struct arena *a, struct bytes *out, size_t *at)
 {
     AUTO(crl) X509_CRL *crl = parse_crl(in);
-    const char *why = crl ? judge_crl(crl, by, n, now, at) : "it is no CRL";
+    const char *why = crl ? judge_crl(t, crl, by, n, now, at) : "it is no CRL";
     if (!why) {
         unsigned char *der = NULL;
         int len = i2d_X509_CRL(crl, &der);

@@ -40,10 +40,12 @@ size_t issuers_extract(struct bytes body, struct arena *a, struct bytes out[ISSU
 struct issuer *issuers_judge(struct attest_trust *t, const struct bytes *der, size_t n, int64_t now,
                              struct arena *a);
 
-/* A CRL (DER or PEM) that one of these issuers signed and that is in force at `now`: NULL, and its DER
- * and the issuer's place; else what is wrong with it. */
-const char *issuers_judge_crl(struct bytes crl, const struct issuer *by, size_t n, int64_t now,
-                              struct arena *a, struct bytes *der, size_t *at);
+/* A CRL (DER or PEM) that one of these issuers signed, that is in force at `now`, and not older than one of
+ * that issuer in `t` (NULL: none is held): NULL, and its DER and the issuer's place; else what is wrong
+ * with it. */
+const char *issuers_judge_crl(struct attest_trust *t, struct bytes crl, const struct issuer *by,
+                              size_t n, int64_t now, struct arena *a, struct bytes *der,
+                              size_t *at);
 
 enum issuer_url { ISSUER_URL_CERTIFICATE, ISSUER_URL_CRL };
 

@@ -230,7 +230,7 @@ static bool take_crl(struct fetching *f, struct bytes body, const char *url, con
     struct bytes der;
     size_t by = 0;
     struct issuer *judged = judge_pool(f);
-    *why = issuers_judge_crl(body, judged, f->n_pool, f->o->now, f->a, &der, &by);
+    *why = issuers_judge_crl(f->trust, body, judged, f->n_pool, f->o->now, f->a, &der, &by);
     if (*why)
         return false;
     if (judged[by].problem) {

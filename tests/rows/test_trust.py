@@ -315,10 +315,10 @@ def test_addresses_of_strangers_are_not_asked(fetch, publisher, hierarchies, tmp
     assert len(publisher.asked) - before == 3  # the table's own
 
 
-def crl_of(ca, *revoked):
+def crl_of(ca, *revoked, days=1):
     now = datetime.datetime.utcnow()
     builder = (x509.CertificateRevocationListBuilder().issuer_name(ca[0].subject)
-               .last_update(now - made.DAY).next_update(now + 30 * made.DAY))
+               .last_update(now - days * made.DAY).next_update(now + 30 * made.DAY))
     for certificate in revoked:
         builder = builder.add_revoked_certificate(
             x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
@@ -349,6 +349,24 @@ def test_a_revoked_issuer_stops_its_aks(fetch, publisher, hierarchies, tmp_path)
     status, lines = fetch()  # and nothing good comes from the page any more
     assert status == 1
     assert [line["detail"] for line in with_status(lines, "refused")] == ["revoked"], lines
+
+
+def test_an_older_crl_takes_nothing_back(fetch, publisher, hierarchies, tmp_path):
+    """The addresses are http: somebody on the way may answer with the CRL of before."""
+    address = "/www.microsoft.com/pkiops/crl/root.crl"
+    issuers = []
+    for name in ("07", "08"):
+        key = made.rsa_key()
+        issuers.append((made.ca_certificate("Test Global Virtual TPM CA - " + name, key, *hierarchies.root,
+                                            0, crls=["http:/" + address]), key))
+    publisher.answers[PAGE_PATH] = page(*map(hierarchies.der, issuers))
+    kept = fetch.folder / "test-virtual-tpm-root-certificate-authority-2023.crl"
+    now = crl_of(hierarchies.root, issuers[0][0])
+    for body, failed in ((now, None), (crl_of(hierarchies.root, days=2), "a later one is held"), (now, None)):
+        publisher.answers[address] = body
+        _, lines = fetch()
+        assert [line["detail"] for line in with_status(lines, "failed")] == ([failed] if failed else []), lines
+        assert kept.read_bytes() == now
 
 
 def test_a_crl_of_somebody_else_is_not_kept(fetch, publisher, hierarchies, tmp_path):
