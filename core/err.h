@@ -36,7 +36,6 @@ enum retry_class {
     X(NOT_FOUND, 404, "not_found", NEVER, "No such resource")                                      \
     X(METHOD_NOT_ALLOWED, 405, "method_not_allowed", NEVER, "The resource has no such method")     \
     X(NOT_ACCEPTABLE, 406, "not_acceptable", NEVER, "No acceptable representation")                \
-    X(REQUEST_TIMEOUT, 408, "request_timeout", NEVER, "The request was too slow")                  \
     X(OPERATION_IN_PROGRESS, 409, "operation_in_progress", NEVER, "The resource is busy")          \
     X(IDEMPOTENCY_IN_FLIGHT, 409, "idempotency_in_flight", NEVER,                                  \
       "A request with this Idempotency-Key is being handled")                                      \

@@ -73,6 +73,7 @@ enum err applied_review_vm(const struct app *app, struct arena *a, const struct 
     if ((err = attest_review(&in, &record, a, &out->result, e)))
         return err;
     out->judged = true;
+    out->event_log = record.event_log;
     out->terms = applied_terms_of(m, a);
     out->status = attestation_status(vm, &out->result, out->terms.quote_only);
     out->reasons = attestation_reasons(a, vm, &out->result, out->terms.quote_only);

@@ -29,6 +29,7 @@ struct applied_review {
     bool judged;
     const char *unknown; /* why it was not, snake_case: no_report, report_gone, event_log_gone */
     struct attest_result result;
+    struct bytes event_log; /* in the arena; empty: none was sent */
     const char *report_id;
     enum vm_status status;
     const char *reasons; /* JSON array */

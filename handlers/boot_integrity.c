@@ -1,4 +1,5 @@
 /* Boot integrity: what the last evidence says, of one VM and of all. */
+#include "handlers/applied.h"
 #include "handlers/page.h"
 #include "handlers/policy_book.h"
 #include "handlers/routes.h"
@@ -7,12 +8,50 @@
 
 #include "openapi/schemas.h"
 
+/* The last report as the policy judges it that applies now: the report itself stays as it was. False: nothing is
+ * kept of it. */
+static enum err write_explained(struct call *c, const struct vm *vm, bool pending, bool *explained)
+{
+    struct applied_review *r = ARENA_NEW(c->arena, struct applied_review);
+    struct event_log log;
+    struct explain x = {.findings = r->result.findings};
+    const struct book_view *view = policy_book_take(c->app->book);
+    const struct book_match m = book_match_vm(view, vm->resource_id, vm->image);
+    enum err err = applied_review_vm(c->app, c->arena, vm, &m, r, &c->err);
+    *explained = !err && r->judged;
+    if (*explained) {
+        x.n_findings = r->result.n_findings;
+        x.verdict = vm->quarantine.since ? attest_verdict_name(VERDICT_QUARANTINED)
+                                         : attest_verdict_name(r->result.verdict);
+        if (r->event_log.len) {
+            log = eventlog_parse(r->event_log, c->arena);
+            x.log = &log;
+        }
+        view_explained_integrity(call_json(c), vm, call_scope(c), pending, &x, c->arena);
+    }
+    policy_book_drop(view);
+    return err;
+}
+
+static int explain_integrity(struct call *c, const struct vm *vm)
+{
+    bool pending = target_is_pending(c, vm), explained;
+    if (write_explained(c, vm, pending, &explained))
+        return call_fail(c);
+    if (!explained)
+        view_integrity(call_json(c), vm, call_scope(c), pending);
+    return call_etag_of_body(c);
+}
+
 int get_boot_integrity(struct call *c)
 {
+    const struct get_boot_integrity_query *query = c->query;
     struct vm vm;
     unsigned book = policy_book_generation(c->app->book);
     if (target_read_vm(c, &vm))
         return call_fail(c);
+    if (query->explain)
+        return explain_integrity(c, &vm);
     c->basis = basis_of_vm(c->app, &vm, book, c->now);
     bool pending = target_is_pending(c, &vm);
     int status = call_etag(c, pending ? arena_printf(c->arena, "%s-pending", vm.etag) : vm.etag);

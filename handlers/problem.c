@@ -91,7 +91,6 @@ static const char *const meanings[ERR_COUNT] = {
     [ERR_METHOD_NOT_ALLOWED] = "The resource exists and has no such method; `Allow` lists those it "
                                "has.",
     [ERR_NOT_ACCEPTABLE] = "The operation cannot answer in any media type that `Accept` allows.",
-    [ERR_REQUEST_TIMEOUT] = "The request did not arrive in the time that is given to it.",
     [ERR_OPERATION_IN_PROGRESS] = "The resource is busy with the job in `jobId`. Wait for its end, "
                                   "or cancel it, and repeat the call.",
     [ERR_IDEMPOTENCY_IN_FLIGHT] = "A request with this Idempotency-Key is being handled right now. "

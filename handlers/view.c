@@ -149,9 +149,8 @@ static void write_claims(struct jw *w, const char *claims, const struct vm_said 
     jw_close(w, '}');
 }
 
-void view_integrity(struct jw *w, const struct vm *vm, const char *scope, bool pending)
+static void integrity_members(struct jw *w, const struct vm *vm, const char *scope, bool pending)
 {
-    jw_open(w, '{');
     jw_key_str(w, "resourceId", vm->resource_id);
     jw_key_str_opt(w, "vmId", vm->vm_id);
     jw_key_str(w, "status", vm_status_text(vm->status));
@@ -168,6 +167,22 @@ void view_integrity(struct jw *w, const struct vm *vm, const char *scope, bool p
     view_ref(w, "baseline", vm->baseline);
     if (pending)
         jw_key_bool(w, "policyPending", true);
+}
+
+void view_integrity(struct jw *w, const struct vm *vm, const char *scope, bool pending)
+{
+    jw_open(w, '{');
+    integrity_members(w, vm, scope, pending);
+    jw_close(w, '}');
+}
+
+void view_explained_integrity(struct jw *w, const struct vm *vm, const char *scope, bool pending,
+                              const struct explain *x, struct arena *a)
+{
+    jw_open(w, '{');
+    integrity_members(w, vm, scope, pending);
+    jw_key(w, "explanation");
+    explain_write(w, x, a);
     jw_close(w, '}');
 }
 

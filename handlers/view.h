@@ -10,6 +10,8 @@ void view_job(struct jw *w, const struct job *job); /* Job */
 void view_vm(struct jw *w, const struct vm *vm);    /* VirtualMachine */
 /* BootIntegrity, aged before. Another VM is named only where the caller's scope covers it. pending:
  * something else applies by now than what judged the last report. */
+void view_explained_integrity(struct jw *w, const struct vm *vm, const char *scope, bool pending,
+                              const struct explain *x, struct arena *a);
 void view_integrity(struct jw *w, const struct vm *vm, const char *scope, bool pending);
 /* The member `key` (PolicyRef, or BaselineRef for "baseline") of "name@number"; nothing for NULL. */
 void view_ref(struct jw *w, const char *key, const char *id);

@@ -127,6 +127,14 @@ const struct schema delete_virtual_machine_query_schema = {
     .fields = delete_virtual_machine_query_fields, .n_fields = ARRAY_LEN(delete_virtual_machine_query_fields),
 };
 
+static const struct field get_boot_integrity_query_fields[] = {
+    {.name = "explain", .kind = FIELD_BOOL, .offset = offsetof(struct get_boot_integrity_query, explain), .has_dflt = true},
+};
+const struct schema get_boot_integrity_query_schema = {
+    .name = "get_boot_integrity_query", .size = sizeof(struct get_boot_integrity_query),
+    .fields = get_boot_integrity_query_fields, .n_fields = ARRAY_LEN(get_boot_integrity_query_fields),
+};
+
 static const struct field list_boot_integrity_history_query_fields[] = {
     {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_boot_integrity_history_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
     {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_history_query, cursor), .min = 1, .max = 1024, .match = match_cursor},

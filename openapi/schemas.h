@@ -82,6 +82,11 @@ struct delete_virtual_machine_query {
 };
 extern const struct schema delete_virtual_machine_query_schema;
 
+struct get_boot_integrity_query {
+    bool explain;
+};
+extern const struct schema get_boot_integrity_query_schema;
+
 struct list_boot_integrity_history_query {
     int64_t top;
     const char *cursor;

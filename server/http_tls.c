@@ -139,7 +139,7 @@ void http_tls_use(struct http *h)
 
 static bool same(const struct buf *a, const struct buf *b)
 {
-    return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+    return a->data && b->data && a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
 }
 
 enum err http_reload(struct http *h, bool *changed, struct err_info *e)

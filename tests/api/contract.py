@@ -18,7 +18,7 @@ SEEN = ROOT / "build/test-logs/exchanges.jsonl"
 
 
 # Answers of the HTTP layer, given before any operation is chosen.
-TRANSPORT = {408, 414, 431}
+TRANSPORT = {414, 431}
 
 
 class Mismatch(AssertionError):

@@ -345,6 +345,16 @@ def test_a_change_of_policy_judges_the_standing_again(gateway, api, anonymous, n
     assert now["status"] == "unhealthy" and now["reasons"] == ["firmware_not_allowed"], now
     assert now["policy"] == {"name": "standing", "version": made.json["version"]}
     assert now["lastReportId"] == first["reportId"] and now["verdict"] == "untrusted"
+    # Why is told of what stands now, with the log's events by name, and changes with it.
+    path = vm.path + "/bootIntegrity?explain=true"
+    answer = api.get(path)
+    told = answer.json["explanation"]
+    assert told["summary"].startswith("untrusted: 1 of "), told
+    (problem,) = told["problems"]
+    assert (problem["check"], problem["reason"], problem["pcr"]) == ("policy", "firmware_not_allowed", 0)
+    assert problem["expected"] and problem["remedy"]["code"] and problem["meaning"], problem
+    assert {k: v for k, v in answer.json.items() if k != "explanation"} == now
+    assert api.get(path, headers={"If-None-Match": answer.header("ETag")}).status == 304
     # The report itself stays what it was.
     assert api.get("/v1/attestation/reports/" + first["reportId"]).json["verdict"] == "trusted"
     evaluated = api.post(POLICIES + "standing/evaluate?top=200")
@@ -352,6 +362,8 @@ def test_a_change_of_policy_judges_the_standing_again(gateway, api, anonymous, n
     pcr0 = first["claims"]["pcrs"]["sha256"]["0"]
     named(policy({"firmware": [pcr0]}, vm.arm_id), "standing")
     assert settled(api, vm)["status"] == "healthy"
+    again = api.get(path, headers={"If-None-Match": answer.header("ETag")})
+    assert again.status == 200 and again.json["explanation"]["problems"] == [], again
     assert api.delete(POLICIES + "standing").status == 200
     assert "policy" not in settled(api, vm)
     # After a restart the book is read from the store.

@@ -56,6 +56,9 @@ def test_the_same_ak_on_two_vms_quarantines_both(api, pair):
     assert second["quarantine"]["candidateAk"]["spki"] == first["ak"]["spki"]
     assert second["quarantine"]["candidateAk"]["proof"] == "token"
     assert "candidateAk" not in first["quarantine"] and "ak" not in second
+    for one in pair:
+        told = api.get(one.path + "/bootIntegrity?explain=true").json["explanation"]
+        assert told["summary"].startswith("quarantined: "), told
     newest = api.get(pair[1].path + "/bootIntegrity/history").json["value"][0]
     assert newest["verdict"] == "quarantined" and newest["proof"] == "token"
 

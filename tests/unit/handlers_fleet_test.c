@@ -127,6 +127,8 @@ static void put_report(const char *name, const char *vm_id, const char *id, int6
 
 static const struct principal admin = {.id = "a", .name = "a", .role = ROLE_ADMIN, .scope = "/"};
 
+static const struct get_boot_integrity_query plain_integrity;
+
 static void begin(struct fake *f, const struct principal *who, const char *sub, const char *name)
 {
     fake_open(f);
@@ -138,6 +140,7 @@ static void begin(struct fake *f, const struct principal *who, const char *sub, 
     f->call.params[0] = sub;
     f->call.params[1] = sub ? GROUP : NULL;
     f->call.params[2] = name;
+    f->call.query = &plain_integrity; /* of what takes one; other operations have their own */
 }
 
 static void an_unknown_vm_is_404(void **state)
