@@ -2,6 +2,7 @@
 
 #include "attest/words.h"
 #include "attest/x509path.h"
+#include "core/ways.h"
 
 #include <openssl/x509v3.h>
 
@@ -10,43 +11,68 @@ static bool in_window(struct trust_window w, int64_t at)
     return at >= w.from && at <= w.to;
 }
 
-/* A certificate ends with its signature: bytes as good as a digest's, and only of an issuer under an
- * anchor, since nobody else's are kept. */
-static struct known_leaf *slot_of(struct attest_trust *t, struct bytes der)
+/* The last bytes: as good as a digest's, since a certificate ends with its signature, and a modulus or a
+ * point is as good as random. */
+static uint64_t tail_of(const uint8_t *data, size_t n)
 {
-    size_t tail = 0;
-    for (size_t i = 0; i < 4 && i < der.len; i++)
-        tail = tail << 8 | der.data[der.len - 1 - i];
-    return &t->slots[tail % TRUST_CACHE_SLOTS];
+    uint64_t tail = 0;
+    for (size_t i = 0; i < 4 && i < n; i++)
+        tail = tail << 8 | data[n - 1 - i];
+    return tail;
+}
+
+/* Only certificates of an issuer under an anchor are kept. NULL: it is not. */
+static struct known_leaf *find_leaf(struct attest_trust *t, struct bytes der)
+{
+    struct known_leaf *set = &t->slots[ways_first(tail_of(der.data, der.len), TRUST_CACHE_SLOTS)];
+    for (size_t i = 0; i < WAYS; i++)
+        if (set[i].leaf && bytes_equal(set[i].leaf->der, der))
+            return &set[i];
+    return NULL;
+}
+
+/* Where it is, or a free one, or one whose turn it is to go. */
+static struct known_leaf *room_for_leaf(struct attest_trust *t, struct bytes der)
+{
+    struct known_leaf *at = find_leaf(t, der);
+    struct known_leaf *set = &t->slots[ways_first(tail_of(der.data, der.len), TRUST_CACHE_SLOTS)];
+    for (size_t i = 0; i < WAYS && !at; i++)
+        at = set[i].leaf ? NULL : &set[i];
+    return at ? at : &set[t->turn++ % WAYS];
 }
 
 struct ak_cert *truststore_find(struct attest_trust *t, struct bytes der)
 {
-    struct ak_cert *found = NULL;
     pthread_mutex_lock(&t->lock);
-    struct known_leaf *s = slot_of(t, der);
-    if (s->leaf && bytes_equal(s->leaf->der, der))
-        found = akcert_hold(s->leaf);
+    const struct known_leaf *s = find_leaf(t, der);
+    struct ak_cert *found = s ? akcert_hold(s->leaf) : NULL;
     pthread_mutex_unlock(&t->lock);
     return found;
 }
 
-/* The end of a modulus or of a point is as good as random; it is aligned to the key's end. */
-static struct ak_loaded **key_slot(struct attest_trust *t, const struct ak_key *key)
+static struct ak_loaded **find_key(struct attest_trust *t, const struct ak_key *key)
 {
-    size_t tail = 0;
-    for (size_t i = 0; i < 4 && i < key->n_len; i++)
-        tail = tail << 8 | key->n[key->n_len - 1 - i];
-    return &t->keys[tail % TRUST_CACHE_SLOTS];
+    struct ak_loaded **set = &t->keys[ways_first(tail_of(key->n, key->n_len), TRUST_CACHE_SLOTS)];
+    for (size_t i = 0; i < WAYS; i++)
+        if (set[i] && ak_key_equal(&set[i]->key, key))
+            return &set[i];
+    return NULL;
+}
+
+static struct ak_loaded **room_for_key(struct attest_trust *t, const struct ak_key *key)
+{
+    struct ak_loaded **at = find_key(t, key);
+    struct ak_loaded **set = &t->keys[ways_first(tail_of(key->n, key->n_len), TRUST_CACHE_SLOTS)];
+    for (size_t i = 0; i < WAYS && !at; i++)
+        at = set[i] ? NULL : &set[i];
+    return at ? at : &set[t->turn++ % WAYS];
 }
 
 struct ak_loaded *truststore_find_key(struct attest_trust *t, const struct ak_key *key)
 {
-    struct ak_loaded *found = NULL;
     pthread_mutex_lock(&t->lock);
-    struct ak_loaded *k = *key_slot(t, key);
-    if (k && ak_key_equal(&k->key, key))
-        found = ak_loaded_hold(k);
+    struct ak_loaded **k = find_key(t, key);
+    struct ak_loaded *found = k ? ak_loaded_hold(*k) : NULL;
     pthread_mutex_unlock(&t->lock);
     return found;
 }
@@ -54,7 +80,7 @@ struct ak_loaded *truststore_find_key(struct attest_trust *t, const struct ak_ke
 void truststore_keep_key(struct attest_trust *t, struct ak_loaded *k)
 {
     pthread_mutex_lock(&t->lock);
-    struct ak_loaded **slot = key_slot(t, &k->key), *before = *slot;
+    struct ak_loaded **slot = room_for_key(t, &k->key), *before = *slot;
     *slot = before == k ? before : ak_loaded_hold(k);
     pthread_mutex_unlock(&t->lock);
     if (before != k)
@@ -123,9 +149,8 @@ static bool known_path(const struct attest_input *in, const struct ak_cert *leaf
 {
     struct attest_trust *t = in->trust;
     pthread_mutex_lock(&t->lock);
-    const struct known_leaf *s = slot_of(t, leaf->der);
-    bool known = s->leaf && bytes_equal(s->leaf->der, leaf->der) && in_window(s->window, at) &&
-                 is_sent(&t->chains[s->chain], in->evidence);
+    const struct known_leaf *s = find_leaf(t, leaf->der);
+    bool known = s && in_window(s->window, at) && is_sent(&t->chains[s->chain], in->evidence);
     pthread_mutex_unlock(&t->lock);
     return known;
 }
@@ -137,7 +162,7 @@ static void remember_leaf(const struct checking *c, struct trust_window w)
     pthread_mutex_lock(&t->lock);
     if (t->set == c->set) {
         size_t chain = keep_chain(t, c->ev);
-        struct known_leaf *s = slot_of(t, c->leaf->der);
+        struct known_leaf *s = room_for_leaf(t, c->leaf->der);
         akcert_release(s->leaf);
         *s = (struct known_leaf){akcert_hold(c->leaf), w, chain};
     }

@@ -66,6 +66,7 @@ struct attest_trust {
     /* Of pins, without a certificate: what OpenSSL makes of a key costs as much as a signature or two.
      * It is a function of the key alone, so that none of these is ever wrong. */
     struct ak_loaded *keys[TRUST_CACHE_SLOTS];
+    unsigned turn; /* who goes next where a set of slots is full */
 };
 
 /* ---- the set (trustload.c) ---- */

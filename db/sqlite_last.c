@@ -1,5 +1,7 @@
 #include "db/sqlite_last.h"
 
+#include "core/ways.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +17,7 @@ struct slot {
 
 struct last_reports {
     struct slot slots[SLOTS];
+    unsigned turn;
 };
 
 struct last_reports *last_reports_new(void)
@@ -32,17 +35,28 @@ void last_reports_free(struct last_reports *l)
     free(l);
 }
 
-static struct slot *slot_of(struct last_reports *l, const char *vm_key)
-{
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (const char *p = vm_key; *p; p++)
-        h = (h ^ (unsigned char)*p) * 0x100000001b3u;
-    return &l->slots[(h ^ h >> 32) % SLOTS];
-}
-
 static bool is_of(const struct slot *s, const char *vm_key)
 {
     return s->key && strcmp(s->key, vm_key) == 0;
+}
+
+static struct slot *find(struct last_reports *l, const char *vm_key)
+{
+    struct slot *set = &l->slots[ways_first(ways_hash(vm_key), SLOTS)];
+    for (size_t i = 0; i < WAYS; i++)
+        if (is_of(&set[i], vm_key))
+            return &set[i];
+    return NULL;
+}
+
+/* Where it is, or a free one, or one whose turn it is to go. */
+static struct slot *room_for(struct last_reports *l, const char *vm_key)
+{
+    struct slot *at = find(l, vm_key);
+    struct slot *set = &l->slots[ways_first(ways_hash(vm_key), SLOTS)];
+    for (size_t i = 0; i < WAYS && !at; i++)
+        at = set[i].key ? NULL : &set[i];
+    return at ? at : &set[l->turn++ % WAYS];
 }
 
 static void clear(struct slot *s)
@@ -53,8 +67,8 @@ static void clear(struct slot *s)
 
 const struct last_report *last_reports_find(struct last_reports *l, const char *vm_key)
 {
-    struct slot *s = slot_of(l, vm_key);
-    return is_of(s, vm_key) ? &s->report : NULL;
+    const struct slot *s = find(l, vm_key);
+    return s ? &s->report : NULL;
 }
 
 static size_t size_of(const char *text)
@@ -94,7 +108,7 @@ static bool keep_texts(struct slot *s, const char *vm_key, const char *const tex
 void last_reports_put(struct last_reports *l, const char *vm_key, const struct last_report *r,
                       bool same)
 {
-    struct slot *s = slot_of(l, vm_key);
+    struct slot *s = room_for(l, vm_key);
     if (strlen(r->hour_verdicts) >= HOUR_MAX) {
         last_reports_forget(l, vm_key);
         return;
@@ -112,8 +126,8 @@ void last_reports_put(struct last_reports *l, const char *vm_key, const struct l
 
 void last_reports_forget(struct last_reports *l, const char *vm_key)
 {
-    struct slot *s = slot_of(l, vm_key);
-    if (is_of(s, vm_key))
+    struct slot *s = find(l, vm_key);
+    if (s)
         clear(s);
 }
 

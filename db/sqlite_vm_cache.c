@@ -1,5 +1,7 @@
 #include "db/sqlite_vm_cache.h"
 
+#include "core/ways.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -74,12 +76,27 @@ static const char **text_at(struct vm *vm, size_t i)
     return (const char **)(void *)((char *)vm + texts[i]);
 }
 
-static struct slot *slot_of(struct vm_cache *c, const char *key)
+static struct slot *find(struct vm_cache *c, const char *key)
 {
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (const char *p = key; *p; p++)
-        h = (h ^ (unsigned char)*p) * 0x100000001b3u;
-    return &c->slots[(h ^ h >> 32) % SLOTS];
+    struct slot *set = &c->slots[ways_first(ways_hash(key), SLOTS)];
+    for (size_t i = 0; i < WAYS; i++)
+        if (set[i].key && strcmp(set[i].key, key) == 0)
+            return &set[i];
+    return NULL;
+}
+
+/* Where it is, or a free one, or the one that was put longest ago. */
+static struct slot *room_for(struct vm_cache *c, const char *key)
+{
+    struct slot *at = find(c, key);
+    struct slot *set = &c->slots[ways_first(ways_hash(key), SLOTS)];
+    if (at)
+        return at;
+    at = set;
+    for (size_t i = 1; i < WAYS; i++)
+        if (atomic_load(&set[i].reading) < atomic_load(&at->reading))
+            at = &set[i];
+    return at;
 }
 
 static void clear(struct slot *s)
@@ -125,12 +142,11 @@ bool vm_cache_get(struct vm_cache *c, const char *key, struct arena *a, struct v
 {
     pthread_mutex_lock(&c->lock);
     *began = c->commits;
-    const struct slot *s = slot_of(c, key);
-    bool hit = s->key && strcmp(s->key, key) == 0;
-    if (hit)
+    const struct slot *s = find(c, key);
+    if (s)
         copy_out(s, a, out);
     pthread_mutex_unlock(&c->lock);
-    return hit;
+    return s != NULL;
 }
 
 static size_t size_of(const char *text)
@@ -164,7 +180,7 @@ void vm_cache_put(struct vm_cache *c, const char *key, const struct vm *vm, uint
         *text_at(&fresh.vm, i) = append(&at, *text_at(&fresh.vm, i));
     pthread_mutex_lock(&c->lock);
     if (c->commits == began && began % 2 == 0) {
-        struct slot *s = slot_of(c, key);
+        struct slot *s = room_for(c, key);
         clear(s);
         s->key = fresh.key;
         s->size = fresh.size;
@@ -232,8 +248,8 @@ bool vm_cache_peek(struct vm_cache *c, const char *key, struct arena *a, struct 
         return true;
     }
     pthread_mutex_lock(&c->lock);
-    const struct slot *s = slot_of(c, key);
-    bool hit = s->key && strcmp(s->key, key) == 0 && !is_changed(c, s->vm.settled.rowid);
+    const struct slot *s = find(c, key);
+    bool hit = s && !is_changed(c, s->vm.settled.rowid);
     if (hit)
         copy_out(s, a, out);
     pthread_mutex_unlock(&c->lock);

@@ -6,6 +6,7 @@
 
 #define ROUNDS  400
 #define READERS 3
+#define FLEET   300
 
 static enum err put_state(struct fixture *f, const char *id, int n, const char *if_etag)
 {
@@ -224,6 +225,23 @@ static void a_batch_leaves_its_last_word(void **state)
     }
 }
 
+/* A fleet that fits is in memory as a whole, whatever its names come to. */
+static void few_drive_each_other_out(void **state)
+{
+    struct fixture *f = *state;
+    struct vm vm;
+    int there = 0;
+    for (int n = 0; n < 2 * FLEET; n++) {
+        const char *id = arena_printf(f->arena, VM("fleet%d"), n % FLEET);
+        if (n < FLEET)
+            MUST(f, put_state(f, id, n, NULL));
+        assert_int_equal(state_of(f, f->arena, id), n % FLEET);
+    }
+    for (int n = 0; n < FLEET; n++)
+        there += store_peek_vm(f->store, f->arena, arena_printf(f->arena, VM("fleet%d"), n), &vm);
+    assert_in_range(there, FLEET - FLEET / 32, FLEET);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +252,7 @@ int main(void)
         STORE_TEST(no_reader_goes_back),
         STORE_TEST(a_report_leaves_the_row_as_it_is),
         STORE_TEST(a_batch_leaves_its_last_word),
+        STORE_TEST(few_drive_each_other_out),
     };
     return cmocka_run_group_tests_name("store: VM rows in memory", tests, NULL, NULL);
 }
