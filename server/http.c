@@ -244,13 +244,16 @@ static enum err start_daemon(struct http *h, int fd, struct err_info *e)
     h->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, complain, &said,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)c->threads,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)c->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)c->connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((c->idle_ms + 999) / 1000), MHD_OPTION_URI_LOG_CALLBACK, request_line, h,
-        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, http_connection_event, h, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
-        1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        /* More at each read, as long as there is room: a body of 36 KiB comes with two instead of three. */
+        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)c->connections_max,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)c->connections_per_ip,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((c->idle_ms + 999) / 1000),
+        MHD_OPTION_URI_LOG_CALLBACK, request_line, h, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+        MHD_OPTION_NOTIFY_COMPLETED, completed, h, MHD_OPTION_NOTIFY_CONNECTION,
+        http_connection_event, h, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, tls,
+        MHD_OPTION_END);
     atomic_store(&said.starting, false);
     if (!h->daemon)
         return err_set(e, ERR_CONFIG, "the HTTP server does not start: %s", said.text);
