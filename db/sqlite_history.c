@@ -104,18 +104,23 @@ struct added {
     bool kept, same;
 };
 
+/* Most are narrow, and have nothing to say of what they share. */
+#define NARROW_COLUMNS                                                                             \
+    "id, vm_key, n, received_at, verdict, evidence_hash, reset_count, restart_count, clock_ms,"    \
+    " hour_verdicts, kept, audit_id, content, proof"
+#define NARROW_VALUES "$1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14"
+
 static enum err insert(struct write *w, const struct added *a, struct err_info *e)
 {
     const struct history_row *row = a->row;
     const struct report *r = row->report;
-    bool same = a->same;
     AUTO(query)
     struct query q = conn_query(
-        w->conn, "INSERT INTO report (id, vm_key, n, received_at, verdict, evidence_hash,"
-                 " reset_count, restart_count, clock_ms, hour_verdicts, kept, audit_id, content,"
-                 " vm_id, resource_id, checks, claims, log_digest, ak_spki, proof, policy)"
-                 " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,"
-                 "$20,$21)");
+        w->conn, a->same
+                     ? "INSERT INTO report (" NARROW_COLUMNS ") VALUES (" NARROW_VALUES ")"
+                     : "INSERT INTO report (" NARROW_COLUMNS ", vm_id, resource_id, checks, claims,"
+                       " log_digest, ak_spki, policy) VALUES (" NARROW_VALUES ",$15,$16,$17,$18,"
+                       "$19,$20,$21)");
     q_text(&q, r->id);
     q_text(&q, row->vm_key);
     q_int(&q, a->n);
@@ -129,14 +134,16 @@ static enum err insert(struct write *w, const struct added *a, struct err_info *
     q_int(&q, a->kept);
     q_int(&q, row->audit_id);
     q_blob(&q, BYTES_OF(a->content.name));
-    q_text(&q, same ? NULL : row->vm_id);
-    q_text(&q, same ? NULL : row->resource_id);
-    q_text(&q, same ? NULL : r->checks);
-    q_text(&q, same ? NULL : r->claims);
-    q_text(&q, same ? NULL : r->log_digest);
-    q_text(&q, same ? NULL : row->ak_spki);
     q_text(&q, row->proof);
-    q_text(&q, same ? NULL : r->policy);
+    if (a->same)
+        return q_run(&q, e);
+    q_text(&q, row->vm_id);
+    q_text(&q, row->resource_id);
+    q_text(&q, r->checks);
+    q_text(&q, r->claims);
+    q_text(&q, r->log_digest);
+    q_text(&q, row->ak_spki);
+    q_text(&q, r->policy);
     return q_run(&q, e);
 }
 

@@ -1,7 +1,7 @@
 /*
  * Challenges: nonces for quotes that need no row. The id carries its expiry and is authenticated by
- * a key of the keyring (KEY_CHALLENGE); the nonce is a MAC of the id and the vmId, so that whoever
- * knows an id cannot guess another's nonce. Only the hash of a used id is stored, with its report.
+ * a key of the keyring (KEY_CHALLENGE); the nonce is a hash of what is in it, of which 16 bytes are drawn
+ * for it, and of the vmId. Only half of a used nonce is stored, with its report.
  *
  * It looks the same for every vmId, registered or not. Pure but for the random part; any thread.
  */
@@ -16,13 +16,13 @@
 #define CHALLENGE_RAW       (1 + 4 + 8 + 16 + 16 + 16)
 #define CHALLENGE_ID_SIZE   BASE64URL_SIZE(CHALLENGE_RAW)
 #define CHALLENGE_NONCE     32
-#define CHALLENGE_HASH_SIZE 65
+#define CHALLENGE_HASH_SIZE (CHALLENGE_NONCE + 1)
 
 struct challenge {
     char id[CHALLENGE_ID_SIZE];
     uint8_t nonce[CHALLENGE_NONCE];
     int64_t expires_at;             /* wall clock, ms */
-    char hash[CHALLENGE_HASH_SIZE]; /* hex SHA-256 of the id: what a used one is stored as */
+    char hash[CHALLENGE_HASH_SIZE]; /* hex of half the nonce: what a used one is stored as */
 };
 
 /* vmId in either case. */
