@@ -117,8 +117,9 @@ struct store {
     struct store_done **tail;
     int64_t arrivals; /* writes queued so far */
     bool closing;
-    atomic_int expected;   /* requests on their way */
-    atomic_bool gathering; /* the writer waits for them */
+    atomic_int expected;        /* requests on their way */
+    atomic_int_least64_t crowd; /* writes that the last batch had, and that had come by its end */
+    atomic_bool gathering;      /* the writer waits for more */
 
     pthread_mutex_t watch_lock;
     store_changed_fn *watch;

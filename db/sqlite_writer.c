@@ -10,8 +10,9 @@
 #define PROBE_MS           500   /* after a full disk: try again */
 #define CHECKPOINT_WAIT_MS 20    /* for readers: writes wait meanwhile */
 #define FRAME_BYTES        4120  /* page and frame header, SQLite file format 4.1 */
-#define GATHER_SLICE_US    1000  /* without a write among those expected: do not wait on */
-#define GATHER_MAX_US      5000  /* nor longer than this */
+#define GATHER_SLICE_US    1000  /* without a write among those that will come: do not wait on */
+#define CROWD_MIN          16   /* so many writes at once: most of them are awaited the next time */
+#define GATHER_MAX_US      5000 /* nor longer than this */
 
 static int64_t now_us(void)
 {
@@ -321,12 +322,23 @@ static bool wait_for_work(struct store *s)
     return s->head || s->closing;
 }
 
-static bool more_will_come(struct store *s)
+/* Clients that got their replies with one commit come back together, while those that came meanwhile are here
+ * already: without waiting for most of them they would split into two crowds for ever, each with commits
+ * of its own. */
+static int64_t awaited(struct store *s)
 {
-    return atomic_load(&s->expected) > 0 && !s->closing && atomic_load(&s->queued) < BATCH_MAX;
+    int64_t crowd = atomic_load(&s->crowd);
+    return crowd < CROWD_MIN ? 0 : crowd - crowd / 4;
 }
 
-/* Called with queue_lock held: for as long as one after the other of those that are expected comes. */
+static bool more_will_come(struct store *s)
+{
+    int64_t queued = atomic_load(&s->queued);
+    return (atomic_load(&s->expected) > 0 || queued < awaited(s)) && !s->closing &&
+           queued < BATCH_MAX;
+}
+
+/* Called with queue_lock held: for as long as one after the other of those that will come does. */
 static void gather(struct store *s)
 {
     int64_t end = now_us() + GATHER_MAX_US, seen;
@@ -395,6 +407,7 @@ static void *writer_main(void *arg)
             continue;
         }
         run_batch(s, batch, n);
+        atomic_store(&s->crowd, n + atomic_load(&s->queued));
         checkpoint_if_grown(s);
     }
     if (atomic_load(&s->state) == STORE_GOOD)
@@ -416,8 +429,9 @@ void writer_queue(struct store *s, const struct store_verb *verb, const void *in
     *s->tail = done;
     s->tail = &done->next;
     s->arrivals++;
+    bool enough = atomic_load(&s->gathering) && !more_will_come(s);
     pthread_mutex_unlock(&s->queue_lock);
-    if (was_empty)
+    if (was_empty || enough)
         pthread_cond_signal(&s->queue_filled);
 }
 
