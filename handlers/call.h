@@ -48,7 +48,8 @@ typedef int call_fn(struct call *c);
 struct call_ops {
     const char *(*header)(struct call *c, const char *name); /* request header or NULL */
     void (*reply_header)(struct call *c, const char *name, const char *value);
-    void (*drop_body)(struct call *c); /* nothing points into c->raw any more */
+    /* Nothing points into c->raw any more; it is wiped where it may hold a secret. */
+    void (*drop_body)(struct call *c, bool secret);
     void (*suspend)(struct call *c);
     void (*resume)(struct call *c);
 };

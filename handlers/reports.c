@@ -440,7 +440,7 @@ static void drop_body(struct call *c, struct submission *s)
     if (s->result.event_log)
         *log = attest_log_bytes(s->result.event_log);
     if (!log->len || log->data < c->raw.data || log->data >= c->raw.data + c->raw.len)
-        c->ops->drop_body(c);
+        c->ops->drop_body(c, proof_claimed(&s->evidence));
 }
 
 static void count(struct call *c, const char *verdict)

@@ -77,10 +77,10 @@ static void op_resume(struct call *c)
     http_resume(work_of(c)->x);
 }
 
-static void op_drop_body(struct call *c)
+static void op_drop_body(struct call *c, bool secret)
 {
     c->raw = (struct bytes){0};
-    http_drop_body(work_of(c)->x);
+    http_drop_body(work_of(c)->x, secret);
 }
 
 static const struct call_ops ops = {.drop_body = op_drop_body,

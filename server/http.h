@@ -131,8 +131,9 @@ void http_reply_header(struct http_exchange *x, const char *name, const char *va
 void http_reply_id(struct http_exchange *x, const char *name, const char *value);
 /* Within head(): room for a body of so many bytes. */
 void http_reserve_body(struct http_exchange *x, size_t n);
-/* Within body() or resumed(): the body is not needed any more, and its room is free for the next one. */
-void http_drop_body(struct http_exchange *x);
+/* Within body() or resumed(): the body is not needed any more, and its room is free for the next one. It is
+ * wiped where it may hold a secret. */
+void http_drop_body(struct http_exchange *x, bool secret);
 /* Within body() or resumed() only, before HTTP_PENDING is returned. */
 void http_suspend(struct http_exchange *x);
 /* resumed() will run; also where this comes before HTTP_PENDING was returned. Any thread. */

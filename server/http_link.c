@@ -54,7 +54,7 @@ struct http_link *http_link_take(struct http *h)
 void http_link_give(struct http_link *l)
 {
     struct http *h = l->http;
-    http_drop_body(&l->x);
+    http_drop_body(&l->x, true);
     arena_reset(l->x.arena);
     link_clear(l, h, l->x.arena, l->x.work);
     pthread_mutex_lock(&h->spare_lock);
@@ -80,12 +80,14 @@ void http_reserve_body(struct http_exchange *x, size_t n)
     buf_reserve(&x->body, n); /* at once: growing would copy and wipe it again and again */
 }
 
-void http_drop_body(struct http_exchange *x)
+void http_drop_body(struct http_exchange *x, bool secret)
 {
     struct http *h = x->link->http;
     if (!x->body.data)
         return;
-    buf_reset(&x->body);
+    if (secret)
+        buf_reset(&x->body);
+    x->body.len = 0;
     if (x->body.cap > BODY_KEPT_MAX) {
         buf_free(&x->body);
         return;

@@ -58,7 +58,7 @@ static inline void fake_resume(struct call *c)
     fake_of(c)->resumed++;
 }
 
-static inline void fake_drop_body(struct call *c)
+static inline void fake_drop_body(struct call *c, bool secret)
 {
     c->raw = (struct bytes){0};
 }
