@@ -3,7 +3,7 @@
 set -euo pipefail
 
 build=(ca-certificates cmake gcc libc6-dev ninja-build pkg-config libcbor-dev libcurl4-openssl-dev
-    libjansson-dev libmicrohttpd-dev libsqlite3-dev libssl-dev libtss2-dev)
+    libjansson-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libssl-dev libtss2-dev)
 demo=(curl jq openssl swtpm)
 test=(clang clang-format clang-tidy gcovr git libclang-rt-14-dev libcmocka-dev libfuzzer-14-dev
     python3-cbor2 python3-cryptography python3-jsonschema python3-pytest python3-yaml

@@ -1,26 +1,8 @@
 /* The keyring's file: what is opened has a key for every purpose, and what one key seals it opens again. */
 #include "core/keyring.h"
-
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "tests/fuzz/file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check(bool holds)
-{
-    if (!holds)
-        abort();
-}
-
-/* A file of these bytes, of the mode of a secret's. */
-static int file_of(const uint8_t *data, size_t size, char path[32])
-{
-    int fd = memfd_create("fuzz", MFD_CLOEXEC);
-    check(fd >= 0 && fchmod(fd, 0600) == 0 && write(fd, data, size) == (ssize_t)size);
-    snprintf(path, 32, "/proc/self/fd/%d", fd);
-    return fd;
-}
 
 static void use(const struct keyring *k, struct arena *a)
 {
@@ -43,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct arena *a = arena_new();
     struct keyring *k = NULL;
     struct err_info e = {0};
-    char path[32];
+    char path[FUZZ_PATH_SIZE];
     int fd = file_of(data, size, path);
     if (keyring_open(path, &k, &e) == OK)
         use(k, a);

@@ -1,32 +1,14 @@
 /* The INI file: what is loaded can be dumped, and the dump is loaded the same. */
 #include "server/settings.h"
-
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "tests/fuzz/file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void check(bool holds)
-{
-    if (!holds)
-        abort();
-}
-
-/* A file of these bytes, of the mode of a secret's. */
-static int file_of(const uint8_t *data, size_t size, char path[32])
-{
-    int fd = memfd_create("fuzz", MFD_CLOEXEC);
-    check(fd >= 0 && fchmod(fd, 0600) == 0 && write(fd, data, size) == (ssize_t)size);
-    snprintf(path, 32, "/proc/self/fd/%d", fd);
-    return fd;
-}
 
 static enum err load(const uint8_t *data, size_t size, struct arena *a, struct settings *out,
                      struct err_info *e)
 {
     static char *const env[] = {NULL};
-    char path[32];
+    char path[FUZZ_PATH_SIZE];
     int fd = file_of(data, size, path);
     enum err err = settings_load(path, env, a, out, e);
     close(fd);
