@@ -138,15 +138,19 @@ static enum err find_or_add(struct changing *c, const struct baseline_learn *in,
     return *there ? add(c, in->id, in->image) : OK;
 }
 
+#define COUNT_SETS "SELECT count(*) FROM baseline_set WHERE baseline_id = $1"
+
+/* With as many sets as a baseline holds it is proposed, too: more VMs would show no more. */
 static enum err learn(struct changing *c, const struct baseline_learn *in, bool *changed)
 {
-    int64_t n = 0;
+    int64_t vms = 0, sets = 0;
     enum err err;
-    if ((err = count(c, "SELECT count(*) FROM baseline_set WHERE baseline_id = $1", c->id, &n)) ||
-        n >= BASELINE_SETS_MAX || (err = add_vm(c, in->vm_id, in->set.digest, changed)) ||
-        !*changed || (err = add_set(c, &in->set, "learned")) ||
-        (err = count(c, "SELECT count(*) FROM baseline_vm WHERE baseline_id = $1", c->id, &n)) ||
-        (err = set_state(c, n >= in->vms_needed ? BASELINE_IS_PROPOSED : BASELINE_IS_LEARNING)))
+    if ((err = add_vm(c, in->vm_id, in->set.digest, changed)) || !*changed ||
+        (err = add_set(c, &in->set, "learned")) || (err = count(c, COUNT_SETS, c->id, &sets)) ||
+        (err = count(c, "SELECT count(*) FROM baseline_vm WHERE baseline_id = $1", c->id, &vms)))
+        return err;
+    bool enough = vms >= in->vms_needed || sets >= BASELINE_SETS_MAX;
+    if ((err = set_state(c, enough ? BASELINE_IS_PROPOSED : BASELINE_IS_LEARNING)))
         return err;
     return db_audit_add(c->w, &in->audit, in->now, NULL, c->e);
 }
@@ -225,6 +229,15 @@ static enum err forget_vms(struct changing *c)
     return q_run(&q, c->e);
 }
 
+/* Sets that were only learned: nobody has said that they are good. */
+static enum err forget_sets(struct changing *c)
+{
+    AUTO(query)
+    struct query q = conn_query(c->w->conn, "DELETE FROM baseline_set WHERE baseline_id = $1");
+    q_text(&q, c->id);
+    return q_run(&q, c->e);
+}
+
 static enum err run_confirm(struct write *w, const void *in_, void *out, struct err_info *e)
 {
     const struct baseline_change *in = in_;
@@ -254,8 +267,9 @@ static enum err run_accept(struct write *w, const void *in_, void *out, struct e
     struct changing c;
     int64_t n = 0;
     enum err err = open_change(&c, w, in, e);
-    if (err || (err = add_set(&c, in->set, in->audit.principal)) ||
-        (err = count(&c, "SELECT count(*) FROM baseline_set WHERE baseline_id = $1", c.id, &n)))
+    if (err || (c.state != BASELINE_IS_CONFIRMED && (err = forget_sets(&c))) ||
+        (err = add_set(&c, in->set, in->audit.principal)) ||
+        (err = count(&c, COUNT_SETS, c.id, &n)))
         return err;
     if (n > BASELINE_SETS_MAX) {
         err_set(e, ERR_INVALID_STATE, "the baseline has %d sets already", BASELINE_SETS_MAX);

@@ -140,7 +140,7 @@ struct baseline_learned {
     bool changed;
 };
 /* One trusted boot of one VM. Counts once a VM, and only while the baseline is learning; with vms_needed
- * VMs it is proposed. Does nothing where there are BASELINES_MAX, or BASELINE_SETS_MAX sets. */
+ * VMs, or BASELINE_SETS_MAX sets, it is proposed. Does nothing where there are BASELINES_MAX. */
 void store_learn_baseline(struct store *s, const struct baseline_learn *in,
                           struct baseline_learned *out, struct store_done *done);
 
@@ -157,8 +157,9 @@ struct baseline_change {
  * a digest is none of the sets. `out` is not used, pass NULL (also below). */
 void store_confirm_baseline(struct store *s, const struct baseline_change *in, void *out,
                             struct store_done *done);
-/* Adds the set and confirms: an operator says it is good. ERR_NOT_FOUND; ERR_INVALID_STATE: the baseline
- * has BASELINE_SETS_MAX sets. A set that is there already changes nothing but the state. */
+/* Adds the set and confirms: an operator says it is good. Of a baseline that is not confirmed yet the sets that
+ * were learned go: nobody has said so of them. ERR_NOT_FOUND; ERR_INVALID_STATE: the baseline has
+ * BASELINE_SETS_MAX sets. A set that is confirmed already changes nothing. */
 void store_accept_baseline(struct store *s, const struct baseline_change *in, void *out,
                            struct store_done *done);
 /* To be learned again. ERR_NOT_FOUND. */

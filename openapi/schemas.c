@@ -369,7 +369,7 @@ const struct schema list_baselines_query_schema = {
 };
 
 static const struct field baseline_confirmation_fields[] = {
-    {.name = "sets", .kind = FIELD_STR_LIST, .offset = offsetof(struct baseline_confirmation, sets), .max = 16, .unique = true, .item_min = 64, .item_max = 64, .match = match_sha256_hex},
+    {.name = "sets", .kind = FIELD_STR_LIST, .offset = offsetof(struct baseline_confirmation, sets), .min = 1, .max = 16, .unique = true, .item_min = 64, .item_max = 64, .match = match_sha256_hex},
 };
 const struct schema baseline_confirmation_schema = {
     .name = "BaselineConfirmation", .size = sizeof(struct baseline_confirmation),

@@ -69,7 +69,8 @@ static void old_versions_go(void **state)
                      ERR_NOT_FOUND);
 }
 
-static struct baseline_learned learn(struct fixture *f, const char *vm, const char *digest)
+static struct baseline_learned learn_of(struct fixture *f, const char *vm, const char *digest,
+                                        int64_t vms_needed)
 {
     char *id = arena_alloc(f->arena, UUID_SIZE);
     uuid_v7(T0, id);
@@ -82,11 +83,16 @@ static struct baseline_learned learn(struct fixture *f, const char *vm, const ch
                                               .pcrs = "{}",
                                               .events = "{}",
                                               .report_id = "r1"},
-                                      .vms_needed = 3,
+                                      .vms_needed = vms_needed,
                                       .now = T0,
                                       .audit = audit_of("attestation.baseline.learn", vm)};
     MUST(f, DO(f, store_learn_baseline, &in, &out));
     return out;
+}
+
+static struct baseline_learned learn(struct fixture *f, const char *vm, const char *digest)
+{
+    return learn_of(f, vm, digest, 3);
 }
 
 static struct baseline the_baseline(struct fixture *f)
@@ -138,6 +144,47 @@ static void a_baseline_is_learned_from_different_vms(void **state)
     assert_true(learn(f, "vm1", "aa").changed);
 }
 
+/* An operator who takes one boot as good says nothing of others that were learned meanwhile. */
+static void accepting_a_boot_confirms_no_other(void **state)
+{
+    struct fixture *f = *state;
+    static const int before[] = {1, 3}; /* learning, proposed */
+    for (size_t i = 0; i < ARRAY_LEN(before); i++) {
+        for (int vm = 0; vm < before[i]; vm++)
+            learn(f, arena_printf(f->arena, "vm%d", vm), vm ? "bb" : "aa");
+        const struct baseline_set set = {.digest = before[i] == 1 ? "cc" : "bb",
+                                         .bank = "sha256",
+                                         .pcrs = "{}",
+                                         .events = "{}",
+                                         .report_id = "r3"};
+        struct baseline b = the_baseline(f);
+        struct baseline_change change = {.id = b.id,
+                                         .set = &set,
+                                         .now = T0,
+                                         .audit = audit_of("attestation.baseline.accept", b.id)};
+        MUST(f, DO(f, store_accept_baseline, &change, NULL));
+        b = the_baseline(f);
+        assert_int_equal(b.state, BASELINE_IS_CONFIRMED);
+        assert_int_equal(b.n_sets, 1);
+        assert_string_equal(b.sets[0].digest, set.digest);
+        assert_string_equal(b.sets[0].report_id, "r3");
+        MUST(f, DO(f, store_delete_baseline, &change, NULL));
+    }
+}
+
+/* Where every VM boots in a way of its own, somebody must look at it: it does not stay open for ever. */
+static void a_full_baseline_is_proposed(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 1; i <= BASELINE_SETS_MAX; i++) {
+        const struct baseline_learned out =
+            learn_of(f, arena_printf(f->arena, "vm%d", i), arena_printf(f->arena, "set%d", i), 1000);
+        assert_int_equal(out.state,
+                         i < BASELINE_SETS_MAX ? BASELINE_IS_LEARNING : BASELINE_IS_PROPOSED);
+    }
+    assert_int_equal(the_baseline(f).n_sets, BASELINE_SETS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +192,8 @@ int main(void)
         STORE_TEST(a_scope_is_one_policys),
         STORE_TEST(old_versions_go),
         STORE_TEST(a_baseline_is_learned_from_different_vms),
+        STORE_TEST(accepting_a_boot_confirms_no_other),
+        STORE_TEST(a_full_baseline_is_proposed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
