@@ -189,6 +189,11 @@ static bool is_action(const struct log_event *ev)
     return ev->type == EV_EFI_ACTION && text.len <= ACTION_MAX;
 }
 
+bool content_is_image(const struct log_event *ev)
+{
+    return ev->pcr == 4 && !is_action(ev) && ev->type != EV_SEPARATOR && ev->type != EV_NO_ACTION;
+}
+
 static void claim_application(struct collector *c)
 {
     struct log_claims *out = c->out;
@@ -327,7 +332,7 @@ static void claim_event(struct collector *c)
     case 4:
         /* A type is nobody's word: what is not text that was measured counts as an application, so
          * that none can hide under another type. */
-        if (!is_action(ev) && ev->type != EV_SEPARATOR)
+        if (content_is_image(ev))
             claim_application(c);
         break;
     case 7:

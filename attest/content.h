@@ -29,6 +29,10 @@ struct content_report content_check(const struct event_log *log, enum pcr_bank b
 struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank, uint32_t pcrs,
                                  struct arena *a);
 
+/* In PCR 4: whatever its type says, it counts as an image that was started. A separator and an action that is text
+ * are none (and content_check wants their digests to be of what they say). */
+bool content_is_image(const struct log_event *ev);
+
 /* SB_VARIABLES where it is none of them. The vendor GUID is not looked at. */
 enum sb_variable claims_variable_of(const struct uefi_variable *v);
 

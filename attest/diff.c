@@ -69,14 +69,47 @@ static bool is_variable(uint32_t type)
            type == EV_EFI_VARIABLE_BOOT || type == EV_EFI_VARIABLE_BOOT2;
 }
 
-static const char *describe(const struct log_event *ev, struct arena *a)
+static const char *type_text(uint32_t type, struct arena *a)
 {
-    struct uefi_variable v;
-    struct loader_event loaded = loader_read(ev);
-    if (is_variable(ev->type))
-        return uefi_variable_parse(ev->data, &v) ? NULL : uefi_name_text(&v, a);
+    const char *name = eventlog_type_name(type);
+    return name ? name : arena_printf(a, "0x%08x", type);
+}
+
+/* What stands in PCR 4 is an image also where the log calls it something harmless. */
+static const char *image_text(const struct log_event *ev, struct arena *a)
+{
     if (ev->type == EV_EFI_BOOT_SERVICES_APPLICATION || ev->type == EV_EFI_BOOT_SERVICES_DRIVER)
         return application_text(ev, a);
+    return arena_printf(a, "an image that the log calls %s", type_text(ev->type, a));
+}
+
+/* "dbx (certificates: 1, hashes: 430, others: 0)", "SecureBoot (on)" */
+static const char *variable_text(const struct log_event *ev, struct arena *a)
+{
+    struct uefi_variable v;
+    struct uefi_signatures s;
+    if (uefi_variable_parse(ev->data, &v))
+        return NULL;
+    const char *name = uefi_name_text(&v, a);
+    enum sb_variable which = claims_variable_of(&v);
+    if (ev->type != EV_EFI_VARIABLE_DRIVER_CONFIG || which == SB_VARIABLES)
+        return name;
+    if (which == SB_SECURE_BOOT)
+        return arena_printf(a, "%s (%s)", name,
+                            v.value.len == 1 && v.value.data[0] == 1 ? "on" : "off");
+    if (uefi_signatures_parse(v.value, &s))
+        return name;
+    return arena_printf(a, "%s (certificates: %zu, hashes: %zu, others: %zu)", name, s.certificates,
+                        s.hashes, s.others);
+}
+
+static const char *describe(const struct log_event *ev, struct arena *a)
+{
+    struct loader_event loaded = loader_read(ev);
+    if (content_is_image(ev) || ev->type == EV_EFI_BOOT_SERVICES_DRIVER)
+        return image_text(ev, a);
+    if (is_variable(ev->type))
+        return variable_text(ev, a);
     if (loaded.kind != LOADER_NONE)
         return arena_printf(a, "%s %s", loader_kind_name(loaded.kind), loader_text(&loaded, a));
     if (ev->type == EV_S_CRTM_VERSION)
@@ -105,12 +138,6 @@ static const char *signer_of(const struct log_claims *claims, int index, struct 
         if (claims->authorities[i].event == index)
             return subject_of(&claims->authorities[i], a);
     return NULL;
-}
-
-static const char *type_text(uint32_t type, struct arena *a)
-{
-    const char *name = eventlog_type_name(type);
-    return name ? name : arena_printf(a, "0x%08x", type);
 }
 
 struct boot_events boot_events_of(struct attest_log *log, enum pcr_bank bank, uint32_t pcrs,
@@ -190,22 +217,38 @@ static const char *digest_text(const char *bank, const char *values, struct aren
     return hex;
 }
 
-bool boot_set_of(const struct attest_result *r, struct arena *a, struct boot_set *out)
+/* "2, 14" */
+static const char *pcrs_text(uint32_t pcrs, struct arena *a)
+{
+    const char *text = "";
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
+        if (pcrs >> i & 1)
+            text = arena_printf(a, "%s%s%u", text, *text ? ", " : "", i);
+    return text;
+}
+
+const char *boot_set_of(const struct attest_result *r, struct arena *a, struct boot_set *out)
 {
     const struct attest_claims *c = r->claims;
     if (!c || !c->has_log)
-        return false;
+        return "the report has no event log that is proven";
     uint32_t pcrs = (c->quoted | attest_baseline_least()) & attest_baseline_pcrs();
-    if ((c->proven & c->quoted & pcrs) != pcrs)
-        return false;
+    uint32_t lacks = pcrs & ~(c->proven & c->quoted);
+    if (lacks)
+        return arena_printf(a,
+                            "PCR %s of the report is not quoted, or the log does not explain it "
+                            "wholly with events that are understood",
+                            pcrs_text(lacks, a));
     const struct boot_events events = boot_events_of(c->source, c->bank, pcrs, a);
+    if (events.truncated)
+        return "the boot has more events than a baseline keeps, so not all could be looked at";
     const char *values = values_text(c, pcrs, a), *bank = pcr_banks[c->bank].name;
     *out = (struct boot_set){.pcrs_mask = pcrs,
                              .digest = digest_text(bank, values, a),
                              .bank = bank,
                              .pcrs = values,
                              .events = events_text(&events, a)};
-    return true;
+    return NULL;
 }
 
 /* ---- two boots ---- */
@@ -356,6 +399,24 @@ struct boot_differences boot_compare(const struct boot_events *expected,
             compare_pcr(&c, &was, &is);
     }
     return c.out;
+}
+
+void boot_differences_add(struct boot_differences *d, const char *kind, int64_t pcr,
+                          const char *text, struct arena *a)
+{
+    struct boot_difference *items = arena_array(a, d->n + 1, sizeof *items);
+    if (d->n)
+        memcpy(items, d->items, d->n * sizeof *items);
+    items[d->n++] = (struct boot_difference){.kind = kind, .pcr = pcr, .text = text};
+    d->items = items;
+}
+
+bool boot_differences_has(const struct boot_differences *d, int64_t pcr)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (d->items[i].pcr == pcr)
+            return true;
+    return false;
 }
 
 void boot_differences_write(struct jw *w, const struct boot_differences *d)

@@ -38,14 +38,17 @@ struct boot_set {
     const char *pcrs;   /* JSON: index to hex */
     const char *events; /* JSON of boot_events_schema */
 };
-/* Only the PCRs of a baseline that are quoted. False where one of them, or of attest_baseline_least, is not
- * explained by the log or has an event that is not understood. */
-bool boot_set_of(const struct attest_result *r, struct arena *a, struct boot_set *out);
+/* Only the PCRs of a baseline that are quoted. NULL, or why the boot can be no model: one of them, or of
+ * attest_baseline_least, is not explained by the log or has an event that is not understood, or there are
+ * more events than anybody could be shown. */
+const char *boot_set_of(const struct attest_result *r, struct arena *a,
+                        struct boot_set *out) MUST_CHECK;
 /* Without the events of other PCRs. */
 void boot_events_keep(struct boot_events *e, uint32_t pcrs);
 
 struct boot_difference {
-    const char *kind; /* "replaced", "added", "removed" */
+    const char
+        *kind; /* "replaced", "added", "removed"; "notQuoted", "value": of a PCR as a whole */
     int64_t pcr;
     const struct boot_event *expected; /* NULL: added */
     const struct boot_event *found;    /* NULL: removed */
@@ -61,6 +64,10 @@ struct boot_differences {
 struct boot_differences boot_compare(const struct boot_events *expected,
                                      const struct boot_events *found,
                                      const struct attest_policy *names, struct arena *a);
+/* One that is of no event. */
+void boot_differences_add(struct boot_differences *d, const char *kind, int64_t pcr,
+                          const char *text, struct arena *a);
+bool boot_differences_has(const struct boot_differences *d, int64_t pcr);
 /* A JSON array. */
 void boot_differences_write(struct jw *w, const struct boot_differences *d);
 

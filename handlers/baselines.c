@@ -197,15 +197,17 @@ static enum err read_boot(struct call *c, const char *report_id, const char *ima
     vm.last_report_id = report_id;
     if (image && (!vm.image || strcasecmp(vm.image, image) != 0))
         return not_acceptable(c, "the report is of a VM of another image");
+    if (!vm.vm_id || strcasecmp(vm.vm_id, report.vm_id) != 0)
+        return not_acceptable(
+            c, "the report is of a former VM of this name, whose image is not known");
     if ((err = applied_review_vm(c->app, c->arena, &vm, &none, &review, &c->err)))
         return err;
     if (!review.judged)
         return not_acceptable(c, "the event log of the report is not kept any more");
     if (image && review.result.verdict != VERDICT_TRUSTED)
         return not_acceptable(c, "the report fails other checks than the policy's");
-    if (!boot_set_of(&review.result, c->arena, out))
-        return not_acceptable(c, "the report proves no boot");
-    return OK;
+    const char *why = boot_set_of(&review.result, c->arena, out);
+    return why ? not_acceptable(c, why) : OK;
 }
 
 int accept_baseline(struct call *c)
@@ -259,8 +261,7 @@ bool baselines_learn(struct call *c, const struct vm *vm, const struct attest_re
     const struct book_baseline *known = book_find_baseline(view, vm->image);
     bool open = known ? known->state == BASELINE_IS_LEARNING : view->n_baselines < BASELINES_MAX;
     policy_book_drop(view);
-    if (!open || !policy_book_may_learn(c->app->book, vm->vm_id) ||
-        !boot_set_of(r, c->arena, &boot))
+    if (!open || !policy_book_may_learn(c->app->book, vm->vm_id) || boot_set_of(r, c->arena, &boot))
         return false;
     struct learning *l = ARENA_NEW(c->arena, struct learning);
     uuid_v7(c->now, l->id);
@@ -290,33 +291,12 @@ struct nearest {
     bool matches;
 };
 
-/* Every value of the set is one of the boot, which may have quoted more. */
-static bool set_matches(const struct baseline_set *set, const struct boot_set *boot)
+static uint32_t mask_of(const json_t *values)
 {
-    AUTO(json) json_t *want = NULL;
-    AUTO(json) json_t *have = NULL;
-    const char *key;
-    json_t *value;
-    if (strcmp(set->bank, boot->bank) != 0 || json_parse(BYTES_STR(set->pcrs), &want, NULL) ||
-        json_parse(BYTES_STR(boot->pcrs), &have, NULL))
-        return false;
-    json_object_foreach(want, key, value)
-    {
-        if (!json_equal(value, json_object_get(have, key)))
-            return false;
-    }
-    return true;
-}
-
-static uint32_t mask_of(const char *pcrs)
-{
-    AUTO(json) json_t *values = NULL;
     uint32_t mask = 0;
     const char *key;
     json_t *value;
-    if (json_parse(BYTES_STR(pcrs), &values, NULL))
-        return 0;
-    json_object_foreach(values, key, value)
+    json_object_foreach((json_t *)values, key, value)
     {
         unsigned long pcr = strtoul(key, NULL, 10);
         if (pcr < EVIDENCE_PCRS)
@@ -325,25 +305,61 @@ static uint32_t mask_of(const char *pcrs)
     return mask;
 }
 
-/* Only PCRs that both have: what is not quoted is not told as missing. */
+/* Adds what differs of whole PCRs and is no event's difference. True where every value of the set is one of the
+ * boot, which may have quoted more. */
+static bool compare_values(struct call *c, const json_t *want, const json_t *have,
+                           struct boot_differences *d)
+{
+    bool same = true;
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
+        const json_t *wanted = json_object_get(want, pcr_names[i]);
+        const json_t *found = json_object_get(have, pcr_names[i]);
+        if (!wanted || (found && json_equal(wanted, found)))
+            continue;
+        same = false;
+        if (!found)
+            boot_differences_add(
+                d, "notQuoted", i,
+                arena_printf(c->arena,
+                             "PCR %u is not quoted: nothing says what it holds, and "
+                             "to accept this boot is to ask nothing of it",
+                             i),
+                c->arena);
+        else if (!boot_differences_has(d, i))
+            boot_differences_add(d, "value", i,
+                                 arena_printf(c->arena,
+                                              "PCR %u has the same events and another value: it "
+                                              "started from another one (StartupLocality)",
+                                              i),
+                                 c->arena);
+    }
+    return same;
+}
+
+/* Events are compared of PCRs that both have. */
 static enum err compare_set(struct call *c, const struct baseline_set *set,
                             const struct boot_set *boot, const struct attest_policy *names,
                             struct nearest *best)
 {
     struct boot_events expected, found;
-    uint32_t both = mask_of(set->pcrs) & boot->pcrs_mask;
+    AUTO(json) json_t *want = NULL;
+    AUTO(json) json_t *have = NULL;
     enum err err;
     if (!set->events || !boot->events)
         return err_set(&c->err, ERR_INTERNAL, "a boot is kept without its events");
-    if ((err = json_decode_text(BYTES_STR(set->events), &boot_events_schema, c->arena, &expected,
+    if (strcmp(set->bank, boot->bank) != 0)
+        return OK; /* not one value could be compared */
+    if ((err = json_parse(BYTES_STR(set->pcrs), &want, &c->err)) ||
+        (err = json_parse(BYTES_STR(boot->pcrs), &have, &c->err)) ||
+        (err = json_decode_text(BYTES_STR(set->events), &boot_events_schema, c->arena, &expected,
                                 &c->err)) ||
         (err = json_decode_text(BYTES_STR(boot->events), &boot_events_schema, c->arena, &found,
                                 &c->err)))
         return err;
-    boot_events_keep(&expected, both);
-    boot_events_keep(&found, both);
+    boot_events_keep(&expected, mask_of(want) & boot->pcrs_mask);
+    boot_events_keep(&found, mask_of(want) & boot->pcrs_mask);
     struct boot_differences d = boot_compare(&expected, &found, names, c->arena);
-    bool matches = set_matches(set, boot);
+    bool matches = compare_values(c, want, have, &d);
     if (!best->set || (!best->matches && (matches || d.n < best->differences.n)))
         *best = (struct nearest){set, d, matches};
     return OK;
@@ -400,6 +416,7 @@ int get_boot_integrity_diff(struct call *c)
         write_diff(call_json(c), &vm, &b, &best);
     policy_book_drop(view);
     if (!err && !best.set)
-        return call_refuse(c, ERR_NOT_FOUND, "the baseline has no golden set");
+        return call_refuse(c, ERR_NOT_FOUND,
+                           "the baseline has no golden set of the PCR bank that was quoted");
     return err ? call_fail(c) : call_etag_of_body(c);
 }

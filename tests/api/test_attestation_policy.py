@@ -25,9 +25,10 @@ def path_of(link):
     return link and "/v1" + link.split("/v1", 1)[1]
 
 
-def report(anonymous, vm, change=None):
-    """A report of the VM with what the challenge asks for; the answer."""
+def report(anonymous, vm, change=None, also=()):
+    """A report of the VM with what the challenge asks for, and PCRs that it does not; the answer."""
     given = anonymous.post("/v1/attestation/challenges", {"vmId": vm.vm_id}).json
+    given["pcrs"] += also
     evidence = vm.guest.report(given, vm.token)
     if change:
         change(evidence)
@@ -545,6 +546,31 @@ def test_what_cannot_be_accepted(own):
     accepted = api.post(one + "/accept", {"reportId": good["reportId"]})
     assert accepted.status == 200 and accepted.json["state"] == "confirmed", accepted
     assert api.get(off.path + "/bootIntegrity/diff").status == 409
+
+
+def test_what_a_boot_does_not_show(own, private_gateway):
+    """A PCR of the golden set that the boot does not quote is a difference, not a match. And a report counts for the
+    image of the VM that made it, not for that of a later one of the same name."""
+    api, anonymous, make = own
+    vm = make("less")
+    more = report(anonymous, vm, also=[14])
+    [baseline] = api.get(BASELINES).json["value"]
+    assert "14" in baseline["sets"][0]["pcrs"], baseline
+    one = f"{BASELINES}/{baseline['id']}"
+    assert api.post(one + "/accept", {"reportId": more["reportId"]}).status == 200
+    assert api.get(vm.path + "/bootIntegrity/diff").json["differences"] == []
+    less = report(anonymous, vm)
+    diff = api.get(vm.path + "/bootIntegrity/diff").json
+    assert diff["reportId"] == less["reportId"] and not diff["matches"], diff
+    assert [(d["kind"], d["pcr"]) for d in diff["differences"]] == [("notQuoted", 14)], diff
+    private_gateway.program.stop()
+    db = sqlite3.connect(private_gateway.data_dir / "tlgate.db")
+    db.execute("UPDATE vm SET vm_id = ? WHERE vm_id = ?", (str(uuid.uuid4()), vm.vm_id))
+    db.commit()
+    db.close()
+    private_gateway.start()
+    answer = api.post(one + "/accept", {"reportId": less["reportId"]})
+    assert answer.status == 409 and "former VM" in answer.json["detail"], answer
 
 
 def test_the_same_document_offline(anonymous, emulator, vm, tmp_path):

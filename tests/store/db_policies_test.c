@@ -177,8 +177,8 @@ static void a_full_baseline_is_proposed(void **state)
 {
     struct fixture *f = *state;
     for (int i = 1; i <= BASELINE_SETS_MAX; i++) {
-        const struct baseline_learned out =
-            learn_of(f, arena_printf(f->arena, "vm%d", i), arena_printf(f->arena, "set%d", i), 1000);
+        const struct baseline_learned out = learn_of(f, arena_printf(f->arena, "vm%d", i),
+                                                     arena_printf(f->arena, "set%d", i), 1000);
         assert_int_equal(out.state,
                          i < BASELINE_SETS_MAX ? BASELINE_IS_LEARNING : BASELINE_IS_PROPOSED);
     }

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define MAKE_NOW     1780000000000 /* 2026-05-28 */
-#define MAKE_EVENTS  96
+#define MAKE_EVENTS  640
 #define MAKE_DAY     (24 * 3600)
 #define MAKE_SUBJECT "0123456789ab.TrustedVM.Azure.windows.net"
 
