@@ -214,7 +214,7 @@ static enum err find_owned(struct write *w, const struct job_advance *in, struct
     o->cancel_requested_at = q_get_int(&q);
     o->last_event = q_get_int(&q);
     o->has_wake_key = q_get_int(&q) != 0;
-    o->resource_id = in->enrollment ? q_get_text(&q, w->arena) : NULL;
+    o->resource_id = in->enrollment || in->unless_vm_below ? q_get_text(&q, w->arena) : NULL;
     o->was = o->state;
     if (epoch != in->epoch || !o->lease_until || job_state_terminal(o->state))
         return err_set(e, ERR_LEASE_LOST, "job %s is not this worker's any more", in->job_id);
@@ -451,13 +451,48 @@ static enum err write_parts(struct write *w, const struct job_advance *in, const
     return err;
 }
 
+/* ---- what a move may ask of others ---- */
+
+static enum err refuse_if_any(struct query *q, const char *what, struct err_info *e)
+{
+    bool any = q_step(q);
+    enum err err = q_end(q, e);
+    return err || !any ? err : err_set(e, ERR_OPERATION_IN_PROGRESS, "%s", what);
+}
+
+static enum err refuse_vm_below(struct write *w, const struct job_advance *in,
+                                const struct owned *o, struct err_info *e)
+{
+    if (!in->unless_vm_below)
+        return OK;
+    struct filter f = filter_of("SELECT 1 FROM vm WHERE 1 = 1");
+    filter_below(&f, w->arena, "resource_key", in->unless_vm_below);
+    filter_text(&f, " AND resource_key <> ", db_key_of(w->arena, o->resource_id));
+    filter_add(&f, " LIMIT 1");
+    AUTO(query) struct query q = filter_query(&f, w->conn);
+    return refuse_if_any(&q, "another VM is known there", e);
+}
+
+static enum err refuse_taken_back(struct write *w, const struct job_advance *in, struct err_info *e)
+{
+    if (!in->unless_taken_back_by)
+        return OK;
+    AUTO(query)
+    struct query q = conn_query(w->conn, "SELECT 1 FROM job JOIN step ON step.job_id = job.id"
+                                         " WHERE job.id = $1 AND terminal = 0 AND step.seq = 0"
+                                         " AND step.state = 'undoing'");
+    q_text(&q, in->unless_taken_back_by);
+    return refuse_if_any(&q, "another job is taking it back", e);
+}
+
 static enum err run_advance(struct write *w, const void *in_, void *out_, struct err_info *e)
 {
     const struct job_advance *in = in_;
     struct job_advanced *out = out_;
     struct owned o = {0};
     enum err err;
-    if ((err = find_owned(w, in, &o, e)) || (err = next_state(in, &o, e)))
+    if ((err = find_owned(w, in, &o, e)) || (err = next_state(in, &o, e)) ||
+        (err = refuse_vm_below(w, in, &o, e)) || (err = refuse_taken_back(w, in, e)))
         return err;
     next_times(in, &o);
     if ((err = update_job(w, in, &o, e)) || (err = write_parts(w, in, &o, e)) ||

@@ -238,8 +238,7 @@ void store_cancel_job(struct store *s, const struct job_request *in, void *out,
 /* A failed job becomes queued and due now, without error and result; steps that are not succeeded
  * or skipped become pending and keep their intent (so that the engine looks before it sends), and
  * the first of them is the current one. Its secrets are gone. ERR_NOT_FOUND, ERR_INVALID_STATE: not
- * failed, or a later job has worked on the resource, ERR_OPERATION_IN_PROGRESS. `out` is not used,
- * pass NULL. */
+ * failed, or a later job has worked on the resource, ERR_OPERATION_IN_PROGRESS. Pass NULL for `out`. */
 void store_retry_job(struct store *s, const struct job_request *in, void *out,
                      struct store_done *done);
 
@@ -328,6 +327,8 @@ struct job_advance {
     int n_wipe;
     const struct enrollment_new *enrollment; /* for the job's resource, unless it is known */
     const struct audit *audit;               /* NULL: none. Its job is this one */
+    const char *unless_vm_below;      /* ARM id: not where another VM than the job's is there */
+    const char *unless_taken_back_by; /* a job: not while it takes its first step back */
 };
 struct job_advanced {
     enum job_state state;
@@ -337,7 +338,7 @@ struct job_advanced {
 };
 
 /* ERR_LEASE_LOST: the epoch is stale or the job is over; ERR_INVALID_STATE: no such transition;
- * ERR_NOT_FOUND: no such job or step. `out` may be NULL. */
+ * ERR_NOT_FOUND: no such job or step; ERR_OPERATION_IN_PROGRESS: an `unless`. `out` may be NULL. */
 void store_advance_job(struct store *s, const struct job_advance *in, struct job_advanced *out,
                        struct store_done *done);
 
@@ -353,7 +354,7 @@ struct job_recovered {
 void store_recover_jobs(struct store *s, const struct job_recover *in, struct job_recovered *out,
                         struct store_done *done);
 
-/* For store_recover_jobs: such a job is due then and not at once. `out` is not used, pass NULL. */
+/* For store_recover_jobs: such a job is due then and not at once. Pass NULL for `out`. */
 void store_note_polls(struct store *s, const struct job_polls *in, void *out,
                       struct store_done *done);
 
@@ -387,8 +388,7 @@ struct vm_put {
     int64_t now;
     struct audit audit;
 };
-/* Outside a job: import, delete. ERR_NOT_FOUND with VM_ONLY_IF_THERE or VM_DELETE,
- * ERR_PRECONDITION_FAILED. `out` is not used, pass NULL. */
+/* Outside a job. ERR_NOT_FOUND with VM_ONLY_IF_THERE or VM_DELETE, ERR_PRECONDITION_FAILED. Pass NULL for `out`. */
 void store_put_vm(struct store *s, const struct vm_put *in, void *out, struct store_done *done);
 
 /* ERR_NOT_FOUND. */

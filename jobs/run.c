@@ -278,6 +278,7 @@ static void restore_registry(struct run *r)
     const struct vm_plan *p = r->work.plan;
     struct vm_write *v = run_add_vm(r);
     r->work.vars.new_vm = true;
+    r->work.vars.looks_again = 0;
     spec_vm_write(r->arena, p, r->job.spec, v);
     struct job_advance *a = &r->advance;
     a->set |= JOB_SET_VARS;

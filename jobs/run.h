@@ -12,6 +12,7 @@
 
 #define RUN_LATER_MS 50
 #define RUN_PASSWORD "password" /* name of the sealed secret */
+#define RUN_ROWS_MAX 8          /* rows that one move writes: all steps of a workflow */
 
 struct run;
 typedef void run_fn(struct run *r);
@@ -45,10 +46,11 @@ struct run {
     struct store_done done;
     struct job_advance advance;
     struct job_advanced advanced;
-    struct job_step commit_rows[2];
+    struct job_step commit_rows[RUN_ROWS_MAX];
     struct event_new events[3];
     struct vm_write vm_writes[2];
     const char *wipes[1];
+    run_fn *refused; /* instead of `then` where an `unless` of the move does not hold */
 
     struct run *later_next;
     struct run *hash_next; /* lock */
@@ -69,7 +71,8 @@ void run_end(struct run *r, int64_t due_at);
 /* ---- run_commit.c: one move of the job ---- */
 
 /* Begins a move that keeps the lease; run_add_* add to it; run_commit queues it and goes on with
- * `then` once it is durable. A store that cannot write is asked again until it can. */
+ * `then` once it is durable, or with `refused` where others do not allow it (the caller sets that and the
+ * move's `unless`). A store that cannot write is asked again until it can. */
 struct job_advance *run_advance(struct run *r);
 void run_add_row(struct run *r); /* the current step */
 void run_add_step_event(struct run *r);

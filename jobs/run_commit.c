@@ -29,6 +29,10 @@ static void committed(struct task *t)
         engine_delay(r->jobs, &r->task, RECOMMIT_MS);
         return;
     }
+    if (r->done.err == ERR_OPERATION_IN_PROGRESS && r->refused) {
+        r->refused(r);
+        return;
+    }
     if (r->done.err) {
         log_warn("job lost", LOG_S("jobId", r->job.id), LOG_S("code", err_code(r->done.err)),
                  LOG_S("error", r->done.info.detail));
@@ -76,6 +80,7 @@ static void commit_again(struct task *t)
 struct job_advance *run_advance(struct run *r)
 {
     r->work.now = engine_now(r->jobs);
+    r->refused = NULL;
     r->advance = (struct job_advance){.job_id = r->job.id,
                                       .epoch = r->job.epoch,
                                       .now = r->work.now,

@@ -4,7 +4,9 @@
 
 #include <string.h>
 
-#define TRIES_AGAIN "tries again: "
+#define TRIES_AGAIN     "tries again: "
+#define LOOKS_AGAIN_MAX 2
+#define REMOVAL_WAIT_MS 5000
 
 /* ---- ending ---- */
 
@@ -145,7 +147,7 @@ static void undone(struct run *r)
     r->row->created = r->vars.kept;
     r->row->intent_method = NULL;
     r->row->poll_url = NULL;
-    r->work.vars.partial |= r->vars.kept;
+    r->work.vars.partial |= r->vars.kept && r->def->undo != UNDO_IF_EMPTY; /* no part of the VM */
     r->row->ended_at = r->work.now;
     if (!r->vars.kept && !r->vars.failed)
         r->row->detail = "removed";
@@ -165,6 +167,58 @@ static void undo_failed(struct run *r, const struct step_next *n)
     run_add_row(r);
     run_add_step_event(r);
     run_commit(r, run_undo_next);
+}
+
+/* ---- looking again ---- */
+
+/* What Azure answers where something that the request builds on is not there. */
+static bool names_what_is_gone(const struct step_next *n)
+{
+    const char *code = n->error.upstream_code;
+    return strcasecmp(code, "ResourceGroupNotFound") == 0 ||
+           strcasecmp(code, "InvalidResourceReference") == 0;
+}
+
+/* The first step up to the current one whose resource is used by others as well; -1: there is none. */
+static int first_shared(const struct run *r)
+{
+    for (int s = 0; s <= r->row->seq; s++) {
+        const struct step_def *d = workflow_step(r->flow, r->job.steps[s].name);
+        if (d->shares && d->shares(r->work.plan) && r->job.steps[s].state == STEP_SUCCEEDED)
+            return s;
+    }
+    return -1;
+}
+
+/*
+ * What was shared may have been removed by whoever made it, with all that lay in it. The job was allowed to make
+ * it, so it begins again there: what is left is found and nothing is made twice.
+ */
+static bool looks_again(struct run *r, const struct step_next *n)
+{
+    int first = names_what_is_gone(n) && r->def->kind == STEP_MAKE ? first_shared(r) : -1;
+    if (first < 0 || r->work.vars.looks_again >= LOOKS_AGAIN_MAX)
+        return false;
+    int last = r->row->seq;
+    r->work.vars.looks_again++;
+    struct job_advance *a = run_advance(r);
+    a->set |= JOB_SET_STEP | JOB_SET_VARS;
+    a->current_step = r->job.current_step = first;
+    a->vars = run_encode(r, &vm_vars_schema, &r->work.vars);
+    for (int s = last; s >= first; s--) {
+        run_load_row(r, s);
+        if (r->row->state == STEP_SKIPPED)
+            continue;
+        r->row->state = STEP_PENDING;
+        r->row->ended_at = 0;
+        r->row->intent_method = NULL;
+        r->row->detail = "is looked at again: what it builds on was gone";
+        r->vars = (struct step_vars){0};
+        run_add_row(r);
+    }
+    run_add_step_event(r);
+    run_commit(r, run_visit);
+    return true;
 }
 
 /* ---- what a step came to ---- */
@@ -194,6 +248,17 @@ void run_step_failed(struct run *r, const struct step_next *n)
     run_finish(r, JOB_FAILED);
 }
 
+/* The one that made it is removing it: once it is gone, it is made again. */
+static void wait_for_removal(struct run *r)
+{
+    struct step_next n = {.kind = NEXT_WAIT, .due_at = r->work.now + REMOVAL_WAIT_MS};
+    err_set(&n.error, ERR_UPSTREAM_CONFLICT, "job %s is removing it", r->vars.maker);
+    r->row->state = STEP_RUNNING;
+    r->row->ended_at = 0;
+    r->job.current_step = r->row->seq;
+    run_apply(r, &n);
+}
+
 static void step_done(struct run *r)
 {
     r->row->state = STEP_SUCCEEDED;
@@ -211,6 +276,10 @@ static void step_done(struct run *r)
         run_add_made(r);
     if (r->job.state == JOB_WAITING)
         run_add_state(r, JOB_RUNNING);
+    if (r->def->undo == UNDO_IF_EMPTY && r->vars.maker) {
+        a->unless_taken_back_by = r->vars.maker;
+        r->refused = wait_for_removal;
+    }
     run_commit(r, run_visit);
 }
 
@@ -312,7 +381,7 @@ static void fail(struct run *r, const struct step_next *n)
 {
     if (r->job.undoing)
         undo_failed(r, n);
-    else
+    else if (!looks_again(r, n))
         run_step_failed(r, n);
 }
 

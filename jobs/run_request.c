@@ -110,6 +110,16 @@ static void add_enrollment(struct run *r)
     r->advance.enrollment = &r->enrollment;
 }
 
+/* Another job may count on the group that was empty a moment ago, and a VM may even be there by now. */
+static void leave_group(struct run *r)
+{
+    r->vars.go = false;
+    r->vars.kept = true;
+    r->row->attempts--;
+    r->row->detail = "left in place: another VM of this gateway belongs to it";
+    run_apply(r, &(struct step_next){.kind = NEXT_DONE});
+}
+
 static void commit_intent(struct run *r, bool sends_vm)
 {
     struct step_request q;
@@ -127,6 +137,10 @@ static void commit_intent(struct run *r, bool sends_vm)
     run_advance(r);
     run_add_row(r);
     run_add_state(r, JOB_RUNNING);
+    if (r->job.undoing && r->def->undo == UNDO_IF_EMPTY) {
+        r->advance.unless_vm_below = r->def->id(r->work.plan);
+        r->refused = leave_group;
+    }
     if (sends_vm)
         add_enrollment(r);
     run_commit(r, build_and_send);

@@ -128,6 +128,11 @@ void step_next_fail(struct reading *r)
     if (r->next->error.code == OK)
         err_set(&r->next->error, ERR_UPSTREAM, "Azure's answer makes no sense here (status %d)",
                 r->outcome.status);
+    if (r->next->reason && strcmp(r->next->reason, "resource_group_not_found") == 0 &&
+        r->w->plan->make_group)
+        err_remedy(&r->next->error,
+                   "Somebody removed the group while the job worked in it: see who "
+                   "does, then retry the job, which makes it again.");
 }
 
 static int64_t jitter(const struct work *w, int64_t below)

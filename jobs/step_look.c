@@ -6,16 +6,21 @@
 
 /* ---- resources ---- */
 
-/* Tag names are compared without case. */
-static bool is_ours(const struct reading *r)
+/* The job that made it, as it says; NULL: it says nothing. Tag names are compared without case. */
+static const char *maker_of(const struct reading *r)
 {
     const char *key;
     json_t *value;
     json_t *tags = json_object_get(r->body, "tags");
     json_object_foreach(tags, key,
-                        value) if (strcasecmp(key, TAG_JOB) == 0) return json_is_string(value) &&
-        strcasecmp(json_string_value(value), r->w->vars.owner) == 0;
-    return false;
+                        value) if (strcasecmp(key, TAG_JOB) == 0) return json_string_value(value);
+    return NULL;
+}
+
+static bool is_ours(const struct reading *r)
+{
+    const char *maker = maker_of(r);
+    return maker && strcasecmp(maker, r->w->vars.owner) == 0;
 }
 
 void step_learn_vm_id(struct reading *r)
@@ -113,6 +118,8 @@ void step_read_look_make(struct reading *r)
             step_next_wait_told(r, CONFLICT_WAIT_MS);
             return;
         }
+        const char *maker = maker_of(r);
+        r->v->maker = maker ? arena_strdup(r->w->arena, maker) : NULL;
         r->row->detail = "the existing one is used";
         step_next_done(r);
         return;

@@ -24,6 +24,11 @@ static const struct field vm_vars_fields[] = {
      .max = INT64_MAX,
      .has_dflt = true},
     {.name = "partial", .kind = FIELD_BOOL, .offset = offsetof(struct vm_vars, partial)},
+    {.name = "looksAgain",
+     .kind = FIELD_INT,
+     .offset = offsetof(struct vm_vars, looks_again),
+     .max = INT64_MAX,
+     .has_dflt = true},
 };
 const struct schema vm_vars_schema = {.name = "vmVars",
                                       .size = sizeof(struct vm_vars),

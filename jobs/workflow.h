@@ -38,6 +38,7 @@ struct vm_vars {
     bool new_vm;            /* this job made the registry row */
     int64_t changes;        /* enum vm_change */
     bool partial;           /* the undo had to leave something */
+    int64_t looks_again;    /* times that the job began again since what it builds on was gone */
 };
 extern const struct schema vm_vars_schema;
 
@@ -69,9 +70,10 @@ struct step_vars {
     bool kept;          /* undo or removal left the resource in place */
     bool failed;        /* undone because it failed, not because a later one did */
     /* below: not stored, gone after a restart */
-    bool go;    /* looked: send now */
-    bool fetch; /* polled to the end: get the result */
-    bool list;  /* looked: see whether the group is empty */
+    bool go;           /* looked: send now */
+    bool fetch;        /* polled to the end: get the result */
+    bool list;         /* looked: see whether the group is empty */
+    const char *maker; /* looked: the job that says it made what is shared; NULL: none says so */
 };
 extern const struct schema step_vars_schema;
 

@@ -157,6 +157,36 @@ def test_lost_answers_make_nothing_twice(own, kind, when):
     assert made and set(made.values()) == {1}, made
 
 
+def wait_step(api, job, step, state):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = {s["name"]: s for s in api.get(f"/v1/jobs/{job}").json["steps"]}[step]
+        if found["state"] == state:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{step} of {job} never came to {state}")
+
+
+def test_a_group_that_a_canceled_job_made_stays_for_another_job(own, kind):
+    """It is empty, but the other job has taken it as existing."""
+    api = own.api(own.admin_key)
+    kind.faults({"method": "PUT", "path": f"*/resourceGroups/shared{NETWORK}/*", "nth": 1, "times": 9999,
+                 "action": {"status": 409, "body": {"error": {"code": "AnotherOperationInProgress",
+                                                              "message": "of the test"}}}})
+    first = put(api, path("vm1", "shared"))
+    wait_step(api, first, "networkSecurityGroup", "waiting")
+    second = put(api, path("vm2", "shared"))
+    wait_step(api, second, "networkSecurityGroup", "waiting")
+    assert kind.resources("shared") == []
+    api.post(f"/v1/jobs/{first}/cancel")
+    job = api.wait_job(first)
+    assert job["state"] == "canceled"
+    assert job["steps"][0]["detail"] == "left in place: another VM of this gateway belongs to it"
+    assert api.get(path("vm1", "shared")).status == 404
+    kind.faults()
+    assert api.wait_job(second)["state"] == "succeeded"
+
+
 def test_a_storm_of_429_is_weathered(own, kind):
     kind.settings(writeBucket=[6, 4], readBucket=[60, 40])
     kind.clear_requests()

@@ -224,6 +224,74 @@ static void an_enrolment_comes_with_the_move_that_sends_it(void **state)
     assert_int_equal(en.used_at, 0);
 }
 
+static enum err removes_group(struct fixture *f, const struct job *job, const char *group)
+{
+    struct job_advance in = advance_of(job, T0 + 1);
+    in.set = JOB_SET_STATE;
+    in.state = JOB_RUNNING;
+    in.unless_vm_below = group;
+    return DO(f, store_advance_job, &in, NULL);
+}
+
+static void group_is_removed_only_where_no_other_vm_is_known(void **state)
+{
+    struct fixture *f = *state;
+    submit_for(f, "web");
+    struct job job = claim_one(f, T0);
+    assert_int_equal(removes_group(f, &job, RG), OK);
+    struct job_new in_group = job_for(f, "web2");
+    struct vm_write vm = {.resource_id = VM("web2"), .set = VM_SET_STATE, .state = "creating"};
+    in_group.vm = &vm;
+    submit(f, &in_group);
+    assert_int_equal(removes_group(f, &job, "/SUBSCRIPTIONS/" SUB "/resourcegroups/PROD"),
+                     ERR_OPERATION_IN_PROGRESS);
+    assert_int_equal(removes_group(f, &job, "/subscriptions/" SUB "/resourceGroups/Pro"), OK);
+    struct job_advance in = advance_of(&job, T0 + 1);
+    in.set = JOB_SET_VARS;
+    in.vars = "{\"refused\":true}";
+    in.unless_vm_below = RG;
+    assert_int_equal(DO(f, store_advance_job, &in, NULL), ERR_OPERATION_IN_PROGRESS);
+    const char *vars = get_job(f, job.id).vars;
+    assert_true(!vars || !strstr(vars, "refused"));
+}
+
+static enum err relies_on(struct fixture *f, const struct job *job, const char *maker)
+{
+    struct job_advance in = advance_of(job, T0 + 1);
+    in.set = JOB_SET_STATE;
+    in.state = JOB_RUNNING;
+    in.unless_taken_back_by = maker;
+    return DO(f, store_advance_job, &in, NULL);
+}
+
+static void what_is_taken_back_is_not_relied_on(void **state)
+{
+    struct fixture *f = *state;
+    submit_for(f, "web");
+    struct job maker = claim_one(f, T0);
+    submit_for(f, "web2");
+    struct job job = claim_one(f, T0 + 1);
+    assert_int_equal(relies_on(f, &job, maker.id), OK);
+    assert_int_equal(relies_on(f, &job, "no-such-job"), OK);
+
+    struct job_step step = maker.steps[1];
+    step.state = STEP_UNDOING; /* a later one: what the first made is still there */
+    struct job_advance in = advance_of(&maker, T0 + 1);
+    in.steps = &step;
+    in.n_steps = 1;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    assert_int_equal(relies_on(f, &job, maker.id), OK);
+    step = maker.steps[0];
+    step.state = STEP_UNDOING;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    assert_int_equal(relies_on(f, &job, maker.id), ERR_OPERATION_IN_PROGRESS);
+
+    in.set = JOB_SET_STATE;
+    in.state = JOB_FAILED;
+    MUST(f, DO(f, store_advance_job, &in, NULL));
+    assert_int_equal(relies_on(f, &job, maker.id), OK);
+}
+
 static void end_wipes_secrets_and_is_final(void **state)
 {
     struct fixture *f = *state;
@@ -600,6 +668,8 @@ int main(void)
         STORE_TEST(step_protocol_is_kept),
         STORE_TEST(unknown_step_takes_all_of_the_advance_back),
         STORE_TEST(an_enrolment_comes_with_the_move_that_sends_it),
+        STORE_TEST(group_is_removed_only_where_no_other_vm_is_known),
+        STORE_TEST(what_is_taken_back_is_not_relied_on),
         STORE_TEST(end_wipes_secrets_and_is_final),
         STORE_TEST(only_the_tables_transitions_are_written),
         STORE_TEST(cancel_during_a_lease_is_seen_and_kept),

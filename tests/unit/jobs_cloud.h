@@ -20,12 +20,13 @@ struct bend {
     const char *method; /* NULL: any */
     const char *part;   /* of the target */
     int skip;           /* let so many pass */
-    int times;
+    _Atomic int times;  /* a test may end it */
     int status; /* 0: drop the connection; the request counts as done where `after` is set */
     bool after;
     const char *headers;
     const char *body;
-    const char *lro; /* the operation ends so, with this error */
+    const char *lro;     /* the operation ends so, with this error */
+    const char *removes; /* this, and all below it, by somebody else's hand */
 };
 
 struct cloud {
@@ -111,11 +112,60 @@ static void cloud_operation_headers(struct server *s, struct cloud *c, const cha
              id);
 }
 
+static bool cloud_has_group(const struct cloud *c, const char *key)
+{
+    const char *below = strstr(key, "/providers/");
+    char group[256];
+    snprintf(group, sizeof group, "%.*s", below ? (int)(below - key) : 0, key);
+    return !below || json_object_get(c->resources, group);
+}
+
+static bool cloud_is_below(const char *key, const char *group)
+{
+    size_t n = strlen(group);
+    return strncmp(key, group, n) == 0 && key[n] == '/';
+}
+
+/* GET {group}/resources */
+static void cloud_list(struct cloud *c, const struct seen *q, struct answer *a)
+{
+    const char *key;
+    json_t *r;
+    json_t *value = json_array();
+    char group[256];
+    snprintf(group, sizeof group, "%s", cloud_key(q->target));
+    *strrchr(group, '/') = 0;
+    json_object_foreach(c->resources, key, r)
+    {
+        if (cloud_is_below(key, group))
+            json_array_append_new(value, json_pack("{ss}", "id", key));
+    }
+    json_t *body = json_pack("{so}", "value", value);
+    cloud_reply(a, 200, "", body);
+    json_decref(body);
+}
+
+static void cloud_remove(struct cloud *c, const char *key)
+{
+    const char *other;
+    json_t *r;
+    void *next;
+    json_object_foreach_safe(c->resources, next, other, r)
+    {
+        if (strcmp(other, key) == 0 || cloud_is_below(other, key))
+            json_object_del(c->resources, other);
+    }
+}
+
 static void cloud_put(struct server *s, struct cloud *c, const struct seen *q, const char *ends,
                       struct answer *a)
 {
     char headers[512];
     const char *key = cloud_key(q->target);
+    if (!cloud_has_group(c, key)) {
+        cloud_error(a, 404, "ResourceGroupNotFound");
+        return;
+    }
     json_t *body = json_loads(q->body.data, 0, NULL);
     json_t *old = json_object_get(c->resources, key);
     bool patch = strcmp(q->method, "PATCH") == 0;
@@ -193,7 +243,7 @@ static void cloud_poll(struct server *s, struct cloud *c, const struct seen *q, 
         return;
     }
     if (deletion) {
-        json_object_del(c->resources, key);
+        cloud_remove(c, key);
         buf_add_str(&a->text, "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n");
         return;
     }
@@ -216,7 +266,7 @@ static void cloud_serve(struct server *s, struct cloud *c, const struct seen *q,
     if (strncmp(q->target, "/operations/", 12) == 0)
         cloud_poll(s, c, q, a);
     else if (strstr(q->target, "/resources?"))
-        answer_json(a, 200, "", "{\"value\":[]}");
+        cloud_list(c, q, a);
     else if (strcmp(q->method, "GET") == 0)
         cloud_get(c, q, a);
     else if (strcmp(q->method, "DELETE") == 0)
@@ -240,6 +290,8 @@ static void cloud_answer(struct server *s, const struct seen *q, struct answer *
         cloud_serve(s, c, q, b ? b->lro : "Succeeded", a);
         return;
     }
+    if (b->removes)
+        cloud_remove(c, cloud_key(b->removes));
     if (b->after)
         cloud_serve(s, c, q, "Succeeded", a);
     buf_reset(&a->text);

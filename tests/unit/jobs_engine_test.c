@@ -142,14 +142,20 @@ static int teardown(void **state)
     return 0;
 }
 
-static enum err submit(struct bench *b, const char *spec_text, struct jobs_submitted *out)
+static enum err submit_to(struct bench *b, const struct jobs_vm_ref *to, const char *spec_text,
+                          struct jobs_submitted *out)
 {
     struct store_waiter w;
     struct vm_spec *spec = ARENA_NEW(b->arena, struct vm_spec);
     assert_int_equal(json_decode_text(BYTES_STR(spec_text), &vm_spec_schema, b->arena, spec, &b->e),
                      OK);
-    jobs_submit_vm_put(b->jobs, b->arena, &b->origin, &ref, spec, NULL, out, store_waiter_init(&w));
+    jobs_submit_vm_put(b->jobs, b->arena, &b->origin, to, spec, NULL, out, store_waiter_init(&w));
     return store_wait(&w, &b->e);
+}
+
+static enum err submit(struct bench *b, const char *spec_text, struct jobs_submitted *out)
+{
+    return submit_to(b, &ref, spec_text, out);
 }
 
 static enum err submit_delete(struct bench *b, struct jobs_submitted *out)
@@ -229,6 +235,16 @@ static const char *error_of(struct bench *b, const char *id)
 static json_t *resource(struct bench *b, const char *path)
 {
     return json_object_get(b->cloud.resources, cloud_key(path));
+}
+
+static void wait_for_step(struct bench *b, const char *id, int seq, enum step_state state)
+{
+    for (int i = 0; i < 2000; i++) {
+        if (read_job(b, id).steps[seq].state == state)
+            return;
+        usleep(5000);
+    }
+    fail_msg("step %d never came to state %s", seq, step_state_text(state));
 }
 
 /* ---- tests ---- */
@@ -348,7 +364,7 @@ static void strangers_resource_is_refused_and_ours_undone(void **state)
     assert_int_equal(submit(b, SPEC(""), &s), OK);
     must_end(b, s.job.id, JOB_FAILED);
     assert_string_equal(error_of(b, s.job.id), "resource_exists");
-    assert_int_equal(json_object_size(b->cloud.resources), 1);
+    assert_int_equal(json_object_size(b->cloud.resources), 2); /* the group is not empty */
     struct vm vm;
     assert_int_equal(store_get_vm(b->store, b->arena, VM_ID, &vm, &b->e), ERR_NOT_FOUND);
 }
@@ -476,6 +492,137 @@ static void cancel_undoes(void **state)
     must_end(b, s.job.id, JOB_CANCELED);
     assert_string_equal(error_of(b, s.job.id), "canceled");
     assert_int_equal(json_object_size(b->cloud.resources), 0);
+}
+
+/* ---- what several VMs use ---- */
+
+static const struct jobs_vm_ref other = {SUB, "rg", "web-02"};
+
+#define OTHER_NIC NET "networkInterfaces/web-02-nic"
+#define BUSY      "{\"error\":{\"code\":\"AnotherOperationInProgress\",\"message\":\"busy\"}}"
+#define NO_GROUP  "{\"error\":{\"code\":\"ResourceGroupNotFound\",\"message\":\"no such group\"}}"
+#define NO_SUBNET "{\"error\":{\"code\":\"InvalidResourceReference\",\"message\":\"no subnet\"}}"
+#define FOREVER   1000000
+
+static void cancel(struct bench *b, const char *id)
+{
+    struct jobs_submitted s;
+    struct store_waiter w;
+    jobs_cancel(b->jobs, b->arena, &b->origin, id, &s, store_waiter_init(&w));
+    assert_int_equal(store_wait(&w, &b->e), OK);
+}
+
+/* The group is empty for Azure and for whoever made it; another job counts on it. */
+static void undo_leaves_a_group_that_another_job_uses(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted first, second;
+    struct vm vm;
+    b->cloud.bends[0] = (struct bend){.method = "PUT",
+                                      .part = "networkSecurityGroups",
+                                      .times = FOREVER,
+                                      .status = 409,
+                                      .body = BUSY};
+    assert_int_equal(submit(b, SPEC(""), &first), OK);
+    wait_for_step(b, first.job.id, 1, STEP_WAITING);
+    assert_int_equal(submit_to(b, &other, SPEC(""), &second), OK);
+    wait_for_step(b, second.job.id, 1, STEP_WAITING);
+    assert_string_equal(read_job(b, second.job.id).steps[0].detail, "the existing one is used");
+    cancel(b, first.job.id);
+    must_end(b, first.job.id, JOB_CANCELED);
+    struct job job = read_job(b, first.job.id);
+    assert_int_equal(job.steps[0].state, STEP_UNDONE);
+    assert_non_null(strstr(job.steps[0].detail, "left in place: another VM"));
+    assert_non_null(resource(b, RG));
+    /* The group is no part of the VM: there is nothing left of that to be deleted. */
+    assert_int_equal(store_get_vm(b->store, b->arena, VM_ID, &vm, &b->e), ERR_NOT_FOUND);
+    b->cloud.bends[0].times = 0;
+    must_end(b, second.job.id, JOB_SUCCEEDED);
+    assert_string_equal(json_path_str(resource(b, RG), "tags/tlgate-job"), first.job.id);
+}
+
+/* The deletion may be on its way: who comes now must not build on what is about to go. */
+static void a_group_that_is_being_removed_is_waited_for(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted first, second;
+    b->cloud.bends[0] = (struct bend){.method = "PUT",
+                                      .part = "networkSecurityGroups",
+                                      .times = FOREVER,
+                                      .status = 409,
+                                      .body = BUSY};
+    /* Azure took the deletion and does not come to its end. */
+    b->cloud.bends[1] = (struct bend){
+        .method = "GET", .part = "/operations/", .times = FOREVER, .status = 202, .body = "{}"};
+    assert_int_equal(submit(b, SPEC(""), &first), OK);
+    wait_for_step(b, first.job.id, 1, STEP_WAITING);
+    cancel(b, first.job.id);
+    wait_for_step(b, first.job.id, 0, STEP_UNDOING);
+    assert_int_equal(submit_to(b, &other, SPEC(""), &second), OK);
+    wait_for_step(b, second.job.id, 0, STEP_WAITING);
+    assert_non_null(
+        strstr(read_job(b, second.job.id).steps[0].detail,
+               arena_printf(b->arena, "tries again: job %s is removing it", first.job.id)));
+    b->cloud.bends[0].times = b->cloud.bends[1].times = 0;
+    must_end(b, first.job.id, JOB_CANCELED);
+    must_end(b, second.job.id, JOB_SUCCEEDED);
+    assert_string_equal(json_path_str(resource(b, RG), "tags/tlgate-job"), second.job.id);
+}
+
+static void what_it_builds_on_is_made_again(struct bench *b, const char *spec, struct bend bend)
+{
+    struct jobs_submitted first, second;
+    assert_int_equal(submit(b, spec, &first), OK);
+    must_end(b, first.job.id, JOB_SUCCEEDED);
+    int creates = b->cloud.creates;
+    b->cloud.bends[0] = bend;
+    assert_int_equal(submit_to(b, &other, spec, &second), OK);
+    must_end(b, second.job.id, JOB_SUCCEEDED);
+    assert_non_null(resource(b, bend.removes));
+    assert_string_equal(json_path_str(resource(b, bend.removes), "tags/tlgate-job"), second.job.id);
+    assert_non_null(resource(b, OTHER_NIC));
+    assert_true(b->cloud.creates > creates);
+}
+
+static void a_group_that_vanishes_is_made_again(void **state)
+{
+    what_it_builds_on_is_made_again(*state, SPEC(""),
+                                    (struct bend){.method = "PUT",
+                                                  .part = "web-02-nic",
+                                                  .times = 1,
+                                                  .status = 404,
+                                                  .body = NO_GROUP,
+                                                  .removes = RG});
+}
+
+static void a_network_that_vanishes_is_made_again(void **state)
+{
+    what_it_builds_on_is_made_again(*state,
+                                    SPEC(",\"network\":{\"virtualNetwork\":{\"name\":\"shared\"}}"),
+                                    (struct bend){.method = "PUT",
+                                                  .part = "web-02-nic",
+                                                  .times = 1,
+                                                  .status = 400,
+                                                  .body = NO_SUBNET,
+                                                  .removes = NET "virtualNetworks/shared"});
+}
+
+static void a_group_that_keeps_vanishing_ends_the_job(void **state)
+{
+    struct bench *b = *state;
+    struct jobs_submitted s;
+    b->cloud.bends[0] = (struct bend){.method = "PUT",
+                                      .part = "web-01-nsg",
+                                      .times = FOREVER,
+                                      .status = 404,
+                                      .body = NO_GROUP,
+                                      .removes = RG};
+    assert_int_equal(submit(b, SPEC(""), &s), OK);
+    must_end(b, s.job.id, JOB_FAILED);
+    assert_string_equal(error_of(b, s.job.id), "resource_group_not_found");
+    struct job job = read_job(b, s.job.id);
+    assert_non_null(strstr(job.error, "Somebody removed the group"));
+    assert_true(job.steps[0].attempts == 3);
 }
 
 /* Stop without waiting at many moments: the end is always the same. */
@@ -696,16 +843,6 @@ static void report(struct bench *b, enum vm_status status, const char *verdict)
     assert_int_equal(err, OK);
 }
 
-static void wait_for_step(struct bench *b, const char *id, int seq, enum step_state state)
-{
-    for (int i = 0; i < 2000; i++) {
-        if (read_job(b, id).steps[seq].state == state)
-            return;
-        usleep(5000);
-    }
-    fail_msg("step %d never came to state %s", seq, step_state_text(state));
-}
-
 static void trusted_report_ends_the_wait(void **state)
 {
     struct bench *b = *state;
@@ -788,6 +925,11 @@ int main(void)
         TEST(throttling_is_obeyed_and_costs_no_attempt),
         TEST(failed_operation_tells_why),
         TEST(cancel_undoes),
+        TEST(undo_leaves_a_group_that_another_job_uses),
+        TEST(a_group_that_is_being_removed_is_waited_for),
+        TEST(a_group_that_vanishes_is_made_again),
+        TEST(a_network_that_vanishes_is_made_again),
+        TEST(a_group_that_keeps_vanishing_ends_the_job),
         TEST(restarts_resume),
         TEST(a_clock_that_jumps_stalls_nothing),
         TEST(polls_keep_the_time_they_are_told),
