@@ -169,12 +169,9 @@ static void remember_leaf(const struct checking *c, struct trust_window w)
     pthread_mutex_unlock(&t->lock);
 }
 
-/* Constraints on names below it are not looked at on the short way, so such a CA stays out. */
 static void remember_issuer(const struct checking *c, X509 *ca, struct trust_window w)
 {
     struct attest_trust *t = c->t;
-    if (X509_get_ext_by_NID(ca, NID_name_constraints, -1) >= 0)
-        return;
     pthread_mutex_lock(&t->lock);
     size_t chain = t->set == c->set ? keep_chain(t, c->ev) : 0;
     bool known = t->set != c->set || t->n_issuers == TRUST_CACHE_ISSUERS;
@@ -343,15 +340,32 @@ static struct path_fault run(X509_STORE_CTX *ctx, const struct x509path *m, stru
     return f;
 }
 
+/* Constraints on names bind all that is below (RFC 5280, 4.2.1.10) and are not looked at on the short way. */
+static bool constrains_names(STACK_OF(X509) * path)
+{
+    for (int i = 1; i < sk_X509_num(path); i++)
+        if (X509_get_ext_by_NID(sk_X509_value(path, i), NID_name_constraints, -1) >= 0)
+            return true;
+    return false;
+}
+
 static void keep_path(const struct checking *c, STACK_OF(X509) * path)
 {
     struct trust_window w = {INT64_MIN, INT64_MAX};
     int n = sk_X509_num(path);
     for (int i = n - 1; i > 0; i--)
         w = narrow(w, sk_X509_value(path, i));
-    if (n >= 2)
+    if (n >= 2 && !constrains_names(path))
         remember_issuer(c, sk_X509_value(path, 1), w);
     remember_leaf(c, narrow(w, c->leaf->x509));
+}
+
+/* A proxy certificate (RFC 3820), or one whose resources its issuer must have (RFC 3779). */
+static bool asks_for_more(X509 *leaf)
+{
+    return X509_get_extension_flags(leaf) & EXFLAG_PROXY ||
+           X509_get_ext_by_NID(leaf, NID_sbgp_ipAddrBlock, -1) >= 0 ||
+           X509_get_ext_by_NID(leaf, NID_sbgp_autonomousSysNum, -1) >= 0;
 }
 
 /* A leaf under an issuer that is known: one signature. False: the long way must say. */
@@ -359,8 +373,9 @@ static bool verify_short(const struct checking *c)
 {
     const struct ak_cert *leaf = c->leaf;
     struct trust_window w;
-    if (sk_X509_CRL_num(c->set->crls) > 0)
-        return false; /* the leaf may be on one of them */
+    /* it may be on one of the CRLs */
+    if (sk_X509_CRL_num(c->set->crls) > 0 || asks_for_more(leaf->x509))
+        return false;
     AUTO(x509) X509 *ca = find_issuer(c, &w);
     EVP_PKEY *key = ca ? X509_get0_pubkey(ca) : NULL;
     if (!key || leaf->n_problems > 0 || c->at < leaf->not_before || c->at > leaf->not_after ||

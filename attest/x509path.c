@@ -7,8 +7,9 @@
 
 /*
  * A CRL that is not there or out of date stops nobody (RFC 5280, 6.3.3 leaves it to the caller): the
- * leaves name none. One that the issuer signed counts, whether or not its certificate says that it signs
- * CRLs; one that somebody else signed is refused.
+ * leaves name none. Nor does one that is about other certificates of the issuer, or from another of its
+ * distribution points. Whom any of them lists is refused all the same. One that the issuer signed counts,
+ * whether or not its certificate says that it signs CRLs; one that somebody else signed is refused.
  */
 static int tolerate_missing_crls(int ok, X509_STORE_CTX *ctx)
 {
@@ -17,6 +18,7 @@ static int tolerate_missing_crls(int ok, X509_STORE_CTX *ctx)
     case X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER:
     case X509_V_ERR_CRL_HAS_EXPIRED:
     case X509_V_ERR_CRL_NOT_YET_VALID:
+    case X509_V_ERR_DIFFERENT_CRL_SCOPE:
     case X509_V_ERR_KEYUSAGE_NO_CRL_SIGN:
         return 1;
     default:

@@ -34,6 +34,9 @@ struct make_cert {
     const char *eku;   /* NULL: none */
     const char *usage; /* NULL: none */
     const char *basic; /* NULL: none */
+    const char *names; /* name constraints; NULL: none */
+    int more;          /* a further extension's NID; 0: none */
+    const char *more_value;
     long from, to;     /* seconds from MAKE_NOW */
     const EVP_MD *md;
 };
@@ -89,9 +92,12 @@ static inline void make_extension(X509 *x, X509 *issuer, int nid, const char *va
 {
     X509V3_CTX ctx;
     X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
+    CONF *conf = NCONF_new(NULL); /* some extensions' texts are read only with one */
+    X509V3_set_nconf(&ctx, conf);
     X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
     if (!ext || X509_add_ext(x, ext, -1) != 1)
         abort();
+    NCONF_free(conf);
     X509_EXTENSION_free(ext);
 }
 
@@ -121,6 +127,10 @@ static inline X509 *make_x509(const struct make_cert *c, EVP_PKEY *key, X509 *is
         make_extension(x, by, NID_key_usage, c->usage);
     if (c->eku)
         make_extension(x, by, NID_ext_key_usage, c->eku);
+    if (c->names)
+        make_extension(x, by, NID_name_constraints, c->names);
+    if (c->more)
+        make_extension(x, by, c->more, c->more_value);
     make_extension(x, by, NID_subject_key_identifier, "hash");
     if (issuer)
         make_extension(x, by, NID_authority_key_identifier, "keyid");
