@@ -102,6 +102,13 @@ static bool refuse_selection(struct quoting *s, const char *reason, const char *
     return false;
 }
 
+static bool refuse_bank(struct quoting *s)
+{
+    return refuse_selection(s, "bank_not_allowed",
+                            is_azure(s->in) ? "SHA-256" : "SHA-256, SHA-384 or SHA-512",
+                            text_banks(s));
+}
+
 static bool has_duplicate_bank(const struct tpm_attest *at)
 {
     for (size_t i = 1; i < at->n_selections; i++)
@@ -111,7 +118,7 @@ static bool has_duplicate_bank(const struct tpm_attest *at)
     return false;
 }
 
-/* Bank and PCRs of a selection that is acceptable as such. */
+/* Bank and PCRs of a selection that can be read. */
 static bool read_selection(struct quoting *s)
 {
     const struct tpm_attest *at = s->at;
@@ -121,12 +128,9 @@ static bool read_selection(struct quoting *s)
         return refuse_selection(s, "duplicate_bank", "one bank", text_banks(s));
     if (at->n_selections > 1)
         return refuse_selection(s, "several_banks", "one bank", text_banks(s));
-    enum pcr_bank bank = hash_of_tpm_alg(at->selections[0].alg);
-    if (bank == BANK_COUNT || !bank_allowed(s->in, bank))
-        return refuse_selection(s, "bank_not_allowed",
-                                is_azure(s->in) ? "SHA-256" : "SHA-256, SHA-384 or SHA-512",
-                                text_banks(s));
-    s->out->pcrs.bank = bank;
+    s->out->pcrs.bank = hash_of_tpm_alg(at->selections[0].alg);
+    if (s->out->pcrs.bank == BANK_COUNT)
+        return refuse_bank(s);
     if (!read_mask(at->selections[0].bits, &s->out->pcrs.mask))
         return refuse_selection(s, "selection_size", "a map of PCRs 0 to 23",
                                 words_hex(s->a, at->selections[0].bits));
@@ -139,37 +143,43 @@ static bool read_selection(struct quoting *s)
  * the signed selection names (the class of CVE-2024-29039). */
 static void check_surplus(struct quoting *s)
 {
-    for (int b = 0; b < BANK_COUNT; b++) {
-        uint32_t present = s->in->evidence->banks[b].present;
-        if (b != (int)s->out->pcrs.bank) {
-            if (present)
-                fail(s, CHECK_QUOTE_SELECTION, "unquoted_bank", pcr_banks[s->out->pcrs.bank].name,
-                     pcr_banks[b].name);
+    enum pcr_bank bank = s->out->pcrs.bank;
+    uint32_t surplus = s->in->evidence->banks[bank].present & ~s->out->pcrs.mask;
+    for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
+        char pointer[48];
+        if (!(surplus >> i & 1))
             continue;
-        }
-        for (unsigned i = 0; i < EVIDENCE_PCRS; i++) {
-            if (!(present >> i & 1) || s->out->pcrs.mask >> i & 1)
-                continue;
-            char pointer[48];
-            snprintf(pointer, sizeof pointer, "#/pcrs/%s/%u", pcr_banks[b].name, i);
-            wire_malformed(s->e, pointer, "the quote does not select this PCR");
-        }
+        snprintf(pointer, sizeof pointer, "#/pcrs/%s/%u", pcr_banks[bank].name, i);
+        wire_malformed(s->e, pointer, "the quote does not select this PCR");
     }
 }
 
-/* False where it is not known which PCRs the quote is about. */
+static void check_other_banks(struct quoting *s)
+{
+    for (int b = 0; b < BANK_COUNT; b++)
+        if (b != (int)s->out->pcrs.bank && s->in->evidence->banks[b].present)
+            fail(s, CHECK_QUOTE_SELECTION, "unquoted_bank", pcr_banks[s->out->pcrs.bank].name,
+                 pcr_banks[b].name);
+}
+
+/* False where it is not known which PCRs the quote is about. What is malformed is so under every profile:
+ * how it is answered must not tell a stranger under which one a VM is judged. */
 static bool check_selection(struct quoting *s)
 {
     if (!read_selection(s))
         return false;
     uint32_t missing = required_pcrs(s->in) & ~s->out->pcrs.mask;
+    if (!missing)
+        check_surplus(s);
+    if (!bank_allowed(s->in, s->out->pcrs.bank))
+        return refuse_bank(s);
     for (unsigned i = 0; i < EVIDENCE_PCRS; i++)
         if (missing >> i & 1)
             result_fail_values(s->r, CHECK_QUOTE_SELECTION, "required_pcr_missing", ATTEST_NO_INDEX,
                                (int)i, words_pcrs(s->a, required_pcrs(s->in)),
                                words_pcrs(s->a, s->out->pcrs.mask));
     if (!missing)
-        check_surplus(s);
+        check_other_banks(s);
     result_pass(s->r, CHECK_QUOTE_SELECTION);
     return true;
 }

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -314,6 +315,42 @@ def test_an_ecc_ek_opens_its_credential(guest_api, gateway_of_eks, make_vm_on, c
             own.activate(given.json)
     finally:
         own.close()
+
+
+def by_a_stranger(api, vm_id, bank, size):
+    """A quote that nobody signed, over PCRs 0 to 7 of a bank, with a value of one more."""
+    given = challenge(api, vm_id)
+    message = (b"\xffTCG" + struct.pack(">HHH", 0x8018, 0, 32) + base64.b64decode(given["nonce"])
+               + struct.pack(">QIIBQ", 1, 1, 1, 1, 1) + struct.pack(">IHB", 1, bank, 3) + b"\xff\0\0"
+               + struct.pack(">H", 32) + bytes(32))
+    name = {0x0004: "sha1", 0x000b: "sha256", 0x000c: "sha384", 0x000d: "sha512"}[bank]
+    return send(api, {"challengeId": given["challengeId"], "vmId": vm_id,
+                      "quote": {"message": b64(message),
+                                "signature": b64(struct.pack(">HHH", 0x0014, 0x000b, 256) + bytes(256))},
+                      "pcrs": {name: {str(i): "00" * size for i in (*range(8), 9)}}})
+
+
+@pytest.fixture(scope="module")
+def enrolled_by_ek(guest_api, gateway_of_eks, make_vm_on, ca):
+    vm = make_vm_on(gateway_of_eks, "ekjudged")
+    own = EkTpm(ca, vm.vm_id)
+    try:
+        good = activation(guest_api, vm.vm_id, own)
+        answer = send(guest_api, own.report(challenge(guest_api, vm.vm_id), vm.vm_id, activation=good))
+        assert answer.status == 200 and answer.json["verdict"] == "trustedQuoteOnly", answer
+    finally:
+        own.close()
+    return vm
+
+
+@pytest.mark.parametrize("bank, size", [(0x0004, 20), (0x000b, 32), (0x000c, 48), (0x000d, 64)])
+def test_a_stranger_is_told_the_same_of_every_vm(guest_api, enrolled_by_ek, bank, size):
+    """Whether there is such a VM, and under which profile it is judged, is nobody's business."""
+    unknown = by_a_stranger(guest_api, "01234567-89ab-4cde-8f01-23456789abcd", bank, size)
+    known = by_a_stranger(guest_api, enrolled_by_ek.vm_id, bank, size)
+    assert known.status == unknown.status == 400, (known, unknown)
+    own = {"requestId": "", "traceId": ""}
+    assert {**known.json, **own} == {**unknown.json, **own}
 
 
 def test_an_activated_credential_enrols(guest_api, gateway_of_eks, make_vm_on, vm, tpm):

@@ -492,11 +492,36 @@ static void nothing_is_claimed_without_proof(void **state)
     }
 }
 
+/* Whoever has no credential is told what is malformed: it must not depend on the VM that it speaks of. */
+static void what_is_malformed_is_so_under_every_profile(void **state)
+{
+    static const uint16_t algs[] = {TPM2_ALG_SHA1, TPM2_ALG_SHA256, TPM2_ALG_SHA384,
+                                    TPM2_ALG_SHA512};
+    struct attest_pin another = {.spki_sha256 = {1}};
+    for (size_t i = 0; i < ARRAY_LEN(algs); i++) {
+        for (int p = PROFILE_AZURE_TRUSTED_LAUNCH; p <= PROFILE_TPM; p++) {
+            make_reset(m);
+            m->banks[0] = algs[i];
+            make_build(m);
+            enum pcr_bank bank = hash_of_tpm_alg(algs[i]);
+            m->ev.banks[bank].value[20] = BYTES(make_nonce, pcr_banks[bank].size);
+            m->ev.banks[bank].present |= 1u << 20;
+            m->in.required_pcrs = ATTEST_BOOT_PCRS;
+            m->in.profile = (enum attest_profile)p;
+            m->in.pins = &another;
+            m->in.n_pins = p == PROFILE_TPM;
+            assert_int_equal(judge(), ERR_EVIDENCE_MALFORMED);
+            assert_string_equal(strrchr(error.fields[0].pointer, '/'), "/20");
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_evidence_fails_under_its_name),
         cmocka_unit_test(nothing_is_claimed_without_proof),
+        cmocka_unit_test(what_is_malformed_is_so_under_every_profile),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
