@@ -121,14 +121,14 @@ int64_t vm_ages_at(const struct vm *vm, int64_t max_age_ms)
 }
 
 /* TPM 2.0 Part 2, 10.11.1 TPMS_CLOCK_INFO: resetCount counts resets, restartCount restarts since
- * the last reset, and clock goes on while neither changes. */
+ * the last reset, and clock, of 64 bits without a sign, goes on while neither changes. */
 bool vm_clock_regressed(const struct vm *vm, const struct report *r)
 {
     if (r->reset_count != vm->reset_count)
         return r->reset_count < vm->reset_count;
     if (r->restart_count != vm->restart_count)
         return r->restart_count < vm->restart_count;
-    return r->clock_ms < vm->clock_ms;
+    return (uint64_t)r->clock_ms < (uint64_t)vm->clock_ms;
 }
 
 enum vm_binding vm_bind(const struct vm *vm, const struct enroll_claim *claim, bool elsewhere)

@@ -144,7 +144,7 @@ static void write_claims(struct jw *w, const char *claims, const struct vm_said 
     if (said->counted) {
         jw_key_int(w, "resetCount", said->reset_count);
         jw_key_int(w, "restartCount", said->restart_count);
-        jw_key_int(w, "clock", said->clock_ms);
+        jw_key_int(w, "clock", said->clock_ms & INT64_MAX);
     }
     jw_close(w, '}');
 }

@@ -144,8 +144,9 @@ static void clocks(void **state)
         int64_t reset, restart, clock;
         bool regressed;
     } rows[] = {
-        {3, 1, 100, false}, {3, 1, 101, false}, {3, 1, 99, true},  {3, 2, 0, false},
-        {3, 0, 500, true},  {4, 0, 0, false},   {2, 9, 999, true},
+        {3, 1, 100, false}, {3, 1, 101, false},       {3, 1, 99, true},
+        {3, 2, 0, false},   {3, 0, 500, true},        {4, 0, 0, false},
+        {2, 9, 999, true},  {3, 1, INT64_MIN, false}, /* Part 3, 29.3: an owner may set the clock on to FFFF000000000000 */
     };
     struct vm vm = {.reset_count = 3, .restart_count = 1, .clock_ms = 100};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
