@@ -1,7 +1,7 @@
 /*
  * Certificates that vouch for something else than an AK: signers of IMDS documents, endorsement keys.
- * Anchors are PEM files that an operator names; intermediates come from the trust directory and from
- * what was sent. Immutable after it was opened, so threads share it without a lock.
+ * Anchors are files that an operator names; intermediates come from the trust directory and from what was
+ * sent, CRLs from that directory. Any thread.
  */
 #ifndef ATTEST_ANCHORS_H
 #define ATTEST_ANCHORS_H
@@ -15,15 +15,18 @@
 struct attest_anchors;
 
 struct attest_anchors_options {
-    const char *const *files; /* PEM; every certificate in them is an anchor */
+    const char *const *files; /* PEM or DER; every certificate in them is an anchor */
     size_t n_files;
-    const char *dir; /* intermediates (PEM); NULL: none */
+    const char *dir; /* intermediates and CRLs, as attest_trust_options.trust_dir; NULL: none */
 };
 
 /* ERR_CONFIG where a file cannot be read or holds no certificate. The caller frees. */
 enum err attest_anchors_open(const struct attest_anchors_options *o, struct attest_anchors **out,
                              struct err_info *e) MUST_CHECK;
 void attest_anchors_free(struct attest_anchors *t); /* NULL is fine */
+/* Reads the files again, as attest_trust_reload. */
+enum err attest_anchors_reload(struct attest_anchors *t, bool *changed,
+                               struct err_info *e) MUST_CHECK;
 /* False: no anchor is configured, so nothing can be believed. */
 bool attest_anchors_any(const struct attest_anchors *t);
 

@@ -22,10 +22,11 @@
 struct attest_trust;
 
 struct attest_trust_options {
-    const char *const *anchors; /* PEM files; every certificate in them is an anchor */
+    const char *const *anchors; /* files, PEM or DER; every certificate in them is an anchor */
     size_t n_anchors;
     const char *trust_dir; /* intermediates (PEM or DER) and CRLs (*.crl); NULL: none */
     bool legacy_root;      /* "Microsoft RSA Devices Root CA 2021", of older VMs, is pinned too */
+    bool only_named;       /* no root is pinned: it is not about AKs */
 };
 
 /* ERR_CONFIG where a file cannot be read or holds no certificate. The caller frees. */

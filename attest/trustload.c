@@ -33,7 +33,7 @@ bool truststore_is_pinned(const struct attest_trust *t, const X509 *x)
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
-    if (X509_digest(x, EVP_sha256(), digest, &n) != 1)
+    if (t->options.only_named || X509_digest(x, EVP_sha256(), digest, &n) != 1)
         return false;
     for (size_t i = 0; i < ARRAY_LEN(pinned); i++)
         if (memcmp(pinned[i].sha256, digest, sizeof pinned[i].sha256) == 0)

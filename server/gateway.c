@@ -295,6 +295,17 @@ const char *gateway_url(const struct gateway *g)
     return http_url(g->http);
 }
 
+static void reload_anchors(struct attest_anchors *t, const char *whose)
+{
+    struct err_info why;
+    bool changed = false;
+    if (attest_anchors_reload(t, &changed, &why))
+        log_warn("certificates were not read again", LOG_S("whose", whose),
+                 LOG_S("detail", why.detail));
+    else if (changed)
+        log_info("certificates are other ones now", LOG_S("whose", whose));
+}
+
 void gateway_reload(struct gateway *g)
 {
     struct err_info why;
@@ -303,6 +314,8 @@ void gateway_reload(struct gateway *g)
         log_warn("the issuers of AKs were not read again", LOG_S("detail", why.detail));
     else if (changed)
         log_info("the issuers of AKs are other ones now");
+    reload_anchors(g->document_anchors, "attested documents");
+    reload_anchors(g->ek_anchors, "endorsement keys");
     if (http_reload(g->http, &changed, &why))
         log_warn("the listener's certificate was not read again", LOG_S("detail", why.detail));
     else if (changed)

@@ -75,8 +75,9 @@ static void open_anchors(void)
     const struct attest_anchors_options o = {.files = &file, .n_files = 1, .dir = folder};
     struct attest_anchors *t = NULL;
     struct err_info e = {0};
+    bool changed = true;
     if (attest_anchors_open(&o, &t, &e) == OK)
-        assert(attest_anchors_any(t));
+        assert(attest_anchors_any(t) && attest_anchors_reload(t, &changed, &e) == OK && !changed);
     else
         assert(e.code == ERR_CONFIG);
     attest_anchors_free(t);

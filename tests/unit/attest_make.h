@@ -37,7 +37,7 @@ struct make_cert {
     const char *names; /* name constraints; NULL: none */
     int more;          /* a further extension's NID; 0: none */
     const char *more_value;
-    long from, to;     /* seconds from MAKE_NOW */
+    long from, to; /* seconds from MAKE_NOW */
     const EVP_MD *md;
 };
 
