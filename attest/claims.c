@@ -34,6 +34,8 @@ struct collector {
 
 /* ---- PCR 7 ---- */
 
+#define SHA256_HASH 32 /* of an image: EFI_CERT_SHA256_GUID */
+
 static void claim_config(struct collector *c)
 {
     struct uefi_variable v;
@@ -56,17 +58,21 @@ static void claim_config(struct collector *c)
                                                        .others = s.others};
 }
 
-/* EFI_SIGNATURE_DATA: owner, then the entry. Older shims measure the certificate without the owner. */
+/* EFI_SIGNATURE_DATA: owner, then the entry. Older shims measure the certificate without the owner, and all of them
+ * (check_db_hash_in_ram) so a hash that they found in db, MokList or their own list. */
 static void read_authority(struct collector *c, const struct uefi_variable *v,
                            struct claim_authority *out)
 {
     struct bytes entry = v->value;
     enum uefi_vendor vendor = uefi_vendor_of(v->guid);
     out->certificate = uefi_der_at_start(entry);
-    if (!out->certificate.len && entry.len > 16) {
+    if (!out->certificate.len && entry.len == SHA256_HASH &&
+        (vendor == VENDOR_SHIM || vendor == VENDOR_IMAGE_SECURITY)) {
+        out->hash = entry;
+    } else if (!out->certificate.len && entry.len > 16) {
         entry = BYTES(entry.data + 16, entry.len - 16);
         out->certificate = uefi_der_at_start(entry);
-        if (!out->certificate.len && entry.len == 32 && vendor != VENDOR_SHIM)
+        if (!out->certificate.len && entry.len == SHA256_HASH && vendor != VENDOR_SHIM)
             out->hash = entry;
     }
     c->shim_vouched |= vendor == VENDOR_SHIM;
@@ -236,6 +242,14 @@ static bool is_command(struct bytes text)
     return !blank || !memchr(text.data, '=', (size_t)(blank - text.data));
 }
 
+/* GRUB measures a command with the word that inverts its result: "! loadfont unicode". */
+static struct bytes uninverted(struct bytes text)
+{
+    while (text.len > 2 && text.data[0] == '!' && text.data[1] == ' ')
+        text = BYTES(text.data + 2, text.len - 2);
+    return text;
+}
+
 /* What a GRUB command hands to the kernel. GRUB's digest is of the text behind the prefix alone, so a
  * command line can be shown as a command, and the other way round: neither can hide. */
 static struct bytes kernel_arguments(const struct loader_event *e)
@@ -246,12 +260,13 @@ static struct bytes kernel_arguments(const struct loader_event *e)
         return e->text;
     if (e->kind != LOADER_GRUB_COMMAND && e->kind != LOADER_GRUB_MODULE)
         return (struct bytes){0};
-    if (!is_command(e->text))
+    struct bytes text = uninverted(e->text);
+    if (!is_command(text))
         return e->text;
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         size_t n = strlen(commands[i]);
-        if (e->text.len > n && memcmp(e->text.data, commands[i], n) == 0)
-            return BYTES(e->text.data + n, e->text.len - n);
+        if (text.len > n && memcmp(text.data, commands[i], n) == 0)
+            return BYTES(text.data + n, text.len - n);
     }
     return (struct bytes){0};
 }
@@ -358,6 +373,25 @@ enum tri claims_secure_boot(const struct log_claims *c)
 {
     return c->secure_boot == TRI_TRUE && c->shim_validation == TRI_FALSE ? TRI_FALSE
                                                                          : c->secure_boot;
+}
+
+const char *claims_secure_boot_off(const struct log_claims *c)
+{
+    return c->secure_boot == TRI_TRUE ? "shim_validation_off" : "secure_boot_off";
+}
+
+int claims_authority_event(const struct log_claims *c, const char *variable)
+{
+    for (size_t i = 0; i < c->n_authorities; i++)
+        if (strcmp(c->authorities[i].variable, variable) == 0)
+            return c->authorities[i].event;
+    return ATTEST_NO_INDEX;
+}
+
+int claims_secure_boot_event(const struct log_claims *c)
+{
+    return c->secure_boot == TRI_TRUE ? claims_authority_event(c, "MokSBState")
+                                      : c->variables[SB_SECURE_BOOT].event;
 }
 
 struct log_claims content_claims(const struct event_log *log, enum pcr_bank bank, uint32_t pcrs,

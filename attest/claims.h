@@ -104,6 +104,11 @@ struct log_claims {
 
 /* TRUE: firmware and shim both refused what nobody vouches for. */
 enum tri claims_secure_boot(const struct log_claims *c);
+/* Where it is FALSE: the reason, and the event that says so. */
+const char *claims_secure_boot_off(const struct log_claims *c);
+int claims_secure_boot_event(const struct log_claims *c);
+/* The event of the first authority of this name, or ATTEST_NO_INDEX. */
+int claims_authority_event(const struct log_claims *c, const char *variable);
 
 /* The members of a claims object (without the braces). No X.509 is decoded. */
 void claims_write_log(struct jw *w, const struct log_claims *c);

@@ -2,6 +2,20 @@
 
 #include "attest/rules.h"
 
+/* It was off: where the log says so. */
+static void tell_secure_boot(const struct attest_input *in, const struct log_claims *log,
+                             struct attest_result *r)
+{
+    const struct attest_finding f = {.check = CHECK_SECURE_BOOT,
+                                     .status = in->require_secure_boot ? STATUS_FAIL : STATUS_WARN,
+                                     .reason = claims_secure_boot_off(log),
+                                     .event = claims_secure_boot_event(log),
+                                     .pcr = 7,
+                                     .expected = "on",
+                                     .found = "off"};
+    result_put(r, &f);
+}
+
 static void check_secure_boot(const struct attest_input *in, const struct policy_facts *f,
                               struct attest_result *r)
 {
@@ -17,15 +31,14 @@ static void check_secure_boot(const struct attest_input *in, const struct policy
         result_skip(r, CHECK_SECURE_BOOT, "not_proven");
         return;
     }
-    enum tri state = claims_secure_boot(f->claims->log);
-    const char *off =
-        f->claims->log->secure_boot == TRI_TRUE ? "shim_validation_off" : "secure_boot_off";
+    const struct log_claims *log = f->claims->log;
+    enum tri state = claims_secure_boot(log);
     if (state == TRI_TRUE)
         result_pass(r, CHECK_SECURE_BOOT);
-    else if (in->require_secure_boot)
-        result_fail(r, CHECK_SECURE_BOOT, state == TRI_FALSE ? off : "not_proven");
     else if (state == TRI_FALSE)
-        result_warn(r, CHECK_SECURE_BOOT, off);
+        tell_secure_boot(in, log, r);
+    else if (in->require_secure_boot)
+        result_fail(r, CHECK_SECURE_BOOT, "not_proven");
     else
         result_skip(r, CHECK_SECURE_BOOT, "not_proven");
 }

@@ -1,4 +1,5 @@
 /* The rules of a policy, one function each: what is proven against what must hold. */
+#include "attest/hash.h"
 #include "attest/judging.h"
 #include "attest/rollover.h"
 #include "attest/rules_compiled.h"
@@ -60,10 +61,9 @@ static void check_secure_boot_rule(struct judging *j)
         return;
     if (!j->claims->has_log || state == TRI_UNSET)
         judging_unproven(j, "requireSecureBoot", 7, "no log proves the state of Secure Boot");
-    else if (j->claims->log->secure_boot == TRI_FALSE)
-        judging_violated(j, "secure_boot_off", ATTEST_NO_INDEX, 7, "on", "off");
     else if (state == TRI_FALSE)
-        judging_violated(j, "shim_validation_off", ATTEST_NO_INDEX, 7, "on", "off");
+        judging_violated(j, claims_secure_boot_off(j->claims->log),
+                         claims_secure_boot_event(j->claims->log), 7, "on", "off");
 }
 
 static bool is_proven(const struct judging *j, uint32_t pcrs)
@@ -155,45 +155,78 @@ static enum tri windows_is(const struct judging *j, enum tri measured)
     return j->windows_known ? TRI_FALSE : TRI_UNSET;
 }
 
-/* What Windows measures of its own accord where it is on: without that it is not proven on. */
-static enum tri code_integrity_off(const struct judging *j)
+/* What Windows' own events say of the state. */
+static enum tri windows_state(const struct sipa_claims *w, enum policy_state s)
 {
-    const struct sipa_claims *w = &j->claims->log->windows;
-    if (w->present && w->code_integrity == TRI_UNSET)
-        return TRI_UNSET;
-    return windows_is(j, w->code_integrity == TRI_FALSE ? TRI_TRUE : TRI_FALSE);
+    switch (s) {
+    case STATE_BOOT_DEBUGGING:
+        return w->boot_debugging;
+    case STATE_KERNEL_DEBUGGING:
+        return w->kernel_debugging;
+    case STATE_HYPERVISOR_DEBUGGING:
+        return w->hypervisor_debugging;
+    case STATE_TEST_SIGNING:
+        return w->test_signing;
+    case STATE_FLIGHT_SIGNING:
+        return w->flight_signing;
+    case STATE_SAFE_MODE:
+        return w->safe_mode;
+    case STATE_WIN_PE:
+        return w->win_pe;
+    case STATE_CODE_INTEGRITY_DISABLED:
+        return w->code_integrity == TRI_UNSET  ? TRI_UNSET
+               : w->code_integrity == TRI_TRUE ? TRI_FALSE
+                                               : TRI_TRUE;
+    case STATE_UEFI_DEBUG:
+    case STATE_DMA_PROTECTION_DISABLED:
+    case POLICY_STATES:
+        break;
+    }
+    return TRI_UNSET;
 }
 
 /* TRUE: the guest is in this state; UNSET: nothing proves that it is not. */
 static enum tri state_of(const struct judging *j, enum policy_state s)
 {
-    switch (s) {
-    case STATE_UEFI_DEBUG:
-        return j->claims->has_log ? j->claims->log->debug_mode : TRI_UNSET;
-    case STATE_DMA_PROTECTION_DISABLED: /* firmware logs it only where it is off (PFP 1.05, 3.3.4.8) */
+    const struct log_claims *log = j->claims->log;
+    if (s == STATE_UEFI_DEBUG)
+        return j->claims->has_log ? log->debug_mode : TRI_UNSET;
+    if (s == STATE_DMA_PROTECTION_DISABLED) { /* logged only where it is off (PFP 1.05, 3.3.4.8) */
         if (!is_proven(j, 1u << 7))
             return TRI_UNSET;
-        return j->claims->log->dma_protection == TRI_FALSE ? TRI_TRUE : TRI_FALSE;
-    case STATE_BOOT_DEBUGGING:
-        return windows_is(j, j->claims->log->windows.boot_debugging);
-    case STATE_KERNEL_DEBUGGING:
-        return windows_is(j, j->claims->log->windows.kernel_debugging);
-    case STATE_HYPERVISOR_DEBUGGING:
-        return windows_is(j, j->claims->log->windows.hypervisor_debugging);
-    case STATE_TEST_SIGNING:
-        return windows_is(j, j->claims->log->windows.test_signing);
-    case STATE_FLIGHT_SIGNING:
-        return windows_is(j, j->claims->log->windows.flight_signing);
-    case STATE_SAFE_MODE:
-        return windows_is(j, j->claims->log->windows.safe_mode);
-    case STATE_WIN_PE:
-        return windows_is(j, j->claims->log->windows.win_pe);
-    case STATE_CODE_INTEGRITY_DISABLED:
-        return code_integrity_off(j);
-    case POLICY_STATES:
-        break;
+        return log->dma_protection == TRI_FALSE ? TRI_TRUE : TRI_FALSE;
     }
-    return TRI_UNSET;
+    /* Windows measures code integrity of its own accord where it is on: without that it is not proven on. */
+    if (s == STATE_CODE_INTEGRITY_DISABLED && log->windows.present &&
+        log->windows.code_integrity == TRI_UNSET)
+        return TRI_UNSET;
+    return windows_is(j, windows_state(&log->windows, s));
+}
+
+/* Does this event alone say that the guest is in the state? */
+static bool says_state(const struct log_event *ev, enum pcr_bank bank, enum policy_state s)
+{
+    struct sipa_claims w;
+    if (ev->pcr == 7 && ev->type == EV_EFI_ACTION)
+        return s == STATE_DMA_PROTECTION_DISABLED; /* content.c lets no other action stand there */
+    if ((ev->pcr != 12 && ev->pcr != 13) || ev->type != EV_EVENT_TAG || !sipa_is(ev->data) ||
+        !hash_matches(bank, ev->data, ev->digest[bank]))
+        return false;
+    sipa_init(&w);
+    return !sipa_read(ev->data, &w, NULL) && windows_state(&w, s) == TRI_TRUE;
+}
+
+static void tell_state(const struct judging *j, enum policy_state s)
+{
+    const struct event_log *log = replay_log(j->f->log);
+    const char *name = policy_state_name(s);
+    size_t i = 0;
+    while (i < log->n && !says_state(&log->events[i], replay_bank(j->f->log), s))
+        i++;
+    bool found = i < log->n;
+    judging_violated(j, "state_forbidden", found ? (int)i : ATTEST_NO_INDEX,
+                     found ? (int)log->events[i].pcr : ATTEST_NO_INDEX,
+                     arena_printf(j->a, "not %s", name), name);
 }
 
 /* One line for all that the same doubt stands in the way of. */
@@ -220,8 +253,7 @@ static void check_states(struct judging *j)
         const char **list =
             policy_state_of_windows((enum policy_state)s) && !j->windows_known ? &windows : &others;
         if (state == TRI_TRUE)
-            judging_violated(j, "state_forbidden", ATTEST_NO_INDEX, ATTEST_NO_INDEX,
-                             arena_printf(j->a, "not %s", name), name);
+            tell_state(j, (enum policy_state)s);
         else if (state == TRI_UNSET)
             *list = arena_printf(j->a, "%s%s%s", *list, **list ? ", " : "", name);
     }

@@ -217,10 +217,11 @@ static void check_sbat(struct signing *s)
         judging_unproven(s->j, "sbat", 7, doubt ? doubt : "no log proves the SBAT level of shim");
         return;
     }
+    int event = claims_authority_event(s->claims->log, "SbatLevel");
     for (size_t i = 0; i < rules->sbat.n; i++) {
         uint32_t found = sbat_generation(level, minimum[i].component);
         if (found < (uint64_t)minimum[i].generation)
-            judging_violated(s->j, "sbat_below_minimum", ATTEST_NO_INDEX, 7,
+            judging_violated(s->j, "sbat_below_minimum", event, 7,
                              arena_printf(s->a, "%s,%lld", minimum[i].component,
                                           (long long)minimum[i].generation),
                              found ? arena_printf(s->a, "%s,%u", minimum[i].component, found)
@@ -229,7 +230,7 @@ static void check_sbat(struct signing *s)
     uint64_t wanted = rules->sbat_level ? strtoull(rules->sbat_level, NULL, 10) : 0;
     uint64_t revision = sbat_revision(level);
     if (revision < wanted)
-        judging_violated(s->j, "sbat_below_minimum", ATTEST_NO_INDEX, 7,
+        judging_violated(s->j, "sbat_below_minimum", event, 7,
                          arena_printf(s->a, "revision %s", rules->sbat_level),
                          arena_printf(s->a, "revision %llu", (unsigned long long)revision));
 }
@@ -323,6 +324,40 @@ static void mark_known(struct signing *s, const struct digest_set *set, bool *ma
             mark(set, marks, s->fingerprints[i]);
 }
 
+/*
+ * An entry of dbx that is no hash: a security version number of a loader of Windows, as Microsoft's lists have
+ * them (secureboot_objects, dbx_info_msft_*_svns.csv): 01, the loader's GUID, minor and major version
+ * (little-endian), zeros. A later one stands for those before.
+ */
+#define SVN_NAME 17 /* 01 and the GUID */
+
+static bool is_svn(const uint8_t v[32])
+{
+    static const uint8_t zeros[32 - SVN_NAME - 4];
+    return v[0] == 1 && memcmp(v + SVN_NAME + 4, zeros, sizeof zeros) == 0;
+}
+
+static unsigned svn_version(const uint8_t v[32])
+{
+    const uint8_t *at = v + SVN_NAME;
+    return (unsigned)at[3] << 24 | (unsigned)at[2] << 16 | (unsigned)at[1] << 8 | at[0];
+}
+
+static void mark_svn(const struct digest_set *set, bool *marks, const uint8_t found[32])
+{
+    for (size_t i = 0; i < set->n; i++)
+        if (is_svn(set->items[i].v) && memcmp(set->items[i].v, found, SVN_NAME) == 0 &&
+            svn_version(set->items[i].v) <= svn_version(found))
+            marks[i] = true;
+}
+
+static void mark_hash(const struct digest_set *set, bool *marks, const uint8_t found[32])
+{
+    mark(set, marks, found);
+    if (is_svn(found))
+        mark_svn(set, marks, found);
+}
+
 static void check_dbx(struct signing *s, const struct policy_revocation *r)
 {
     bool *hashes = arena_array(s->a, r->hashes.n + 1, sizeof *hashes);
@@ -331,7 +366,7 @@ static void check_dbx(struct signing *s, const struct policy_revocation *r)
     struct uefi_signature entry;
     while (uefi_signature_next(&walk, &entry)) {
         if (entry.kind == SIGNATURE_SHA256 && entry.data.len == 32)
-            mark(&r->hashes, hashes, entry.data.data);
+            mark_hash(&r->hashes, hashes, entry.data.data);
         else if (entry.kind == SIGNATURE_X509 && r->certificates.n)
             mark_certificate(&r->certificates, certificates, entry.data);
         else if (always_revoked(&entry))

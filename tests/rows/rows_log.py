@@ -325,14 +325,16 @@ def secure_boot_empty(e):
     secure_boot_is(e, b"")
 
 
-@row(17, bases=MADE, fails={("secureBoot", "shim_validation_off")})
+@row(17, bases=MADE, fails={("secureBoot", "shim_validation_off")}, values={
+    ("secureBoot", "shim_validation_off"): {"pcr": 7, "expected": "on", "found": "off"}})
 def shim_was_told_to_let_everything_through(e):
     shim = bytes.fromhex("50ab5d6046e00043abb63dd810dd8b23")
     e.log.add(7, EV_EFI_VARIABLE_AUTHORITY, made.variable(shim, "MokSBState", b"\1"))
     e.boot()
 
 
-@row(17, bases=MADE, fails={("secureBoot", "secure_boot_off")})
+@row(17, bases=MADE, fails={("secureBoot", "secure_boot_off")}, values={
+    ("secureBoot", "secure_boot_off"): {"pcr": 7, "expected": "on", "found": "off"}})
 def secure_boot_honestly_off(e):
     secure_boot_is(e, b"\0")
 

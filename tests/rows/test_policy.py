@@ -180,6 +180,17 @@ def line_handed_over_by_chainloader(e):
     extended(e, *grub_line("/vmlinuz " + ALLOWED))
 
 
+@pytest.mark.parametrize("command, reasons", [
+    ("! loadfont unicode", []), ("! [ -s /boot/grub/grubenv ]", []), (f"! linux {EVIL}", [REFUSED]),
+    (f"! ! linuxefi {EVIL}", [REFUSED]), (f"!{EVIL}", [REFUSED]), (f"! /vmlinuz {EVIL}", [REFUSED])])
+def test_an_inverted_command(rig, command, reasons):
+    """GRUB measures the word that inverts it, too."""
+    e = rig.made_evidence("rsassa", selected=QUOTED)
+    e.log.add(8, EV_IPL, f"grub_cmd: {command}\0".encode(), command.encode())
+    e.boot()
+    must_give(judge(rig, e, LINES), reasons)
+
+
 def with_a_terminator_inside(e):
     """What the kernel takes ends at the first; systemd-stub measures no further."""
     e.log.events = [x for x in e.log.events if x.pcr != 8]
@@ -490,6 +501,33 @@ def told(result):
     return {(c["reason"], c["expected"]) for c in result["checks"] if (c["name"], c["status"]) == ("policy", "fail")}
 
 
+def event_of(e, pcr, n):
+    """Number in the log of the PCR's event: the log's head is 0."""
+    return 1 + next(i for i, event in enumerate(e.log.events) if event is e.log.of(pcr)[n])
+
+
+def test_the_event_that_turned_secure_boot_off_is_told(rig):
+    for of, name in ((lambda e: setattr(e, "log", made.made_log(secure_boot=False)), "SecureBoot"),
+                     (signed_boot(authority("MokSBState", b"\1"), by_shim(VENDOR)), "MokSBState")):
+        e = rig.made_evidence("rsassa", selected=QUOTED)
+        of(e)
+        e.boot()
+        event = 1 + next(i for i, x in enumerate(e.log.events) if name.encode("utf-16-le") in x.data)
+        said = [c for c in judge(rig, e, {"requireSecureBoot": True})["checks"]
+                if (c.get("reason") or "").endswith("_off")]
+        assert [(c["name"], c["pcr"], c["event"], c["expected"], c["found"]) for c in said] == [
+            ("secureBoot", 7, event, "on", "off"), ("policy", 7, event, "on", "off")], said
+
+
+def test_the_event_of_a_level_is_told(rig):
+    e = rig.made_evidence("rsassa", selected=QUOTED)
+    by_shim_of(e)
+    e.boot()
+    event = 1 + next(i for i, x in enumerate(e.log.events) if "SbatLevel".encode("utf-16-le") in x.data)
+    said = [c for c in judge(rig, e, SBAT)["checks"] if c.get("reason") == "sbat_below_minimum"]
+    assert said and {(c["pcr"], c["event"]) for c in said} == {(7, event)}, said
+
+
 def test_each_violated_rule_is_told(rig):
     """Also where two are of one PCR, or by one event."""
     e = rig.made_evidence("rsassa", selected=QUOTED)
@@ -498,9 +536,12 @@ def test_each_violated_rule_is_told(rig):
     e.log.of(12)[0].measure()
     e.boot()
     rules = {**STATES, "signers": {"required": ["CN=Nobody", "CN=Somebody"]}}
-    assert told(judge(rig, e, rules)) == {
+    result = judge(rig, e, rules)
+    assert told(result) == {
         ("state_forbidden", "not testSigning"), ("state_forbidden", "not bootDebugging"),
         ("signer_missing", "CN=Nobody"), ("signer_missing", "CN=Somebody")}
+    places = {(c["expected"], c["pcr"], c["event"]) for c in result["checks"] if c.get("reason") == "state_forbidden"}
+    assert places == {("not bootDebugging", 12, event_of(e, 12, 0)), ("not testSigning", 13, event_of(e, 13, 0))}, places
     e = rig.made_evidence("rsassa", selected=QUOTED)
     for pcr, name in ((12, "Credentials initrd"), (12, "Global credentials initrd"), (13, "System extension initrd")):
         e.log.add(pcr, EV_IPL, (name + "\0").encode("utf-16-le"), name.encode())
@@ -512,6 +553,59 @@ def test_each_violated_rule_is_told(rig):
         (12, states, "Credentials initrd"), (12, states, "Global credentials initrd"),
         (13, states, "System extension initrd"),
         (12, "kernelCommandLines", "Credentials initrd"), (12, "kernelCommandLines", "Global credentials initrd")]
+
+
+# ---- what Microsoft's and shim's lists hold besides ----
+
+BOOTMGR, CDBOOT = "01612b139dd5598843ab1c185c3cb2eb92", "019d2ef8e827e15841a4884c18abe2f284"
+SHA256_GUID = bytes.fromhex("2616c4c14c509240aca941f936934328")
+
+
+def svn(loader, major, minor=0):
+    """A loader's security version number, as dbx holds it among the hashes."""
+    return bytes.fromhex(loader) + struct.pack("<HH", minor, major) + bytes(11)
+
+
+def with_dbx(e, entries):
+    body = b"".join(made.GLOBAL + x for x in entries)
+    value = SHA256_GUID + struct.pack("<III", 28 + len(body), 0, 48) + body
+    for event in e.log.of(7):
+        if "dbx".encode("utf-16-le") in event.data:
+            event.data = made.variable(made.SECURITY, "dbx", value)
+            event.measure()
+    e.boot()
+
+
+@pytest.mark.parametrize("wanted, held, reasons", [
+    ([svn(BOOTMGR, 2)], [svn(BOOTMGR, 2)], []),
+    ([svn(BOOTMGR, 2)], [svn(BOOTMGR, 7)], []),
+    ([svn(BOOTMGR, 2, 9), svn(CDBOOT, 3)], [svn(BOOTMGR, 3), svn(CDBOOT, 3, 1)], []),
+    ([svn(BOOTMGR, 7)], [svn(BOOTMGR, 2), svn(BOOTMGR, 6, 0xFFFF)], ["dbx_incomplete"]),
+    ([svn(BOOTMGR, 2)], [svn(CDBOOT, 7)], ["dbx_incomplete"]),
+    ([svn(BOOTMGR, 2)], [svn(BOOTMGR, 7)[:-1] + b"x"], ["dbx_incomplete"]),
+    ([made.digest("sha256", b"a")], [svn(BOOTMGR, 7)], ["dbx_incomplete"]),
+], ids=["same", "later", "later of two", "earlier", "another loader's", "no version", "a hash"])
+def test_a_later_security_version_stands_for_earlier_ones(rig, wanted, held, reasons):
+    """dbx updates of 2024 on hold them; a guest that was updated later never held the earlier entry."""
+    e = rig.made_evidence("rsassa", selected=QUOTED)
+    with_dbx(e, held)
+    rule = {"name": "dbx", "mustNotBoot": False, "mustBeInDbx": True, "hashes": [x.hex() for x in wanted]}
+    must_give(judge(rig, e, {"revocations": [rule]}), reasons)
+
+
+@pytest.mark.parametrize("guid, name", [(SHIM, "MokListRT"), (SHIM, "vendor_db"), (made.SECURITY, "db")],
+                         ids=["MokListRT", "vendor_db", "db"])
+def test_shim_by_hash(rig, guid, name):
+    """shim measures a hash that let an image through without its owner: nobody signed that image."""
+    kernel = made.digest("sha256", b"kernel")
+    for rules, reasons in (({"signers": {"forbidden": ["CN=Nobody"]}}, []),
+                           ({"signers": {"allowed": ["CN=Example UEFI CA"]}}, ["signer_not_allowed"]),
+                           ({"revocations": [{"name": "list", "certificates": ["00" * 32]}]}, []),
+                           ({"revocations": [{"name": "list", "hashes": [kernel.hex()]}]}, ["revoked_image_booted"])):
+        e = rig.made_evidence("rsassa", selected=QUOTED)
+        signed_boot(authority(name, kernel, guid))(e)
+        e.boot()
+        must_give(judge(rig, e, rules), reasons)
 
 
 # ---- PCRs that anybody may reset ----

@@ -377,14 +377,14 @@ static void states_of_the_guest(void **state)
         make_boot();
         make_add(m, 13, EV_EVENT_TAG, sipa(rows[i].type, rows[i].bad));
         make_build(m);
-        violates(TEXT("\"forbiddenStates\":[\"%s\"]", rows[i].name), "state_forbidden",
-                 ATTEST_NO_INDEX);
+        violates(TEXT("\"forbiddenStates\":[\"%s\"]", rows[i].name), "state_forbidden", 13);
+        assert_int_equal(find(CHECK_POLICY, STATUS_FAIL)->event, m->n_events);
         assert_string_equal(find(CHECK_POLICY, STATUS_FAIL)->found, rows[i].name);
     }
     make_boot();
     make_add(m, 7, EV_EFI_ACTION, BYTES_STR("DMA Protection Disabled"));
     make_build(m);
-    violates("\"forbiddenStates\":[\"dmaProtectionDisabled\"]", "state_forbidden", ATTEST_NO_INDEX);
+    violates("\"forbiddenStates\":[\"dmaProtectionDisabled\"]", "state_forbidden", 7);
     m->selected &= ~(1u << 12);
     make_build(m);
     violates("\"forbiddenStates\":[\"testSigning\"]", "rule_not_proven", ATTEST_NO_INDEX);
