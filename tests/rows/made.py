@@ -84,9 +84,8 @@ class Log:
         return self.head + b"".join(e.encode() for e in self.events)
 
     def add(self, pcr, kind, data, measured=None):
-        banks = ("sha256", "sha384") if not self.events else \
-            [BANK[alg] for alg, _ in self.events[0].digests]
-        event = Event(pcr, kind, [(ALG[b], b"") for b in banks], data)
+        algorithms = [alg for alg, _ in struct.iter_unpack("<HH", self.head[60:60 + 4 * self.head[56]])]
+        event = Event(pcr, kind, [(alg, b"") for alg in algorithms], data)
         event.measure(measured)
         self.events.append(event)
         return event
@@ -135,9 +134,9 @@ def spec_id(banks=("sha256", "sha384")):
     return struct.pack("<II", 0, EV_NO_ACTION) + bytes(20) + sized_le(data + b"\0")
 
 
-def made_log(secure_boot=True):
+def made_log(secure_boot=True, banks=("sha256", "sha384")):
     """A boot of shim and GRUB under Secure Boot, as short as it can be."""
-    log, keys = Log(spec_id(), []), signature_list(bytes(range(40)))
+    log, keys = Log(spec_id(banks), []), signature_list(bytes(range(40)))
     log.add(0, EV_S_CRTM_VERSION, "v1\0".encode("utf-16-le"))
     for guid, name, value in ((GLOBAL, "SecureBoot", bytes([secure_boot])), (GLOBAL, "PK", keys),
                               (GLOBAL, "KEK", keys), (SECURITY, "db", keys),

@@ -116,6 +116,13 @@ def sha384_bank_of_another_tpm(e):
     e.boot()
 
 
+@row(27, bases=("made-p384", "made-rsapss"), accepted=True)
+def sha512_bank_of_another_tpm(e):
+    e.log = made.made_log(banks=("sha256", "sha512"))
+    e.bank = "sha512"
+    e.boot()
+
+
 @row(27, bases=MADE, fails={("quote.selection", "duplicate_bank")})
 def duplicate_bank(e):
     e.quote.selections *= 2

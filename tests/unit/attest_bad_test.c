@@ -115,6 +115,15 @@ static void duplicate_variable(void)
     m->events[1] = ev;
 }
 
+static void bytes_after_variable(void)
+{
+    struct make_event *ev = event_of(7, EV_EFI_VARIABLE_DRIVER_CONFIG);
+    uint8_t *longer = arena_alloc(m->arena, ev->data.len + 1);
+    memcpy(longer, ev->data.data, ev->data.len);
+    longer[ev->data.len] = 0;
+    ev->data = ev->measured = BYTES(longer, ev->data.len + 1);
+}
+
 static void debug_mode(void)
 {
     make_add(m, 7, EV_EFI_ACTION, BYTES_STR("UEFI Debug Mode"));
@@ -359,6 +368,21 @@ static void foreign_subject(void)
     m->leaf.subject = "0123456789ab.TrustedVM.Azure.windows.net.example";
 }
 
+static void other_domain_subject(void)
+{
+    m->leaf.subject = "0123456789ab.TrustedVM.Azure.windows.org";
+}
+
+static void subject_beyond_f(void)
+{
+    m->leaf.subject = "0123456789ag.TrustedVM.Azure.windows.net";
+}
+
+static void subject_with_hyphen(void)
+{
+    m->leaf.subject = "012345-789ab.TrustedVM.Azure.windows.net";
+}
+
 static void upper_case_subject(void)
 {
     m->leaf.subject = "0123456789AB.TrustedVM.Azure.windows.net";
@@ -398,6 +422,7 @@ static const struct bad before_build[] = {
     {"SecureBoot empty [16]", secure_boot_empty, CHECK_SECURE_BOOT, "secure_boot_off"},
     {"foreign GUID [18]", foreign_guid, CHECK_LOG_CONTENT, "foreign_vendor_guid"},
     {"variable twice", duplicate_variable, CHECK_LOG_CONTENT, "duplicate_variable"},
+    {"bytes after a variable", bytes_after_variable, CHECK_LOG_CONTENT, "trailing_data"},
     {"debug mode [19]", debug_mode, CHECK_LOG_CONTENT, "uefi_debug_mode"},
     {"unknown type in PCR 7 [19]", unknown_type_in_pcr7, CHECK_LOG_CONTENT,
      "unexpected_event_type"},
@@ -445,6 +470,9 @@ static const struct bad before_build[] = {
     {"SHA-1 certificate", signed_by_sha1, CHECK_AK_CHAIN, "signature_algorithm"},
     {"ConfidentialVM [35]", confidential_vm, CHECK_AK_PROFILE, "profile_mismatch"},
     {"foreign subject", foreign_subject, CHECK_AK_PROFILE, "subject_unknown"},
+    {"subject of another domain", other_domain_subject, CHECK_AK_PROFILE, "subject_unknown"},
+    {"subject with a g", subject_beyond_f, CHECK_AK_PROFILE, "subject_unknown"},
+    {"subject with a hyphen", subject_with_hyphen, CHECK_AK_PROFILE, "subject_unknown"},
     {"upper-case subject", upper_case_subject, CHECK_AK_PROFILE, "subject_unknown"},
     {"another AK is pinned [42]", pin_another, CHECK_AK_BINDING, "ak_not_pinned"},
 };

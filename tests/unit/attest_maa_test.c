@@ -103,6 +103,7 @@ static void an_honest_token_passes_and_its_claims_are_told(void **state)
     reset();
     expect_trusted();
     assert_string_equal(result.maa->issuer, TOKEN_ISSUER);
+    assert_string_equal(result.maa->id, "3bf48db13e9c"); /* what is remembered of a used token */
     assert_string_equal(result.maa->vm_id, TOKEN_VM);
     assert_int_equal(result.maa->attested_pcrs, 0x38ff);
     assert_true(result.maa->secure_boot);
@@ -145,7 +146,67 @@ static void secure_boot_may_be_off_where_nobody_asks_for_it(void **state)
     expect_refused(ev.maa_token, "token_claim_refused");
 }
 
+static struct bytes token_with(const char *first, const char *first_text, const char *second,
+                               const char *second_text)
+{
+    json_t *p = token_payload(nonce_text);
+    token_set(p, first, first_text);
+    token_set(p, second, second_text);
+    return token_make(m->arena, provider_key, token_header(), p);
+}
+
+/* Only what follows from Secure Boot is free, and only where that is off. */
+static void nothing_else_is_free_without_secure_boot(void **state)
+{
+    reset();
+    in.require_secure_boot = false;
+    expect_refused(token_with("secureboot", "false", "x-ms-azurevm-testsigning-enabled", "true"),
+                   "token_claim_refused");
+    expect_refused(token_with("secureboot", "false", "x-ms-azurevm-debuggersdisabled", "false"),
+                   "token_claim_refused");
+    expect_refused(token_with("secureboot", "true", "x-ms-azurevm-dbxvalidated", "false"),
+                   "token_claim_refused");
+}
+
+/* TOKEN_NOW is 1780000000; clocks may differ by a minute, and a token lives eight hours from each of its
+ * two beginnings. */
+static void times_have_their_limits(void **state)
+{
+    reset();
+    ev.maa_token = token_with("nbf", "1780000060", "iat", "1780000060");
+    expect_trusted();
+    expect_refused(token_with("nbf", "1780000061", "iat", "1780000000"), "token_not_yet_valid");
+    expect_refused(token_with("nbf", "1780000000", "iat", "1780000061"), "token_not_yet_valid");
+    ev.maa_token = token_with("exp", "1779999941", "iat", "1779999900");
+    expect_trusted();
+    expect_refused(token_with("exp", "1779999940", "iat", "1779999900"), "token_expired");
+    expect_refused(token_with("exp", "1779999999", "iat", "1780000001"), "token_lifetime");
+    ev.maa_token = token_with("exp", "1780028000", "iat", "1779999200");
+    expect_trusted();
+    expect_refused(token_with("exp", "1780028000", "iat", "1779999199"), "token_lifetime");
+    expect_refused(token_with("exp", "1780028000", "nbf", "1779999199"), "token_lifetime");
+}
+
+/* An empty nonce is echoed by every token without one, and one that is too long is none of ours. */
+static void no_nonce_is_matched_by_none(void **state)
+{
+    static const uint8_t zeros[300];
+    char text[BASE64_SIZE(sizeof zeros)];
+    reset();
+    in.nonce = (struct bytes){0};
+    expect_refused(token_with("x-ms-runtime/client-payload/nonce", "\"\"", "x-ms-ver", "\"1.0\""),
+                   "token_nonce_mismatch");
+    in.nonce = BYTES_OF(zeros);
+    base64_encode(in.nonce, text);
+    expect_refused(token_make(m->arena, provider_key, token_header(), token_payload(text)),
+                   "token_nonce_mismatch");
+}
+
 /* ---- one member changed, honestly signed ---- */
+
+#define SIXTEEN "0123456789abcdef"
+/* one byte longer than what is kept of tokens that were used */
+#define LONG_ID "\"" SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN SIXTEEN "0\""
 
 static const struct row {
     int row;   /* of the verifier's table of bad inputs; 0: none */
@@ -194,6 +255,8 @@ static const struct row {
     {0, 'p', "x-ms-ver", "\"2.0\"", "token_version"},
     {0, 'p', "x-ms-ver", "1.0", "token_version"},
     {0, 'p', "jti", NULL, "token_id_missing"},
+    {0, 'p', "jti", "\"\"", "token_id_missing"},
+    {0, 'p', "jti", LONG_ID, "token_id_missing"},
     {50, 'p', "x-ms-azurevm-vmid", "\"70F5CE9A-2BDC-4B6B-8401-E9B964D3AEB8\"", "token_vm_mismatch"},
     {50, 'p', "x-ms-azurevm-vmid", NULL, "token_vm_missing"},
     {50, 'p', "x-ms-azurevm-vmid", "\"\"", "token_vm_missing"},
@@ -207,10 +270,14 @@ static const struct row {
     {50, 'p', "x-ms-azurevm-kerneldebug-enabled", "true", "token_claim_refused"},
     {50, 'p', "x-ms-azurevm-hypervisordebug-enabled", "true", "token_claim_refused"},
     {50, 'p', "x-ms-azurevm-testsigning-enabled", "true", "token_claim_refused"},
+    {50, 'p', "x-ms-azurevm-flightsigning-enabled", "true", "token_claim_refused"},
     {50, 'p', "x-ms-azurevm-flightsigning-enabled", "null", "token_claim_missing"},
     {50, 'p', "x-ms-azurevm-attested-pcrs", "[0,1,2,3,4,5,6]", "token_pcrs"},
     {50, 'p', "x-ms-azurevm-attested-pcrs", "[0,1,2,3,4,5,6,\"7\"]", "token_pcrs"},
     {50, 'p', "x-ms-azurevm-attested-pcrs", "[0,1,2,3,4,5,6,7,32]", "token_pcrs"},
+    {50, 'p', "x-ms-azurevm-attested-pcrs", "[0,1,2,3,4,5,6,7,24]", "token_pcrs"},
+    {50, 'p', "x-ms-azurevm-attested-pcrs", "[-1,0,1,2,3,4,5,6,7]", "token_pcrs"},
+    {50, 'p', "x-ms-azurevm-attested-pcrs", "[\"7\",0,1,2,3,4,5,6,7]", "token_pcrs"},
     {50, 'p', "x-ms-azurevm-attested-pcrs", NULL, "token_pcrs"},
     {51, 'p', "x-ms-runtime", NULL, "token_nonce_missing"},
     {51, 'p', "x-ms-runtime/client-payload", "[]", "token_nonce_missing"},
@@ -454,6 +521,10 @@ static void without_keys_nothing_is_decided(void **state)
     assert_int_equal(judge_token(ev.maa_token), OK);
     assert_true(has(CHECK_MAA_TOKEN, STATUS_FAIL, "token_keys_unavailable"));
     assert_int_equal(result.verdict, VERDICT_INDETERMINATE);
+    /* and no claim is looked at */
+    assert_int_equal(judge_token(token_with("secureboot", "false", "x-ms-ver", "\"2.0\"")), OK);
+    assert_int_equal(result.verdict, VERDICT_INDETERMINATE);
+    assert_int_equal(result.n_findings, 1);
     /* but what is wrong whatever the keys are stays wrong */
     json_t *h = token_header();
     token_set(h, "alg", "\"none\"");
@@ -543,6 +614,13 @@ static void the_confidential_profile_wants_the_enclave(void **state)
     ev.maa_token = cvm;
     expect_trusted();
     token_set(p, "x-ms-isolation-tee/x-ms-compliance-status", "\"no\"");
+    expect_refused(token_make(m->arena, provider_key, token_header(), json_incref(p)),
+                   "token_profile");
+    token_set(p, "x-ms-isolation-tee/x-ms-compliance-status", NULL);
+    expect_refused(token_make(m->arena, provider_key, token_header(), json_incref(p)),
+                   "token_profile");
+    token_set(p, "x-ms-isolation-tee/x-ms-compliance-status", "\"azure-compliant-cvm\"");
+    token_set(p, "x-ms-isolation-tee/x-ms-attestation-type", "\"sgx\"");
     expect_refused(token_make(m->arena, provider_key, token_header(), p), "token_profile");
 }
 
@@ -637,6 +715,9 @@ int main(void)
         cmocka_unit_test(the_nonce_may_have_been_passed_as_text),
         cmocka_unit_test(a_key_may_come_as_a_certificate_alone),
         cmocka_unit_test(secure_boot_may_be_off_where_nobody_asks_for_it),
+        cmocka_unit_test(nothing_else_is_free_without_secure_boot),
+        cmocka_unit_test(times_have_their_limits),
+        cmocka_unit_test(no_nonce_is_matched_by_none),
         cmocka_unit_test(each_changed_member_fails_with_its_reason),
         cmocka_unit_test(what_is_not_signed_so_is_refused),
         cmocka_unit_test(an_hmac_with_the_public_key_is_refused),
