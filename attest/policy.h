@@ -24,7 +24,8 @@ void policy_decide(const struct attest_input *in, const struct policy_facts *f, 
 void policy_check_rules(const struct attest_input *in, const struct policy_facts *f,
                         struct arena *a, struct attest_result *r);
 
-/* The glob of kernelCommandLines: '*' and '?', the whole text. */
+/* The glob of kernelCommandLines, over the whole text: '*' is any text without a blank, '?' any character but a blank,
+ * '**' any text. What is not printable is no part of a word either. At most TEXT_MAX and three characters. */
 bool policy_glob_matches(const char *glob, const char *text);
 
 #endif

@@ -432,28 +432,68 @@ static void check_events(struct judging *j)
 
 /* ---- command lines ---- */
 
-/* '*' is any text, '?' any character; the whole text must match. At most one way back is kept, so the
- * work is bounded by the product of the lengths. */
+/* Which ends of the text's beginnings the glob has come to so far: [i] is of the first i characters. Between
+ * `low` and `high` alone any can be set. */
+struct glob_match {
+    const char *text;
+    size_t n, low, high;
+    bool at[TEXT_MAX + 4]; /* a text that was cut ends in three dots */
+};
+
+/* In a text of loader_text, where '?' also stands for what is no printable ASCII: that may be a tab. */
+static bool is_of_word(char c)
+{
+    return c != ' ' && c != '?';
+}
+
+/* Of one character. */
+static void match_one(struct glob_match *m, char wanted)
+{
+    size_t high = m->high < m->n ? m->high + 1 : m->n;
+    for (size_t i = high; i > m->low; i--)
+        m->at[i] =
+            m->at[i - 1] && (wanted == '?' ? is_of_word(m->text[i - 1]) : m->text[i - 1] == wanted);
+    m->at[m->low] = false;
+    m->high = high;
+}
+
+static void match_star(struct glob_match *m, bool blanks)
+{
+    for (size_t i = m->low + 1; i <= m->n; i++) {
+        bool more = m->at[i - 1] && (blanks || is_of_word(m->text[i - 1]));
+        if (i > m->high && !more)
+            break;
+        m->at[i] |= more;
+        m->high = i > m->high ? i : m->high;
+    }
+}
+
+/* False where no beginning is left. */
+static bool trim(struct glob_match *m)
+{
+    while (m->low < m->high && !m->at[m->low])
+        m->low++;
+    while (m->high > m->low && !m->at[m->high])
+        m->high--;
+    return m->at[m->low];
+}
+
 bool policy_glob_matches(const char *glob, const char *text)
 {
-    const char *star = NULL, *back = NULL;
-    while (*text) {
-        if (*glob == '*') {
-            star = ++glob;
-            back = text;
-        } else if (*glob && (*glob == '?' || *glob == *text)) {
-            glob++;
-            text++;
-        } else if (star) {
-            glob = star;
-            text = ++back;
-        } else {
+    struct glob_match m = {.text = text, .n = strlen(text), .at = {[0] = true}};
+    if (m.n >= ARRAY_LEN(m.at))
+        return false;
+    for (; *glob; glob++) {
+        bool twice = glob[0] == '*' && glob[1] == '*';
+        if (*glob == '*')
+            match_star(&m, twice);
+        else
+            match_one(&m, *glob);
+        glob += twice;
+        if (!trim(&m))
             return false;
-        }
     }
-    while (*glob == '*')
-        glob++;
-    return !*glob;
+    return m.at[m.n];
 }
 
 static bool any_glob_matches(const struct str_list *globs, const char *text)

@@ -349,7 +349,7 @@ static void compile_known(struct compiler *c, const struct attest_rules *r)
                      "must be a digest in hex (40, 64, 96 or 128 digits)");
 }
 
-#define GLOB_STARS_MAX 8
+#define GLOB_STARS_MAX 32
 
 static void check_globs(struct compiler *c, const struct str_list *globs)
 {

@@ -152,7 +152,7 @@ BAD = [
     ({"sbatLevel": "2023"}, "#/rules/sbatLevel"),
     ({"signers": {"required": ["CN=a"], "forbidden": ["cn=A"]}}, "#/rules/signers/required/0"),
     ({"signers": {"allowed": ["CN=b", "CN=a"], "forbidden": ["cn=A"]}}, "#/rules/signers/allowed/1"),
-    ({"kernelCommandLines": ["*" * 9]}, "#/rules/kernelCommandLines/0"),
+    ({"kernelCommandLines": ["*" * 33]}, "#/rules/kernelCommandLines/0"),
     ({"kernelCommandLines": ["caf\u00e9"]}, "#/rules/kernelCommandLines/0"),
     ({"allowQuoteOnly": True, "requireSecureBoot": True}, "#/rules/allowQuoteOnly"),
     ({"allowQuoteOnly": True, "baseline": "enforce"}, "#/rules/allowQuoteOnly"),

@@ -62,7 +62,7 @@ def with_policy(rig, e, **rules):
 
 
 def test_unified_kernel_image(rig):
-    e = with_policy(rig, evidence(rig), kernelCommandLines=["root=/dev/sda? ro *"],
+    e = with_policy(rig, evidence(rig), kernelCommandLines=["root=/dev/sda? ro **"],
                     forbiddenStates=["testSigning"])
     unified(e)
     result = judged(rig, e)
@@ -76,7 +76,7 @@ def test_unified_kernel_image(rig):
 
 def test_unified_kernel_image_with_credentials_is_not_understood(rig):
     """Their digest is of an archive that no log holds: it could be a command line."""
-    e = with_policy(rig, evidence(rig), kernelCommandLines=["*"])
+    e = with_policy(rig, evidence(rig), kernelCommandLines=["**"])
     unified(e)
     e.log.add(12, EV_IPL, wide("Credentials initrd"), b"a cpio archive")
     e.boot()
@@ -116,7 +116,7 @@ def test_unified_kernel_image_with_what_the_policy_names(rig, known, line, reaso
 
 def test_a_hidden_line_is_not_what_the_policy_names(rig):
     """An event that says it is of the credentials, and is of a command line."""
-    e = with_policy(rig, evidence(rig), kernelCommandLines=["*ro quiet"], knownImages=[CREDENTIALS])
+    e = with_policy(rig, evidence(rig), kernelCommandLines=["**ro quiet"], knownImages=[CREDENTIALS])
     unified(e)
     e.log.add(12, EV_IPL, wide("Credentials initrd"), wide("root=/dev/sdb init=/bin/sh"))
     e.boot()
@@ -218,7 +218,7 @@ def line_that_hides(e):
 @pytest.mark.parametrize("name, tamper, rules", [
     ("command_line_changed", rows_log.command_line_changed, {}),
     ("secure_boot_flipped", rows_log.secure_boot_flipped_digest_kept, {"requireSecureBoot": True}),
-    ("line_that_hides", line_that_hides, {"kernelCommandLines": ["/vmlinuz ro", "root=*"]}),
+    ("line_that_hides", line_that_hides, {"kernelCommandLines": ["/vmlinuz ro", "root=**"]}),
 ])
 def test_a_tampered_boot_is_explained(rig, name, tamper, rules):
     e = with_policy(rig, rig.made_evidence("rsassa", selected=QUOTED), **rules)

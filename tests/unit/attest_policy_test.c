@@ -322,7 +322,7 @@ static void events_and_command_lines(void **state)
     violates("\"allowedEvents\":[{\"pcr\":4,\"image\":\"x:y:zz:*\",\"digests\":[\"" OTHER "\"]}]",
              "rule_not_proven", ATTEST_NO_INDEX);
     m->in.image = NULL;
-    keeps("\"kernelCommandLines\":[\"nothing\",\"root=/dev/sd?1 *\"]");
+    keeps("\"kernelCommandLines\":[\"nothing\",\"root=/dev/sd?1 **\"]");
     keeps("\"kernelCommandLines\":[\"root=/dev/sda1 ro\"]");
     violates("\"kernelCommandLines\":[\"root=/dev/sda1\",\"ro\"]",
              "kernel_command_line_not_allowed", 8);
@@ -430,11 +430,37 @@ static void globs(void **state)
         const char *glob, *text;
         bool matches;
     } rows[] = {
-        {"", "", true},           {"", "a", false},         {"*", "", true},
-        {"a", "a", true},         {"a", "ab", false},       {"a*", "a", true},
-        {"*b", "aab", true},      {"*b", "aba", false},     {"a?c", "abc", true},
-        {"a?c", "ac", false},     {"a*b*c", "axbyc", true}, {"a*b*c", "axcyb", false},
-        {"**", "anything", true}, {"[a]", "a", false},      {"a.c", "abc", false},
+        {"", "", true},
+        {"", "a", false},
+        {"*", "", true},
+        {"a", "a", true},
+        {"a", "ab", false},
+        {"a*", "a", true},
+        {"*b", "aab", true},
+        {"*b", "aba", false},
+        {"a?c", "abc", true},
+        {"a?c", "ac", false},
+        {"a*b*c", "axbyc", true},
+        {"a*b*c", "axcyb", false},
+        {"**", "anything", true},
+        {"[a]", "a", false},
+        {"a.c", "abc", false},
+        /* one parameter stays one */
+        {"root=* ro", "root=/dev/sda1 ro", true},
+        {"root=* ro", "root=/dev/sda1 init=/bin/sh ro", false},
+        {"root=* ro", "root=/dev/sda1?init=/bin/sh ro", false}, /* a tab, as it is shown */
+        {"root=? ro", "root=  ro", false},
+        {"root=?ro", "root=?ro", false},
+        {"root=** ro", "root=/dev/sda1 init=/bin/sh ro", true},
+        {"** ro", " ro", true},
+        {"a** *c", "a b bc c", true},
+        {"**x*y", "x y xy", true},
+        {"**x*y", "x y x y", false},
+        {"***", "a b", true},
+        {"*", "a b", false},
+        {"a*  *b", "ax  yb", true},
+        {"*a*?", "xay", true},
+        {"*a*?", "xa", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         assert_int_equal(policy_glob_matches(rows[i].glob, rows[i].text), rows[i].matches);
@@ -443,6 +469,8 @@ static void globs(void **state)
     memset(text, 'a', sizeof text - 1);
     text[sizeof text - 1] = 0;
     assert_false(policy_glob_matches("*a*a*a*a*a*a*a*ab", text));
+    assert_false(policy_glob_matches("**a**a**a**a**a*a*ab", text));
+    assert_true(policy_glob_matches("**a**a**a**a**a*a*a", text));
 }
 
 /* ---- baselines ---- */
