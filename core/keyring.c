@@ -466,6 +466,26 @@ uint32_t keyring_current(const struct keyring *k, enum key_purpose p)
     return current(k, p)->id;
 }
 
+/* From the time in a key's line it takes a write to the disk until the key is used. */
+#define TAKEOVER_MS 60000
+
+bool keyring_made_by(const struct keyring *k, enum key_purpose p, uint32_t key_id, int64_t made_at)
+{
+    size_t n = atomic_load_explicit(&k->n, memory_order_acquire);
+    const struct key *key = find(k, p, key_id);
+    for (size_t i = key ? (size_t)(key - k->keys) + 1 : n; i < n; i++)
+        if (k->keys[i].purpose == p)
+            return made_at <= k->keys[i].made + TAKEOVER_MS;
+    return key != NULL;
+}
+
+uint32_t keyring_sealed_by(struct bytes sealed)
+{
+    struct cursor c = cursor_of(sealed);
+    uint32_t id = cursor_u32be(&c);
+    return c.bad ? 0 : id;
+}
+
 /* Without a key OpenSSL begins anew with the one that is there (EVP_MAC_init(3)). */
 static EVP_MAC_CTX *take_mac(struct mac *m)
 {

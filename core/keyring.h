@@ -57,6 +57,14 @@ size_t keyring_signers(const struct keyring *k, struct keyring_signer *out, size
 
 /* Id of the key that is used now. */
 uint32_t keyring_current(const struct keyring *k, enum key_purpose p);
+/*
+ * False where the key had been replaced by another before `made_at` (wall ms), give or take a minute: what
+ * says that it was made then was not handed out here. That is how a key that leaked ends.
+ */
+bool keyring_made_by(const struct keyring *k, enum key_purpose p, uint32_t key_id,
+                     int64_t made_at) MUST_CHECK;
+/* The key of a sealed text; 0 where it is too short. */
+uint32_t keyring_sealed_by(struct bytes sealed);
 /* HMAC-SHA256 over the parts, each prefixed with its length. False: no such key. */
 bool keyring_mac(const struct keyring *k, enum key_purpose p, uint32_t key_id,
                  const struct bytes *parts, size_t n, uint8_t out[KEYRING_MAC_SIZE]) MUST_CHECK;

@@ -47,7 +47,7 @@ static bool copy(struct cursor *c, uint8_t *to, size_t n)
 }
 
 static bool unseal(const struct keyring *k, struct arena *a, const struct evidence *ev,
-                   struct activation *out)
+                   int64_t ttl_ms, struct activation *out)
 {
     uint8_t sealed[ID_MAX + 1];
     size_t n = 0;
@@ -62,6 +62,9 @@ static bool unseal(const struct keyring *k, struct arena *a, const struct eviden
     if (cursor_u8(&c) != VERSION)
         return false;
     out->expires_at = (int64_t)cursor_u64be(&c);
+    if (!keyring_made_by(k, KEY_SEAL, keyring_sealed_by(BYTES(sealed, n)),
+                         out->expires_at - ttl_ms))
+        return false;
     out->names_vm = cursor_u8(&c) != 0;
     return copy(&c, out->ek_spki, sizeof out->ek_spki) &&
            copy(&c, out->ak_spki, sizeof out->ak_spki) &&
@@ -79,9 +82,9 @@ static bool shows_ak(const struct evidence *ev, const struct activation *x)
 }
 
 const char *activation_check(const struct keyring *k, struct arena *a, const struct evidence *ev,
-                             int64_t now, struct activation *out)
+                             int64_t ttl_ms, int64_t now, struct activation *out)
 {
-    if (!unseal(k, a, ev, out))
+    if (!unseal(k, a, ev, ttl_ms, out))
         return "activation_unknown";
     if (now >= out->expires_at)
         return "activation_expired";

@@ -23,10 +23,11 @@ struct activation {
 const char *activation_seal(const struct keyring *k, struct arena *a, const char *vm_id,
                             const struct activation *in);
 /*
- * The activation that a report brings back; NULL where the id is this keyring's for the vmId, in time,
- * the secret is the one in it, and the evidence shows the very AK. Else the reason.
+ * The activation that a report brings back; NULL where the id is this keyring's for the vmId (its key was not
+ * replaced yet when it was made, ttl_ms before it expires), in time, the secret is the one in it, and the
+ * evidence shows the very AK. Else the reason.
  */
 const char *activation_check(const struct keyring *k, struct arena *a, const struct evidence *ev,
-                             int64_t now, struct activation *out);
+                             int64_t ttl_ms, int64_t now, struct activation *out);
 
 #endif

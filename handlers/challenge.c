@@ -75,8 +75,8 @@ void challenge_make(const struct keyring *k, const char *vm_id, int64_t expires_
     complete(raw, &vm, out);
 }
 
-enum err challenge_open(const struct keyring *k, const char *id, const char *vm_id, int64_t now,
-                        struct challenge *out, struct err_info *e)
+enum err challenge_open(const struct keyring *k, const char *id, const char *vm_id, int64_t ttl_ms,
+                        int64_t now, struct challenge *out, struct err_info *e)
 {
     uint8_t raw[CHALLENGE_RAW], tag[KEYRING_MAC_SIZE];
     size_t len = 0;
@@ -88,7 +88,8 @@ enum err challenge_open(const struct keyring *k, const char *id, const char *vm_
     uint32_t key_id = cursor_u32be(&c);
     out->expires_at = (int64_t)cursor_u64be(&c);
     if (!mac(k, key_id, "id", (struct bytes){raw, BODY}, &any_vm, tag) ||
-        CRYPTO_memcmp(tag, raw + BODY, TAG) != 0)
+        CRYPTO_memcmp(tag, raw + BODY, TAG) != 0 ||
+        !keyring_made_by(k, KEY_CHALLENGE, key_id, out->expires_at - ttl_ms))
         return err_set(e, ERR_CHALLENGE_INVALID, "challengeId is not a challenge of this gateway");
     if (!mac(k, key_id, "vm", (struct bytes){raw, HEAD}, &vm, tag) ||
         CRYPTO_memcmp(tag, raw + HEAD, TAG) != 0)

@@ -29,10 +29,11 @@ struct challenge {
 void challenge_make(const struct keyring *k, const char *vm_id, int64_t expires_at,
                     struct challenge *out);
 /*
- * The challenge of an id that came back. ERR_CHALLENGE_INVALID: not made by this keyring;
- * ERR_CHALLENGE_MISMATCH: made for another vmId; ERR_CHALLENGE_EXPIRED.
+ * The challenge of an id that came back. ERR_CHALLENGE_INVALID: not made by this keyring, or by a key that
+ * had been replaced when it was made, ttl_ms before it expires; ERR_CHALLENGE_MISMATCH: made for another
+ * vmId; ERR_CHALLENGE_EXPIRED.
  */
-enum err challenge_open(const struct keyring *k, const char *id, const char *vm_id, int64_t now,
-                        struct challenge *out, struct err_info *e) MUST_CHECK;
+enum err challenge_open(const struct keyring *k, const char *id, const char *vm_id, int64_t ttl_ms,
+                        int64_t now, struct challenge *out, struct err_info *e) MUST_CHECK;
 
 #endif

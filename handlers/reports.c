@@ -94,8 +94,8 @@ static enum err decode(struct call *c, struct submission *s)
 static enum err check_challenge(struct call *c, struct submission *s)
 {
     const struct evidence *ev = &s->evidence;
-    return challenge_open(c->app->keyring, ev->challenge_id, ev->vm_id, c->now, &s->challenge,
-                          &c->err);
+    return challenge_open(c->app->keyring, ev->challenge_id, ev->vm_id, c->app->challenge_ttl_ms,
+                          c->now, &s->challenge, &c->err);
 }
 
 /* ---- what is known ---- */
@@ -275,7 +275,8 @@ static void open_activation(struct call *c, struct submission *s)
     struct activation *x = ARENA_NEW(c->arena, struct activation);
     if (!s->evidence.activation_id)
         return;
-    s->activation_reason = activation_check(c->app->keyring, c->arena, &s->evidence, c->now, x);
+    s->activation_reason = activation_check(c->app->keyring, c->arena, &s->evidence,
+                                            c->app->challenge_ttl_ms, c->now, x);
     if (s->activation_reason)
         return;
     uint8_t digest[SHA256_SIZE];

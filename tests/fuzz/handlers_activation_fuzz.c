@@ -91,13 +91,13 @@ static void check_evidence(struct bytes body, struct arena *a)
         return;
     if (!ev.vm_id)
         ev.vm_id = VM;
-    const char *why = activation_check(app.keyring, a, &ev, NOW, &back);
+    const char *why = activation_check(app.keyring, a, &ev, 60000, NOW, &back);
     assert(why && strcmp(why, "activation_unknown") == 0);
     /* The same with an id that is: all that is left is the AK, which has another name. */
     ev.activation_id = id;
     ev.vm_id = VM;
     ev.activation_secret = BYTES_OF(x.secret);
-    why = activation_check(app.keyring, a, &ev, NOW, &back);
+    why = activation_check(app.keyring, a, &ev, 60000, NOW, &back);
     assert(why && strcmp(why, "activation_ak") == 0);
 }
 

@@ -32,10 +32,10 @@ static struct keyring *keyring_of_this_run(void)
 static void try_challenge(struct keyring *keys, const char *text)
 {
     struct challenge made, back;
-    assert(challenge_open(keys, text, VM, 0, &back, NULL) == ERR_CHALLENGE_INVALID);
+    assert(challenge_open(keys, text, VM, 10, 0, &back, NULL) == ERR_CHALLENGE_INVALID);
     /* The vmId comes from outside as well. */
     challenge_make(keys, text, 10, &made);
-    assert(challenge_open(keys, made.id, text, 9, &back, NULL) == OK);
+    assert(challenge_open(keys, made.id, text, 10, 9, &back, NULL) == OK);
 }
 
 /* As a cursor, and as a filter: a cursor is good for the list that it was made for only. */
