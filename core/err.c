@@ -80,6 +80,14 @@ enum err err_set(struct err_info *e, enum err code, const char *fmt, ...)
     return code;
 }
 
+static bool is_named(const struct err_info *e, const char *pointer)
+{
+    for (unsigned i = 0; i < e->n_fields; i++)
+        if (strcmp(e->fields[i].pointer, pointer) == 0)
+            return true;
+    return false;
+}
+
 enum err err_add_field(struct err_info *e, const char *pointer, const char *fmt, ...)
 {
     if (!e)
@@ -88,9 +96,12 @@ enum err err_add_field(struct err_info *e, const char *pointer, const char *fmt,
         err_set(e, ERR_VALIDATION, "the request has invalid members");
     if (e->n_fields == ERR_FIELDS_MAX)
         return e->code;
-    struct err_field *f = &e->fields[e->n_fields++];
+    struct err_field *f = &e->fields[e->n_fields];
     snprintf(f->pointer, sizeof f->pointer, "%s", pointer);
     scrub(f->pointer);
+    if (is_named(e, f->pointer))
+        return e->code;
+    e->n_fields++;
     va_list ap;
     va_start(ap, fmt);
     format(f->detail, sizeof f->detail, fmt, ap);

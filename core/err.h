@@ -115,7 +115,8 @@ enum err err_from_code(const char *code);
 void err_clear(struct err_info *e);
 /* Fill *e (may be NULL) and return code. Text is truncated, and control bytes become '?'. */
 enum err err_set(struct err_info *e, enum err code, const char *fmt, ...) PRINTF(3, 4);
-/* Add one bad member; sets ERR_VALIDATION where nothing is set yet. Beyond the limit: counted out. */
+/* Add one bad member; sets ERR_VALIDATION where nothing is set yet. Beyond the limit: counted out. What was
+ * said of a member first stays: a value of the wrong type is not missing as well. */
 enum err err_add_field(struct err_info *e, const char *pointer, const char *fmt, ...) PRINTF(3, 4);
 /* What the caller can do about it; returns e->code. */
 enum err err_remedy(struct err_info *e, const char *fmt, ...) PRINTF(2, 3);

@@ -367,6 +367,7 @@ struct vm_filter {
     int64_t now;
     struct page page;               /* by ARM id without case */
     const char *certificates_state; /* NULL: any */
+    const char *vm_id;
 };
 
 struct vm_summary {

@@ -238,6 +238,17 @@ static enum err forget_sets(struct changing *c)
     return q_run(&q, c->e);
 }
 
+static enum err refuse_confirm(enum baseline_state state, struct err_info *e)
+{
+    err_set(e, ERR_INVALID_STATE, "the baseline is %s, not proposed", baseline_state_text(state));
+    return err_remedy(
+        e, "%s",
+        state == BASELINE_IS_LEARNING
+            ? "Wait until more VMs of the image have reported a trusted boot "
+              "(attestation.baseline_vms), or accept the boot of a report that you trust."
+            : "There is nothing left to confirm; accept adds the boot of a report.");
+}
+
 static enum err run_confirm(struct write *w, const void *in_, void *out, struct err_info *e)
 {
     const struct baseline_change *in = in_;
@@ -246,8 +257,7 @@ static enum err run_confirm(struct write *w, const void *in_, void *out, struct 
     if (err)
         return err;
     if (c.state != BASELINE_IS_PROPOSED)
-        return err_set(e, ERR_INVALID_STATE, "the baseline is %s, not proposed",
-                       baseline_state_text(c.state));
+        return refuse_confirm(c.state, e);
     if ((in->keep && (err = drop_other_sets(&c, in))) || (err = forget_vms(&c)) ||
         (err = set_state(&c, BASELINE_IS_CONFIRMED)))
         return err;

@@ -47,6 +47,7 @@ enum err store_list_vms(struct store *s, struct arena *a, const struct vm_filter
         filter_status(&f, *in->status, in);
     if (in->with_policy)
         filter_add(&f, " AND policy IS NOT NULL");
+    filter_text(&f, " AND vm_key = ", db_key_of(a, in->vm_id));
     filter_text(&f, " AND origin = ", in->origin);
     filter_text(&f, " AND certificates_state = ", in->certificates_state);
     filter_text(&f, " AND resource_key > ", db_key_of(a, in->page.after));

@@ -83,12 +83,14 @@ int list_boot_integrity_history(struct call *c)
 int list_boot_integrity(struct call *c)
 {
     const struct list_boot_integrity_query *query = c->query;
-    const struct page_of list = {.path = "/v1/bootIntegrity",
-                                 .filters = {{"status", query->status}, {"scope", query->scope}},
-                                 .top = query->top,
-                                 .cursor = query->cursor};
+    const struct page_of list = {
+        .path = "/v1/bootIntegrity",
+        .filters = {{"status", query->status}, {"vmId", query->vm_id}, {"scope", query->scope}},
+        .top = query->top,
+        .cursor = query->cursor};
     struct vm_filter filter = {.scope = call_scope(c),
                                .within = query->scope,
+                               .vm_id = query->vm_id,
                                .fresh_after = target_fresh_after(c),
                                .now = c->now};
     struct vm_list vms;

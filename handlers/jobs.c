@@ -30,12 +30,15 @@ int list_jobs(struct call *c)
         .path = "/v1/jobs",
         .filters = {{"state", query->state},
                     {"kind", query->kind},
-                    {"resourceId", query->resource_id}},
+                    {"resourceId", query->resource_id},
+                    {"scope", query->scope}},
         .top = query->top,
         .cursor = query->cursor,
     };
-    struct job_filter filter = {
-        .scope = call_scope(c), .kind = query->kind, .resource_id = query->resource_id};
+    struct job_filter filter = {.scope = call_scope(c),
+                                .within = query->scope,
+                                .kind = query->kind,
+                                .resource_id = query->resource_id};
     enum job_state state;
     if (query->state && job_state_parse(query->state, &state))
         filter.state = &state;

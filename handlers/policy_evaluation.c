@@ -52,12 +52,14 @@ static bool is_concerned(const struct book_view *view, const struct book_policy 
 }
 
 static enum err evaluate_vm(struct call *c, const struct book_view *view,
-                            const struct book_policy *candidate, const struct vm *vm)
+                            const struct book_policy *candidate, const struct vm *vm,
+                            int64_t *concerned)
 {
     struct book_match m;
     struct applied_review *r = ARENA_NEW(c->arena, struct applied_review);
     if (!is_concerned(view, candidate, vm, &m))
         return OK;
+    ++*concerned;
     enum err err = applied_review_vm(c->app, c->arena, vm, &m, r, &c->err);
     if (err)
         return err;
@@ -83,12 +85,14 @@ int policies_evaluate(struct call *c, const struct page_of *page_of,
     jw_open(w, '[');
     const struct book_view *view = policy_book_take(c->app->book);
     enum err err = OK;
+    int64_t concerned = 0;
     for (size_t i = 0; i < vms.n && !err; i++)
-        err = evaluate_vm(c, view, candidate, &vms.items[i]);
+        err = evaluate_vm(c, view, candidate, &vms.items[i], &concerned);
     policy_book_drop(view);
     if (err)
         return call_fail(c);
     jw_close(w, ']');
+    jw_key_int(w, "concerned", concerned);
     if (vms.more)
         jw_key_str(w, "nextLink", page_next(c, page_of, vms.items[vms.n - 1].resource_id));
     jw_close(w, '}');

@@ -1,5 +1,59 @@
 #include "handlers/problem.h"
 
+/* Where the one who found the error says nothing better. */
+static const char *const remedies[ERR_COUNT] = {
+    [ERR_BAD_REQUEST] = "Correct the request; `detail` says where it breaks off.",
+    [ERR_VALIDATION] = "Correct what `errors` names; /openapi.json has the schema.",
+    [ERR_EVIDENCE_MALFORMED] =
+        "Send the structures as the TPM and the firmware gave them; the challenge is still good.",
+    [ERR_CHALLENGE_INVALID] = "Ask for a new challenge and quote again.",
+    [ERR_UNAUTHENTICATED] =
+        "Send `Authorization: Bearer` with a valid API key (tlgate key create).",
+    [ERR_FORBIDDEN] = "Use a key whose role and scope cover the call.",
+    [ERR_NOT_ENROLLED] = "Make an enrolment token for the VM and give it to its agent.",
+    [ERR_NOT_FOUND] = "Check the path, and that the key's scope covers it.",
+    [ERR_METHOD_NOT_ALLOWED] = "Use a method of `Allow`.",
+    [ERR_NOT_ACCEPTABLE] = "Accept application/json and application/problem+json.",
+    [ERR_OPERATION_IN_PROGRESS] = "Wait for the job in `jobId`, or cancel it, and repeat the call.",
+    [ERR_IDEMPOTENCY_IN_FLIGHT] = "Repeat the call in a moment.",
+    [ERR_PLAN_STALE] = "Make a new dry run, look at it, and send its planDigest.",
+    [ERR_NOT_MANAGED] = "Choose another name.",
+    [ERR_RESTART_REQUIRED] =
+        "Repeat the call with `confirmRestart: true` if the restart is wanted.",
+    [ERR_CHALLENGE_EXPIRED] = "Ask for a new challenge and quote again.",
+    [ERR_CHALLENGE_USED] = "Ask for a new challenge and quote again.",
+    [ERR_CHALLENGE_MISMATCH] = "Ask for a challenge for this vmId and quote again.",
+    [ERR_ACTIVATION_USED] = "Ask for a new activation.",
+    [ERR_AK_MISMATCH] = "Read bootIntegrity again and decide about the key that waits now.",
+    [ERR_EVENT_LOG_REQUIRED] = "Repeat the report with `eventLog`; the challenge is still good.",
+    [ERR_INVALID_STATE] = "Read the resource again; `detail` says what state it is in.",
+    [ERR_PRECONDITION_FAILED] =
+        "Read the resource again, and repeat the call with its ETag if it is still wanted.",
+    [ERR_BODY_TOO_LARGE] = "Send less; /openapi.json has the limit of each operation (x-max-body).",
+    [ERR_URI_TOO_LONG] = "Shorten the request target.",
+    [ERR_UNSUPPORTED_MEDIA_TYPE] =
+        "Send a Content-Type that the operation takes, without Content-Encoding.",
+    [ERR_IDEMPOTENCY_KEY_REUSED] = "Use a new Idempotency-Key for a new request.",
+    [ERR_PREFLIGHT_FAILED] = "Each of `findings` says what to do.",
+    [ERR_RATE_LIMITED] = "Repeat the call after `Retry-After`.",
+    [ERR_HEADERS_TOO_LARGE] = "Send fewer or shorter header fields.",
+    [ERR_INTERNAL] = "Report it to the gateway's operator with `requestId`.",
+    [ERR_UPSTREAM] = "Repeat the call later.",
+    [ERR_UPSTREAM_FORBIDDEN] = "Have the gateway's identity granted what `upstream` names.",
+    [ERR_UPSTREAM_REJECTED] = "Change the request as Azure's answer in `detail` asks.",
+    [ERR_UPSTREAM_THROTTLED] = "Repeat the call after `Retry-After`.",
+    [ERR_UPSTREAM_CONFLICT] = "Repeat the call later.",
+    [ERR_UNAVAILABLE] = "Repeat the call after `Retry-After`.",
+    [ERR_UPSTREAM_TIMEOUT] = "Repeat the call; if it lasts, see whether the gateway reaches Azure.",
+    [ERR_LEASE_LOST] = "Nothing: the job goes on by itself.",
+    [ERR_RESOURCE_FOREIGN] = "Choose another name, or remove or rename that resource.",
+    [ERR_ATTESTATION_FAILED] = "Read the VM's bootIntegrity?explain=true.",
+    [ERR_ATTESTATION_TIMEOUT] = "See whether tlgate-agent runs in the VM, then retry the job.",
+    [ERR_DEADLINE_EXCEEDED] = "Retry the job, or look at the step that waited.",
+    [ERR_CANCELED] = "Make the request again, with another Idempotency-Key.",
+    [ERR_CONFIG] = "Run tlgate check-config.",
+};
+
 static void write_errors(struct jw *w, const struct err_info *e)
 {
     unsigned n = e->n_fields < ERR_FIELDS_MAX ? e->n_fields : ERR_FIELDS_MAX;
@@ -52,8 +106,7 @@ struct jw problem_open(struct buf *out, const struct err_info *e, const char *re
     jw_key_str(&w, "requestId", request_id);
     jw_key_str(&w, "traceId", trace_id);
     write_errors(&w, e);
-    if (*e->remedy)
-        jw_key_str(&w, "remedy", e->remedy);
+    jw_key_str(&w, "remedy", *e->remedy ? e->remedy : remedies[code]);
     if (*e->job_id)
         jw_key_str(&w, "jobId", e->job_id);
     write_upstream(&w, e);

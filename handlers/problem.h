@@ -1,7 +1,7 @@
 /*
  * problem+json (RFC 9457): the one form of every error, the HTTP parser's own included.
  *
- * type is /problems/<code>; code, requestId and traceId are always there; errors, remedy, jobId and
+ * type is /problems/<code>; code, remedy, requestId and traceId are always there; errors, jobId and
  * upstream where err_info has them. Pure; any thread.
  */
 #ifndef HANDLERS_PROBLEM_H

@@ -156,6 +156,7 @@ const struct schema requalify_request_schema = {
 
 static const struct field list_boot_integrity_query_fields[] = {
     {.name = "status", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, status), .allowed = (const char *const[]){"healthy", "unhealthy", "unknown", "unmonitored", "quarantined", NULL}},
+    {.name = "vmId", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, vm_id), .match = match_uuid},
     {.name = "scope", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, scope), .max = 200, .match = match_arm_scope},
     {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_boot_integrity_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
     {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_boot_integrity_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
@@ -388,6 +389,7 @@ static const struct field list_jobs_query_fields[] = {
     {.name = "state", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, state), .allowed = (const char *const[]){"queued", "running", "waiting", "canceling", "succeeded", "failed", "canceled", NULL}},
     {.name = "kind", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, kind), .min = 1, .max = 64, .match = match_job_kind},
     {.name = "resourceId", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, resource_id), .max = 600, .match = match_resource_id},
+    {.name = "scope", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, scope), .max = 200, .match = match_arm_scope},
     {.name = "top", .kind = FIELD_INT, .offset = offsetof(struct list_jobs_query, top), .min = 1, .max = 200, .dflt_int = 50, .has_dflt = true},
     {.name = "cursor", .kind = FIELD_STR, .offset = offsetof(struct list_jobs_query, cursor), .min = 1, .max = 1024, .match = match_cursor},
 };

@@ -102,6 +102,7 @@ extern const struct schema requalify_request_schema;
 
 struct list_boot_integrity_query {
     const char *status;
+    const char *vm_id;
     const char *scope;
     int64_t top;
     const char *cursor;
@@ -265,6 +266,7 @@ struct list_jobs_query {
     const char *state;
     const char *kind;
     const char *resource_id;
+    const char *scope;
     int64_t top;
     const char *cursor;
 };

@@ -361,6 +361,10 @@ def test_a_change_of_policy_judges_the_standing_again(gateway, api, anonymous, n
     assert api.get("/v1/attestation/reports/" + first["reportId"]).json["verdict"] == "trusted"
     evaluated = api.post(POLICIES + "standing/evaluate?top=200")
     assert evaluated.status == 200 and not evaluated.json["value"], evaluated
+    assert evaluated.json["concerned"] == 1 <= evaluated.json["examined"], evaluated
+    # One that applies nowhere yet concerns nobody, whatever it looked at.
+    nowhere = api.put(POLICIES + "nowhere?dryRun=true&top=200", policy({"requireSecureBoot": True}))
+    assert nowhere.json["concerned"] == 0 and nowhere.json["examined"] >= 1, nowhere
     pcr0 = first["claims"]["pcrs"]["sha256"]["0"]
     named(policy({"firmware": [pcr0]}, vm.arm_id), "standing")
     assert settled(api, vm)["status"] == "healthy"
@@ -542,6 +546,7 @@ def test_what_cannot_be_accepted(own):
     assert api.post(f"{BASELINES}/{uuid.uuid4()}/accept", {"reportId": good["reportId"]}).status == 404
     early = api.post(one + "/confirm", {})
     assert early.status == 409 and early.code == "invalid_state", early
+    assert "baseline_vms" in early.json["remedy"] and "accept" in early.json["remedy"], early
     # An operator's word is enough, also before enough VMs were seen.
     accepted = api.post(one + "/accept", {"reportId": good["reportId"]})
     assert accepted.status == 200 and accepted.json["state"] == "confirmed", accepted

@@ -221,6 +221,16 @@ def test_a_bad_vm_spec_names_the_member(gateway, api, name, body, pointer):
     assert_healthy(gateway)
 
 
+def test_a_bad_member_of_a_report_is_named_once(anonymous):
+    bad = {"challengeId": 5, "vmId": "x", "quote": {"message": 7}, "pcrs": [], "foo": 1}
+    errors = anonymous.post("/v1/attestation/reports", bad).json["errors"]
+    pointers = [e["pointer"] for e in errors]
+    assert len(pointers) == len(set(pointers)), errors
+    said = {e["pointer"]: e["detail"] for e in errors}
+    assert said["#/challengeId"] == "must be a string" and said["#/pcrs"] == "must be an object"
+    assert {"#/vmId", "#/quote/message", "#/quote/signature", "#/foo"} <= set(said)
+
+
 def test_every_bad_member_is_named_at_once(api):
     bad = {**SPEC, "location": 1, "size": "", "colour": "red"}
     answer = api.put(VM, bad)

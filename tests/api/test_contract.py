@@ -488,6 +488,25 @@ def test_lists_keep_to_the_scope(gateway, vm):
     assert narrow.get(f"/v1/attestation/reports/{vm.report_id}").status == 404
 
 
+def test_a_vm_is_found_by_its_vm_id(api, vm):
+    [found] = api.get(f"/v1/bootIntegrity?vmId={vm.vm_id.upper()}").json["value"]
+    assert found["resourceId"] == vm.arm_id
+    assert found["status"] == api.get(vm.path + "/bootIntegrity").json["status"]
+    other = next(s for s in ("healthy", "unhealthy", "unmonitored") if s != found["status"])
+    for none in (f"vmId={vm.vm_id}&status={other}", "vmId=00000000-0000-0000-0000-00000000ffff",
+                 f"vmId={vm.vm_id}&scope=/subscriptions/{SUBSCRIPTION}/resourceGroups/elsewhere"):
+        assert api.get("/v1/bootIntegrity?" + none).json == {"value": []}
+
+
+def test_jobs_of_a_resource_group(api, vm):
+    group = vm.arm_id.split("/providers/")[0]
+    jobs = {j["id"] for j in api.get(f"/v1/jobs?scope={group}&top=200").json["value"]}
+    assert vm.job_id in jobs
+    assert api.get(f"/v1/jobs?scope={group}-not").json == {"value": []}
+    page = api.get(f"/v1/jobs?scope={group}&top=1").json
+    assert "scope=" in page.get("nextLink", "scope="), page
+
+
 def test_the_summary_counts(api, vm):
     summary = api.get("/v1/bootIntegrity/summary").json
     assert summary["healthy"] >= 1 or summary.get("counts", {}).get("healthy", 0) >= 1, summary

@@ -39,6 +39,21 @@ static void a_problem_has_every_member(void **state)
     fake_close(&f);
 }
 
+/* Whoever finds an error need not say what helps: every code has an answer to that. */
+static void every_problem_has_a_remedy(void **state)
+{
+    for (int code = OK + 1; code < ERR_COUNT; code++) {
+        struct fake f;
+        fake_open(&f);
+        assert_true(call_refuse(&f.call, (enum err)code, "x") >= 400);
+        AUTO(json) json_t *v = fake_body(&f);
+        if (!json_path_str(v, "remedy"))
+            print_error("%s\n", err_code((enum err)code));
+        assert_non_null(json_path_str(v, "remedy"));
+        fake_close(&f);
+    }
+}
+
 static void absent_members_are_left_out(void **state)
 {
     struct fake f;
@@ -247,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_problem_has_every_member),
+        cmocka_unit_test(every_problem_has_a_remedy),
         cmocka_unit_test(absent_members_are_left_out),
         cmocka_unit_test(headers_of_problems),
         cmocka_unit_test(an_error_without_a_code_is_internal),
