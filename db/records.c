@@ -108,7 +108,7 @@ void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after, int64_t n
         return;
     vm->status = VM_UNKNOWN;
     vm->reasons = "[\"report_too_old\"]";
-    vm->etag = arena_printf(a, "%s-old", vm->etag);
+    vm->etag = arena_printf(a, "%s" VM_ETAG_OLD, vm->etag);
 }
 
 int64_t vm_ages_at(const struct vm *vm, int64_t max_age_ms)

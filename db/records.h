@@ -346,6 +346,7 @@ struct vm {
  * where the row has a stale_at of its own, past that) become unknown, with reasons ["report_too_old"]
  * and an ETag of its own. Lists do this themselves.
  */
+#define VM_ETAG_OLD "-old"
 void vm_apply_age(struct arena *a, struct vm *vm, int64_t fresh_after, int64_t now);
 /* After that: the first ms at which the status would be another one, where reports count for max_age_ms
  * (0: for ever); INT64_MAX: never. */

@@ -53,6 +53,16 @@ static int put_refused(struct call *c, const struct jobs_preflight *p)
     return err_http_status(p->refusal);
 }
 
+static int show_plan(struct call *c, const struct jobs_origin *origin,
+                     const struct jobs_preflight *p)
+{
+    if (!jobs_origin_holds(origin, p->row))
+        return call_refuse(c, ERR_PRECONDITION_FAILED,
+                           "the VM is not in the state that the call names");
+    view_dry_run(call_json(c), p);
+    return 200;
+}
+
 static int put_submit(struct call *c)
 {
     struct put *put = c->state;
@@ -71,10 +81,8 @@ static int put_checked(struct call *c)
         c->err = *p->info;
         return call_fail(c);
     }
-    if (query->dry_run) {
-        view_dry_run(call_json(c), p);
-        return 200;
-    }
+    if (query->dry_run)
+        return show_plan(c, &put->origin, p);
     if (query->plan && strcasecmp(query->plan, p->plan_digest) != 0)
         return call_refuse(c, ERR_PLAN_STALE, "the plan is by now %s", p->plan_digest);
     if (p->refusal)
@@ -91,11 +99,16 @@ int put_virtual_machine(struct call *c)
 {
     const struct put_virtual_machine_query *query = c->query;
     struct put *put = ARENA_NEW(c->arena, struct put);
+    const char *none_match = c->ops->header(c, "If-None-Match");
     put->origin = target_origin(c);
+    put->origin.only_new = none_match && strcmp(none_match, "*") == 0;
+    if (call_if_match(c, &put->origin.if_etag))
+        return call_fail(c);
     struct jobs_preflight *p = &put->preflight;
     *p = (struct jobs_preflight){
         .arena = c->arena, .vm = target_vm(c), .spec = c->body, .done = preflight_done, .ctx = c};
     p->wants_calls = query->dry_run || query->plan;
+    p->wants_row = put->origin.if_etag != NULL;
     c->state = put;
 
     bool kept = jobs_preflight_kept(c->app->jobs, p);
@@ -158,8 +171,7 @@ static int delete_planned(struct call *c)
     enum err err = jobs_plan_vm_delete(c->app->jobs, &delete->owner, &c->err);
     if (err)
         return err == ERR_NOT_FOUND ? delete_unknown(c) : call_fail(c);
-    view_dry_run(call_json(c), &delete->owner);
-    return 200;
+    return show_plan(c, &delete->origin, &delete->owner);
 }
 
 int delete_virtual_machine(struct call *c)
@@ -169,6 +181,8 @@ int delete_virtual_machine(struct call *c)
     delete->owner = (struct jobs_preflight){
         .arena = c->arena, .vm = target_vm(c), .done = preflight_done, .ctx = c};
     delete->origin = target_origin(c);
+    if (call_if_match(c, &delete->origin.if_etag))
+        return call_fail(c);
     c->state = delete;
     if (query->dry_run)
         return delete_planned(c);

@@ -63,7 +63,9 @@ bool jobs_ready(const struct jobs *j);
 
 /* ---- submissions ---- */
 
-/* Who asks, and how the request can be told from its repetition. Strings live until done. */
+/* Who asks, how the request can be told from its repetition, and of which state of the VM it speaks
+ * (ERR_PRECONDITION_FAILED where that is over; a repetition gets its job all the same). Strings live until
+ * done. */
 struct jobs_origin {
     const struct principal *who;
     const char *operation;       /* operationId */
@@ -71,7 +73,12 @@ struct jobs_origin {
     const char *request_id;
     const char *traceparent;
     const char *peer;
+    const char *if_etag; /* of the VM as it was read; NULL: any */
+    bool only_new;       /* only where there is no VM of that name */
 };
+
+/* True where the VM, NULL: none, is what the origin speaks of. */
+bool jobs_origin_holds(const struct jobs_origin *o, const struct vm *vm);
 
 /* Where a VM is or shall be: the path parameters as they came. */
 struct jobs_vm_ref {
@@ -147,6 +154,7 @@ struct jobs_preflight {
     struct jobs_vm_ref vm;
     const struct vm_spec *spec;             /* NULL: only asks whether the VM is somebody else's */
     bool wants_calls;                       /* calls and plan_digest are filled */
+    bool wants_row;                         /* row is not guessed */
     void (*done)(struct jobs_preflight *p); /* exactly once, maybe before jobs_query_* returns */
     void *ctx;
 

@@ -240,7 +240,7 @@ static bool find_all_kept(struct jobs *j, struct preflight_facts *f, int64_t *ob
 bool jobs_preflight_kept(struct jobs *j, struct jobs_preflight *p)
 {
     struct preflight_facts f;
-    p->guessed = p->spec && !p->wants_calls;
+    p->guessed = p->spec && !p->wants_calls && !p->wants_row;
     if (open_facts(j, p->arena, p, &f, NULL))
         return false;
     f.crowded = true;

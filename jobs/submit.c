@@ -296,6 +296,36 @@ static const struct vm *read_vm(struct jobs *j, struct arena *a, const char *res
     return *err ? NULL : vm;
 }
 
+/* ---- of which state a request speaks ---- */
+
+bool jobs_origin_holds(const struct jobs_origin *o, const struct vm *vm)
+{
+    if (o->only_new && vm)
+        return false;
+    if (!o->if_etag)
+        return true;
+    size_t n = vm ? strlen(vm->etag) : 0;
+    /* What was read when its report was too old has the same row. */
+    return vm && strncmp(o->if_etag, vm->etag, n) == 0 &&
+           (!o->if_etag[n] || strcmp(o->if_etag + n, VM_ETAG_OLD) == 0);
+}
+
+/* The first request may have made the state that the repetition finds. */
+static enum err check_state(struct submission *s, const struct vm *vm, struct err_info *e)
+{
+    if (jobs_origin_holds(s->origin, vm))
+        return OK;
+    enum err err = jobs_find_replay(s->jobs, s->arena, s->origin, s->ref, s->spec, &s->answered,
+                                    &s->out->job, e);
+    s->out->replayed = s->answered;
+    if (err || s->answered)
+        return err;
+    return err_set(e, ERR_PRECONDITION_FAILED, "%s",
+                   !vm                   ? "there is no such VM"
+                   : s->origin->only_new ? "the VM exists"
+                                         : "the VM has changed");
+}
+
 /* ---- put ---- */
 
 static void add_password(struct submission *s, const struct vm_spec *spec)
@@ -351,7 +381,7 @@ static enum err plan_put(struct submission *s, struct err_info *e)
     struct work w = {.arena = s->arena,
                      .plan = s->judged ? s->judged->plan : vm_plan_of(s->arena, ref, spec)};
     enum err err = find_row(s, w.plan->vm_id, &w.vm, e);
-    if (err)
+    if (err || (err = check_state(s, w.vm, e)) || s->answered)
         return err;
     uuid_v7(engine_now(j), s->id);
     w.vars = (struct vm_vars){.owner = owner_of(s->arena, w.vm, s->id),
@@ -418,7 +448,9 @@ enum err jobs_plan_vm_delete(struct jobs *j, struct jobs_preflight *p, struct er
 {
     struct work w;
     p->observed_at = engine_now(j);
-    return read_deletion(j, p->arena, &p->vm, &w, p, e);
+    enum err err = read_deletion(j, p->arena, &p->vm, &w, p, e);
+    p->row = err ? NULL : w.vm;
+    return err;
 }
 
 static enum err plan_delete(struct submission *s, struct err_info *e)
@@ -430,7 +462,7 @@ static enum err plan_delete(struct submission *s, struct err_info *e)
     enum err err = read_deletion(j, s->arena, ref, &w, s->wanted ? &plan : NULL, e);
     if (err == ERR_NOT_FOUND)
         return find_deletion(s, e);
-    if (err)
+    if (err || (err = check_state(s, w.vm, e)) || s->answered)
         return err;
     if (s->wanted && strcasecmp(s->wanted, plan.plan_digest) != 0)
         return err_set(e, ERR_PLAN_STALE, "the plan is by now %s", plan.plan_digest);

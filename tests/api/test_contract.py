@@ -266,6 +266,42 @@ def test_idempotency_key(api, emulator):
     assert api.wait_job(first.json["id"])["state"] == "succeeded"
 
 
+def test_a_change_speaks_of_the_state_that_was_read(api, emulator):
+    path, spec = VM + "matched", vm_spec()
+    none = {"If-None-Match": "*"}
+    assert api.put(path, spec, headers={"If-Match": '"seen"'}).status == 412
+    once = {**none, "Idempotency-Key": "matched-once"}
+    made = api.put(path, spec, headers=once)
+    assert made.status == 202, made
+    assert api.wait_job(made.json["id"])["state"] == "succeeded"
+    again = api.put(path, spec, headers=once)
+    assert (again.status, again.json["id"]) == (202, made.json["id"]), again  # the same request, not a second one
+    refused = api.put(path, spec, headers=none)
+    assert refused.status == 412 and refused.code == "precondition_failed" and refused.json["remedy"], refused
+    seen = api.get(path).header("ETag")
+    tagged = {**spec, "tags": {"team": "blue"}}
+    assert api.put(path + "?dryRun=true", tagged, headers={"If-Match": seen}).status == 200
+    changed = api.put(path, tagged, headers={"If-Match": seen})
+    assert changed.status == 202 and api.wait_job(changed.json["id"])["state"] == "succeeded"
+    emulator.clear_requests()
+    for method, query, body in (("PUT", "", spec), ("PUT", "?dryRun=true", spec), ("DELETE", "", None),
+                                ("DELETE", "?dryRun=true", None)):
+        stale = api.request(method, path + query, body and json.dumps(body).encode(),
+                            {**(JSON if body else {}), "If-Match": seen})
+        assert stale.status == 412, stale
+    assert api.delete(path, headers={"If-Match": "*"}).status == 400
+    assert api.put(path, spec, headers={"If-Match": 'W/"a"'}).status == 400
+    assert all(r["method"] == "GET" for r in emulator.requests()["value"])
+    now = api.get(path)
+    assert now.json["spec"]["tags"] == {"team": "blue"}
+    key = {"If-Match": now.header("ETag"), "Idempotency-Key": "matched-delete"}
+    gone = api.delete(path, headers=key)
+    assert gone.status == 202, gone
+    assert api.delete(path, headers=key).json["id"] == gone.json["id"]
+    assert api.wait_job(gone.json["id"])["state"] == "succeeded"
+    assert api.delete(path, headers=key).json["id"] == gone.json["id"]
+
+
 def test_prefer_wait(api):
     start = time.monotonic()
     answer = api.put(VM + "waited", vm_spec(), headers={"Prefer": "wait=30"})
