@@ -156,6 +156,18 @@ def test_windows_with_its_protections(rig):
     assert "kernelDebugging" not in claims  # was not measured
 
 
+@pytest.mark.parametrize("pcr, cap, fails", [
+    (11, b"\xff\xff\0\0", set()), (14, bytes(4), set()), (12, bytes(4), {("log.content", "separator_value")})])
+def test_windows_caps_of_other_pcrs(rig, pcr, cap, fails):
+    """What ends a PCR from which nothing is claimed is no concern of ours."""
+    e = evidence(rig)
+    windows(e)
+    e.log.events = [x for x in e.log.events if (x.pcr, x.type) != (pcr, EV_SEPARATOR)]
+    e.log.add(pcr, EV_SEPARATOR, cap)
+    e.boot()
+    assert failed(rig.verify(e)[1]) - {("secureBoot", "not_proven")} == fails
+
+
 def test_windows_with_its_protections_off(rig):
     e = evidence(rig)
     windows(e)

@@ -473,6 +473,41 @@ static void globs(void **state)
     assert_true(policy_glob_matches("**a**a**a**a**a*a*a", text));
 }
 
+/* The glob as it is described, without a thought of what it costs. */
+static bool glob_by_definition(const char *glob, const char *text)
+{
+    bool word = *text && *text != ' ' && *text != '?';
+    if (glob[0] == '*' && glob[1] == '*')
+        return glob_by_definition(glob + 2, text) || (*text && glob_by_definition(glob, text + 1));
+    if (*glob == '*')
+        return glob_by_definition(glob + 1, text) || (word && glob_by_definition(glob, text + 1));
+    if (!*glob || !*text)
+        return *glob == *text;
+    return (*glob == '?' ? word : *glob == *text) && glob_by_definition(glob + 1, text + 1);
+}
+
+/* The n-th text over the letters: 0 is "". */
+static const char *nth_text(const char *letters, unsigned n, char out[8])
+{
+    size_t base = strlen(letters), at = 0;
+    for (; n; n = (n - 1) / (unsigned)base)
+        out[at++] = letters[(n - 1) % base];
+    out[at] = 0;
+    return out;
+}
+
+static void globs_mean_what_is_said_of_them(void **state)
+{
+    char glob[8], text[8];
+    for (unsigned g = 0; g < 1365; g++)      /* up to five of four letters */
+        for (unsigned t = 0; t < 121; t++) { /* up to four of three */
+            nth_text("a *?", g, glob);
+            nth_text("a ?", t, text);
+            if (policy_glob_matches(glob, text) != glob_by_definition(glob, text))
+                fail_msg("'%s' and '%s'", glob, text);
+        }
+}
+
 /* ---- baselines ---- */
 
 static struct attest_golden golden_of(uint32_t mask)
@@ -744,6 +779,7 @@ int main(void)
         cmocka_unit_test(states_of_the_guest),
         cmocka_unit_test(without_a_log),
         cmocka_unit_test(globs),
+        cmocka_unit_test(globs_mean_what_is_said_of_them),
         cmocka_unit_test(baselines),
         cmocka_unit_test(a_boot_that_is_not_wholly_explained_is_no_model),
         cmocka_unit_test(a_boot_that_cannot_be_shown_whole_is_no_model),
