@@ -210,6 +210,113 @@ static void signers_and_sbat(void **state)
     violates("\"sbatLevel\":\"2000010100\"", "rule_not_proven", 7);
 }
 
+static void add_authority(struct bytes entry)
+{
+    make_add(m, 7, EV_EFI_VARIABLE_AUTHORITY, make_variable(m->arena, make_security, "db", entry));
+}
+
+/* An entry of db: the owner's GUID and `n` bytes of no certificate, others for each `which`. */
+static struct bytes entry_of(size_t n, uint8_t which)
+{
+    uint8_t *entry = arena_alloc(m->arena, 16 + n);
+    memset(entry, which, 16 + n);
+    return BYTES(entry, 16 + n);
+}
+
+static void a_signer_is_named_by_whole_parts(void **state)
+{
+    make_boot();
+    keeps("\"signers\":{\"forbidden\":[\"Test vTPM CA - 01\",\"CN=Test vTPM CA - 01,O=a\"]}");
+    violates(TEXT("\"signers\":{\"required\":[\"%s00\"]}", signer_hex), "signer_missing", 7);
+    /* SbatLevel has no certificate, so no fingerprint either */
+    keeps("\"signers\":{\"forbidden\":[\"0000000000000000000000000000000000000000000000000000000000"
+          "000000\"]}");
+    X509 *ca = X509_dup(m->ca);
+    X509_NAME *name = X509_NAME_dup(X509_get_subject_name(ca));
+    X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC, (const unsigned char *)"Example", -1, 0, 0);
+    X509_set_subject_name(ca, name);
+    assert_true(X509_sign(ca, m->root_key, EVP_sha256()) > 0);
+    struct bytes der = make_der(m->arena, ca), list = signature_list(make_guid_x509, der);
+    X509_NAME_free(name);
+    X509_free(ca);
+    add_authority(BYTES(list.data + 28, list.len - 28));
+    make_build(m);
+    violates("\"signers\":{\"forbidden\":[\"o=example\"]}", "signer_forbidden", 7);
+    violates("\"signers\":{\"forbidden\":[\"CN=Test vTPM CA - 01,O=Example\"]}", "signer_forbidden",
+             7);
+    keeps("\"signers\":{\"forbidden\":[\"O=Examp\",\"Example\"]}");
+}
+
+/* Where the policy names who may vouch, a hash or what is not understood is somebody else. */
+static void what_is_no_certificate_vouches_too(void **state)
+{
+    static const size_t sizes[] = {32, 40};
+    const char *allowed = "\"signers\":{\"allowed\":[\"CN=Test vTPM CA - 01\"]}";
+    make_boot();
+    keeps(allowed);
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        make_boot();
+        add_authority(entry_of(sizes[i], 7));
+        make_build(m);
+        violates(allowed, "signer_not_allowed", 7);
+    }
+    /* whose it is cannot be said, so it may be one that is forbidden; a hash is nobody's */
+    violates("\"signers\":{\"forbidden\":[\"CN=Nobody\"]}", "rule_not_proven", 7);
+    make_boot();
+    add_authority(entry_of(32, 7));
+    make_build(m);
+    keeps("\"signers\":{\"forbidden\":[\"CN=Nobody\"]}");
+}
+
+/* Among those that are not kept may be one that is forbidden. */
+static void more_authorities_than_are_kept_prove_nothing(void **state)
+{
+    make_boot();
+    for (size_t i = 2; i < CLAIMS_AUTHORITIES; i++)
+        add_authority(entry_of(32, (uint8_t)i));
+    make_build(m);
+    keeps("\"signers\":{\"forbidden\":[\"CN=Nobody\"]}");
+    add_authority(entry_of(32, 0));
+    make_build(m);
+    violates("\"signers\":{\"forbidden\":[\"CN=Nobody\"]}", "rule_not_proven", 7);
+    violates("\"sbatLevel\":\"2000010100\"", "rule_not_proven", 7);
+}
+
+/* Whatever was looked at before: without the three proofs, and one key in two of them, there is no trust. */
+static void a_verdict_needs_its_proofs(void **state)
+{
+    const struct pcr_set pcrs = {.bank = BANK_SHA256, .mask = ATTEST_BOOT_PCRS};
+    make_boot();
+    struct ak_key key;
+    assert_null(ak_key_of_pkey(m->ak_key, &key));
+    AUTO(ak_loaded) struct ak_loaded *loaded = ak_load(&key);
+    struct attest_pin pin = {0};
+    memcpy(pin.spki_sha256, loaded->spki_sha256, sizeof pin.spki_sha256);
+    m->in.profile = PROFILE_TPM;
+    m->in.pins = &pin;
+    m->in.n_pins = 1;
+    const struct trusted_ak *own = trust_by_pin(&m->in, loaded, m->arena),
+                            *none = trust_of_record(m->arena);
+    const struct verified_quote *quote = quote_of_record(&pcrs, m->arena); /* by no key */
+    const struct {
+        struct policy_facts facts;
+        enum attest_verdict verdict;
+    } cases[] = {
+        {{.ak = none, .quote = quote}, VERDICT_TRUSTED_QUOTE_ONLY},
+        {{.ak = own, .quote = quote}, VERDICT_UNTRUSTED},
+        {{.quote = quote}, VERDICT_UNTRUSTED},
+        {{.ak = none}, VERDICT_UNTRUSTED},
+        {{.ak = none, .quote = quote, .log_sent = true}, VERDICT_UNTRUSTED},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        result_init(&result);
+        policy_decide(&m->in, &cases[i].facts, m->arena, &result);
+        assert_int_equal(result.verdict, cases[i].verdict);
+        assert_string_equal(result.reason,
+                            cases[i].verdict == VERDICT_UNTRUSTED ? "not_proven" : "no_event_log");
+    }
+}
+
 static void revocations(void **state)
 {
     make_boot();
@@ -402,6 +509,16 @@ static void without_a_log(void **state)
     assert_int_equal(result.verdict, VERDICT_TRUSTED_QUOTE_ONLY);
     assert_string_equal(judge_by("\"allowQuoteOnly\":false")->reason, "no_event_log");
     assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
+    /* a policy allows no more than its caller */
+    m->in.allow_quote_only = false;
+    assert_string_equal(judge_by("\"allowQuoteOnly\":true")->reason, "no_event_log");
+    assert_string_equal(judge_by("")->reason, "no_event_log");
+    assert_int_equal(attest_result_status(&result, CHECK_SECURE_BOOT), STATUS_SKIP);
+    m->in.require_secure_boot = true;
+    assert_non_null(judge_by(""));
+    assert_int_equal(attest_result_status(&result, CHECK_SECURE_BOOT), STATUS_FAIL);
+    m->in.require_secure_boot = false;
+    m->in.allow_quote_only = true;
     static const char *const rules[] = {
         "\"requireSecureBoot\":true",
         "\"forbiddenStates\":[\"uefiDebugMode\"]",
@@ -771,6 +888,10 @@ int main(void)
         cmocka_unit_test(plain_rules),
         cmocka_unit_test(golden_sets),
         cmocka_unit_test(signers_and_sbat),
+        cmocka_unit_test(a_signer_is_named_by_whole_parts),
+        cmocka_unit_test(what_is_no_certificate_vouches_too),
+        cmocka_unit_test(more_authorities_than_are_kept_prove_nothing),
+        cmocka_unit_test(a_verdict_needs_its_proofs),
         cmocka_unit_test(revocations),
         cmocka_unit_test(no_policy_passes_by_a_log_that_lies),
         cmocka_unit_test(certificates_are_revoked_by_the_hash_of_what_was_signed),

@@ -110,6 +110,24 @@ static void azures_public_area_is_exactly_so(void **state)
     }
 }
 
+/* In the order of the checks, not the last one that was found. */
+static void the_first_failure_is_the_reason(void **state)
+{
+    make_reset(m);
+    m->leaf.to = -60;
+    m->nonce = BYTES_STR("another");
+    m->magic = 1;
+    make_default_events(m, false);
+    make_build(m);
+    assert_int_equal(judge(), OK);
+    assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
+    assert_string_equal(result.reason, "expired");
+    m->leaf.to = MAKE_DAY;
+    make_build(m);
+    assert_int_equal(judge(), OK);
+    assert_string_equal(result.reason, "not_generated_by_tpm");
+}
+
 /* The proof itself, whatever its caller looked at before. */
 static void a_pin_proves_its_own_key_and_no_other(void **state)
 {
@@ -135,6 +153,7 @@ int main(void)
         cmocka_unit_test(no_nonce_is_no_challenge),
         cmocka_unit_test(a_map_of_four_bytes),
         cmocka_unit_test(azures_public_area_is_exactly_so),
+        cmocka_unit_test(the_first_failure_is_the_reason),
         cmocka_unit_test(a_pin_proves_its_own_key_and_no_other),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
