@@ -428,10 +428,65 @@ static void keys_that_are_unfit_or_twice_are_not_used(void **state)
     judge_with(json_pack("[o]", edited_jwk("d", "\"AQAB\"")), "token_key_unfit");
     judge_with(json_pack("[o]", edited_jwk("x5c", "[\"Z2FyYmFnZQ==\"]")), "token_key_unfit");
     judge_with(json_pack("[o]", edited_jwk("x5c", "[]")), "token_key_unfit");
+    judge_with(json_pack("[o]", edited_jwk("use", "7")), "token_key_unfit");
     json_t *two = token_jwk(m->arena, k, TOKEN_KID);
     json_object_set_new(two, "x5c", json_pack("[s]", token_x5c(m->arena, other_key)));
     judge_with(json_pack("[o]", two), "token_key_unfit");
 }
+
+static json_t *jwk_of_certificate(const char *x5c)
+{
+    return json_pack("[{ss ss s[s]}]", "kty", "RSA", "kid", TOKEN_KID, "x5c", x5c);
+}
+
+/* The same in base64 with one byte more behind it. */
+static const char *with_a_byte_behind(const char *x5c)
+{
+    size_t n = strlen(x5c), len = 0;
+    uint8_t *der = arena_alloc(m->arena, n + 1);
+    char *text = arena_alloc(m->arena, BASE64_SIZE(n + 1));
+    assert_true(base64_decode(x5c, n, der, &len));
+    der[len] = 0;
+    base64_encode(BYTES(der, len + 1), text);
+    return text;
+}
+
+static void a_certificate_names_a_fit_key(void **state)
+{
+    EVP_PKEY *curve = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"), *three = NULL;
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    BIGNUM *e = BN_new();
+    assert_true(BN_set_word(e, 3) == 1 && EVP_PKEY_keygen_init(ctx) == 1 &&
+                EVP_PKEY_CTX_set1_rsa_keygen_pubexp(ctx, e) == 1 &&
+                EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048) == 1 &&
+                EVP_PKEY_keygen(ctx, &three) == 1);
+    judge_with(jwk_of_certificate(token_x5c(m->arena, curve)), "token_key_unfit");
+    judge_with(jwk_of_certificate(token_x5c(m->arena, three)), "token_key_unfit");
+    judge_with(jwk_of_certificate(token_x5c(m->arena, small_key)), "token_key_unfit");
+    judge_with(jwk_of_certificate(with_a_byte_behind(token_x5c(m->arena, provider_key))),
+               "token_key_unfit");
+    BN_free(e);
+    EVP_PKEY_CTX_free(ctx);
+    EVP_PKEY_free(three);
+    EVP_PKEY_free(curve);
+}
+
+/* Both ways to say it, and what the key is for. */
+static void a_key_may_say_more_of_itself(void **state)
+{
+    AUTO(jwks) struct jwks *set = NULL;
+    json_t *jwk = edited_jwk("key_ops", "[\"verify\"]");
+    json_object_set_new(jwk, "x5c", json_pack("[s]", token_x5c(m->arena, provider_key)));
+    json_object_set_new(jwk, "use", json_string("sig"));
+    json_object_set_new(jwk, "alg", json_string("RS256"));
+    reset();
+    assert_int_equal(token_jwks(json_pack("[o]", jwk), &set), OK);
+    provider.keys = set;
+    expect_trusted();
+    provider.keys = keys;
+}
+
+#define TEXT(...) arena_printf(m->arena, __VA_ARGS__)
 
 /* 53: whoever fetched this keeps what there was before. */
 static void what_is_no_key_set_is_not_read(void **state)
@@ -461,6 +516,9 @@ static void what_is_no_key_set_is_not_read(void **state)
     struct jwks *set = NULL;
     assert_int_equal(jwks_parse(buf_bytes(&big), &set, NULL), ERR_VALIDATION);
     buf_free(&big);
+    const char *wide = TEXT("{\"keys\":[{\"kid\":\"a\"}]}%*s", (int)JWKS_SIZE_MAX, "");
+    assert_int_equal(jwks_parse(BYTES_STR(wide), &set, NULL), ERR_VALIDATION);
+    assert_null(set);
     json_t *many = json_array();
     for (int i = 0; i <= JWKS_KEYS_MAX; i++)
         json_array_append_new(many, json_pack("{ss}", "kid", "a"));
@@ -484,6 +542,11 @@ static void the_key_set_is_at_the_issuers_own_host(void **state)
         {"jwks_uri", NULL},
         {"jwks_uri", "7"},
         {"jwks_uri", "\"https://attacker.example/certs\""},
+        {"jwks_uri", "\"https://sharedeus.eus.attest.azure.net/certs\""}, /* as long as its own */
+        {"jwks_uri", "\"" TOKEN_ISSUER "/ce\\\\rts\""},
+        {"jwks_uri", "\"" TOKEN_ISSUER "/certs\\u007f\""},
+        {"jwks_uri", "\"" TOKEN_ISSUER "/certs\\u00e9\""},
+        {"jwks_uri", "\"" TOKEN_ISSUER "/#certs\""},
         {"jwks_uri", "\"" TOKEN_ISSUER ".attacker.example/certs\""},
         {"jwks_uri", "\"" TOKEN_ISSUER "@attacker.example/certs\""},
         {"jwks_uri", "\"" TOKEN_ISSUER "\""},
@@ -506,6 +569,20 @@ static void the_key_set_is_at_the_issuers_own_host(void **state)
         free(text);
         json_decref(root);
     }
+    /* what is signed with need not be said */
+    static const char plain[] =
+        "{\"issuer\":\"" TOKEN_ISSUER "\",\"jwks_uri\":\"" TOKEN_ISSUER "/%s\"}%*s";
+    const char *text = TEXT(plain, "certs", 1, "");
+    assert_int_equal(jwks_discover(BYTES_STR(text), TOKEN_ISSUER, m->arena, &address, NULL), OK);
+    text = TEXT(plain, "certs", (int)DISCOVERY_SIZE_MAX, "");
+    assert_int_equal(jwks_discover(BYTES_STR(text), TOKEN_ISSUER, m->arena, &address, NULL),
+                     ERR_VALIDATION);
+    char *name = arena_alloc(m->arena, JWKS_ADDRESS_MAX);
+    memset(name, 'c', JWKS_ADDRESS_MAX);
+    name[JWKS_ADDRESS_MAX - 1] = 0;
+    text = TEXT(plain, name, 1, "");
+    assert_int_equal(jwks_discover(BYTES_STR(text), TOKEN_ISSUER, m->arena, &address, NULL),
+                     ERR_VALIDATION);
     static const char *const others[] = {"", "[]", "<html></html>", "{\"issuer\":1,\"issuer\":2}"};
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
         assert_int_equal(
@@ -723,6 +800,8 @@ int main(void)
         cmocka_unit_test(an_hmac_with_the_public_key_is_refused),
         cmocka_unit_test(one_changed_bit_anywhere_is_refused),
         cmocka_unit_test(keys_that_are_unfit_or_twice_are_not_used),
+        cmocka_unit_test(a_certificate_names_a_fit_key),
+        cmocka_unit_test(a_key_may_say_more_of_itself),
         cmocka_unit_test(what_is_no_key_set_is_not_read),
         cmocka_unit_test(the_key_set_is_at_the_issuers_own_host),
         cmocka_unit_test(without_keys_nothing_is_decided),

@@ -262,6 +262,13 @@ static void what_is_no_certificate_vouches_too(void **state)
     }
     /* whose it is cannot be said, so it may be one that is forbidden; a hash is nobody's */
     violates("\"signers\":{\"forbidden\":[\"CN=Nobody\"]}", "rule_not_proven", 7);
+    uint8_t unreadable[16 + 40] = {0};
+    unreadable[16] = 0x30; /* a SEQUENCE of 38 bytes of nothing */
+    unreadable[17] = 38;
+    make_boot();
+    add_authority(arena_copy(m->arena, BYTES_OF(unreadable)));
+    make_build(m);
+    violates("\"signers\":{\"forbidden\":[\"CN=Nobody\"]}", "rule_not_proven", 7);
     make_boot();
     add_authority(entry_of(32, 7));
     make_build(m);
@@ -323,6 +330,9 @@ static void revocations(void **state)
     char revoked[65];
     hex_encode(BYTES_OF(in_dbx), revoked);
     keeps(TEXT(REVOKE, "hashes", revoked, "true", "true"));
+    keeps(TEXT("\"revocations\":[{\"name\":\"twice\",\"hashes\":[\"%s\",\"%s\"],"
+               "\"mustBeInDbx\":true,\"mustNotBoot\":false}]",
+               revoked, revoked));
     keeps(TEXT(REVOKE, "hashes", OTHER, "false", "true"));
     violates(TEXT(REVOKE, "hashes", OTHER, "true", "false"), "dbx_incomplete", 7);
     violates(TEXT(REVOKE, "hashes", app_hex, "false", "true"), "revoked_image_booted", 4);
