@@ -72,11 +72,11 @@ static void reset(void)
 
 static const char *time_text(long seconds)
 {
-    char text[32];
     time_t t = (time_t)(MAKE_NOW / 1000 + seconds);
     struct tm tm;
-    strftime(text, sizeof text, "%m/%d/%y %H:%M:%S -0000", gmtime_r(&t, &tm));
-    return arena_strdup(m->arena, text);
+    assert_non_null(gmtime_r(&t, &tm));
+    return arena_printf(m->arena, "%02d/%02d/%02d %02d:%02d:%02d -0000", tm.tm_mon + 1, tm.tm_mday,
+                        tm.tm_year % 100, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 static const char *content(void)

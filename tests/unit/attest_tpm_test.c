@@ -70,6 +70,7 @@ static void never_more_lenient(void **state)
 {
     struct bytes in = m->ev.quote_message;
     uint8_t copy[512];
+    size_t compared = 0;
     for (size_t i = 0; i < in.len; i++) {
         memcpy(copy, in.data, in.len);
         copy[i] ^= 0x40;
@@ -79,9 +80,12 @@ static void never_more_lenient(void **state)
         if (tpm_parse_attest(BYTES(copy, in.len), &at) || at.type != TPM2_ST_ATTEST_QUOTE)
             continue;
         TSS2_RC rc = Tss2_MU_TPMS_ATTEST_Unmarshal(copy, in.len, &offset, &theirs);
-        if (at.magic == TPM2_GENERATED_VALUE && at.selections[0].bits.len <= 4)
-            assert_int_equal(rc, 0);
+        if (at.magic != TPM2_GENERATED_VALUE || at.selections[0].bits.len > 4)
+            continue;
+        assert_int_equal(rc, 0);
+        compared++;
     }
+    assert_true(compared > in.len / 2); /* most bytes may have any value */
 }
 
 static void every_truncation_is_refused(void **state)
