@@ -283,9 +283,11 @@ static void more_authorities_than_are_kept_prove_nothing(void **state)
         add_authority(entry_of(32, (uint8_t)i));
     make_build(m);
     keeps("\"signers\":{\"forbidden\":[\"CN=Nobody\"]}");
+    keeps("\"forbiddenStates\":[\"testSigning\"]");
     add_authority(entry_of(32, 0));
     make_build(m);
     violates("\"signers\":{\"forbidden\":[\"CN=Nobody\"]}", "rule_not_proven", 7);
+    violates("\"forbiddenStates\":[\"testSigning\"]", "rule_not_proven", ATTEST_NO_INDEX);
     violates("\"sbatLevel\":\"2000010100\"", "rule_not_proven", 7);
 }
 
@@ -438,7 +440,15 @@ static void events_and_command_lines(void **state)
              "rule_not_proven", ATTEST_NO_INDEX);
     violates("\"allowedEvents\":[{\"pcr\":4,\"image\":\"x:y:zz:*\",\"digests\":[\"" OTHER "\"]}]",
              "rule_not_proven", ATTEST_NO_INDEX);
-    m->in.image = NULL;
+    static const char *const others[] = {"x:y:z:2", "x:y:z:11", "x:y:z*", "x:y:z:1*", "*"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        violates(TEXT("\"allowedEvents\":[{\"pcr\":4,\"image\":\"%s\",\"digests\":[\"" OTHER
+                      "\"]}]",
+                      others[i]),
+                 "rule_not_proven", ATTEST_NO_INDEX);
+    m->in.image = NULL; /* of a VM whose image is not known */
+    violates("\"allowedEvents\":[{\"pcr\":4,\"image\":\"x:y:z:*\",\"digests\":[\"" OTHER "\"]}]",
+             "rule_not_proven", ATTEST_NO_INDEX);
     keeps("\"kernelCommandLines\":[\"nothing\",\"root=/dev/sd?1 **\"]");
     keeps("\"kernelCommandLines\":[\"root=/dev/sda1 ro\"]");
     violates("\"kernelCommandLines\":[\"root=/dev/sda1\",\"ro\"]",

@@ -176,6 +176,44 @@ static void what_is_known_changes_no_verdict(void **state)
     attest_trust_free(fresh);
 }
 
+/* One leaf that is known with its path, and another one of the issuer that is known by then. */
+static void assert_known_path_is_refused(X509 *ca, long now, const char *reason)
+{
+    const struct bytes leaf = m->ev.ak_certificate;
+    m->in.now = MAKE_NOW;
+    assert_int_equal(judge(), OK);
+    assert_int_equal(result.verdict, VERDICT_TRUSTED);
+    m->in.now = MAKE_NOW + now * 1000;
+    for (int other = 0; other < 2; other++) {
+        X509 *x = make_x509(&m->leaf, m->ak_key, ca, m->other_key);
+        m->ev.ak_certificate = other ? make_der(m->arena, x) : leaf;
+        X509_free(x);
+        assert_int_equal(judge(), OK);
+        assert_int_equal(result.verdict, VERDICT_UNTRUSTED);
+        assert_true(has(CHECK_AK_CHAIN, STATUS_FAIL, reason));
+    }
+    m->ev.ak_certificate = leaf;
+}
+
+/* A path is known for as long as each of its certificates is valid, not as the leaf alone is. */
+static void what_is_known_expires_with_its_issuer(void **state)
+{
+    make_reset(m);
+    struct make_cert short_lived = make_ca_cert("Test vTPM CA - 02");
+    short_lived.from = -MAKE_DAY;
+    short_lived.to = MAKE_DAY;
+    X509 *ca = make_x509(&short_lived, m->other_key, m->root, m->root_key);
+    m->leaf.from = -10 * MAKE_DAY;
+    make_build(m);
+    X509 *leaf = make_x509(&m->leaf, m->ak_key, ca, m->other_key);
+    m->ev.ak_certificate = make_der(m->arena, leaf);
+    m->ev.chain[0] = make_der(m->arena, ca);
+    assert_known_path_is_refused(ca, 2 * MAKE_DAY, "issuer_expired");
+    assert_known_path_is_refused(ca, -5 * MAKE_DAY, "issuer_not_yet_valid");
+    X509_free(leaf);
+    X509_free(ca);
+}
+
 static struct attest_pin pin;
 
 /* ---- changed after it was signed ---- */
@@ -510,6 +548,10 @@ static void a_pinned_key_that_signed_is_kept(void **state)
     assert_int_equal(judge(), OK);
     assert_int_equal(result.verdict, VERDICT_TRUSTED);
     assert_true(is_kept(m->ak_key));
+    struct ak_key twin; /* ends alike, and so has the same place, but is another */
+    assert_null(ak_key_of_pkey(m->ak_key, &twin));
+    twin.n[0] ^= 1;
+    assert_null(truststore_find_key(m->in.trust, &twin));
     assert_int_equal(judge(), OK);
     assert_int_equal(result.verdict, VERDICT_TRUSTED);
     m->in.pins = &other; /* known, and pinned no more */
@@ -727,6 +769,7 @@ int main(void)
         cmocka_unit_test(secure_boot_off_is_told),
         cmocka_unit_test(missing_issuer_is_indeterminate),
         cmocka_unit_test(what_is_known_changes_no_verdict),
+        cmocka_unit_test(what_is_known_expires_with_its_issuer),
         cmocka_unit_test(flipped_pcr_value),
         cmocka_unit_test(missing_pcr_value),
         cmocka_unit_test(surplus_pcr_value),
