@@ -80,6 +80,14 @@ def test_a_tpm_that_was_set_back_is_noticed(api, anonymous, emulator, enrol, tmp
     assert answer.status == 200 and answer.json["verdict"] == "untrusted", answer
     assert failures(answer) == {("quote.clock", "rollback")}, answer
     assert status_of(api, vm)["status"] == "unhealthy"
+    # A token alone changes nothing: the AK is the pinned one. Who restored it on purpose says so.
+    answer = report(anonymous, vm, emulator, new_token(api, vm))
+    assert failures(answer) == {("quote.clock", "rollback")}, answer
+    decided = api.post(vm.path + "/bootIntegrity/requalify", {"decision": "rebuild"})
+    assert decided.status == 200, decided
+    answer = report(anonymous, vm, emulator, new_token(api, vm))
+    assert answer.json["verdict"] == "trusted", answer
+    assert report(anonymous, vm, emulator).json["verdict"] == "trusted"
 
 
 @covers(42)
