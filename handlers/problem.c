@@ -154,8 +154,8 @@ static const char *const meanings[ERR_COUNT] = {
                         "it is left alone.",
     [ERR_RESTART_REQUIRED] = "The change restarts a running VM. Repeat the call with "
                              "`confirmRestart: true` if that is wanted.",
-    [ERR_CHALLENGE_EXPIRED] = "The challenge is past its `expiresAt`. Ask for a new one and quote "
-                              "again.",
+    [ERR_CHALLENGE_EXPIRED] = "The challenge is past its `expiresAt`, or a later quote came first. "
+                              "Ask for a new one and quote again.",
     [ERR_CHALLENGE_USED] = "The challenge belongs to a report that was accepted. Each challenge is "
                            "good for one.",
     [ERR_CHALLENGE_MISMATCH] = "The challenge was made for another vmId.",

@@ -492,6 +492,26 @@ static int stored(struct call *c)
     return answer(c);
 }
 
+/*
+ * The TPM's clock lies before that of the VM's last report, and the challenge does, too: the quote was made
+ * first and held up on its way. That is no TPM that went back; whether it is, a new challenge shows.
+ */
+static bool is_overtaken(const struct call *c, const struct submission *s)
+{
+    const struct report quoted = {.reset_count = s->result.reset_count,
+                                  .restart_count = s->result.restart_count,
+                                  .clock_ms = (int64_t)s->result.clock};
+    int64_t made_at = s->challenge.expires_at - c->app->challenge_ttl_ms;
+    return s->binding == BINDING_PINNED && made_at <= s->vm.last_report_at &&
+           vm_clock_regressed(&s->vm, &quoted);
+}
+
+static int refuse_overtaken(struct call *c)
+{
+    return call_refuse(c, ERR_CHALLENGE_EXPIRED,
+                       "a later quote of this TPM came first; ask for a new challenge");
+}
+
 static int judge(struct call *c, struct submission *s)
 {
     err_clear(&c->err);
@@ -500,6 +520,8 @@ static int judge(struct call *c, struct submission *s)
         return call_fail(c);
     if (!s->known || (s->binding == BINDING_NONE && !s->stale))
         return refuse_stranger(c);
+    if (!s->stale && is_overtaken(c, s))
+        return refuse_overtaken(c);
     if (s->judged == 1 && attestation_admit_vm(c, s->evidence.vm_id, budget_of(s)))
         return call_fail(c);
     if (s->log_missing)

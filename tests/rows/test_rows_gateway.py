@@ -90,6 +90,19 @@ def test_a_tpm_that_was_set_back_is_noticed(api, anonymous, emulator, enrol, tmp
     assert report(anonymous, vm, emulator).json["verdict"] == "trusted"
 
 
+def test_a_quote_that_was_held_up_is_no_tpm_that_went_back(api, anonymous, emulator, enrol):
+    vm = enrol("rowheldup")
+    guest = emulator.guest(vm.vm_id)
+    held = guest.report(challenge(anonymous, vm.vm_id))
+    later = report(anonymous, vm, emulator)
+    assert later.json["verdict"] == "trusted", later
+    answer = send(anonymous, held)
+    assert answer.status == 409 and answer.code == "challenge_expired", answer
+    now = status_of(api, vm)
+    assert now["status"] == "healthy" and now["lastReportId"] == later.json["reportId"], now
+    assert report(anonymous, vm, emulator).json["verdict"] == "trusted"
+
+
 @covers(42)
 def test_the_ak_of_another_vm_with_and_without_proof(api, anonymous, emulator, enrol, make_vm):
     owner, clone = enrol("rowowner"), make_vm("rowclone")
