@@ -456,6 +456,7 @@ def test_a_baseline_is_learned_confirmed_and_changed(own):
     assert now["status"] == "unhealthy" and now["reasons"] == ["baseline_not_confirmed"], now
     unknown = api.post(one + "/confirm", {"sets": ["00" * 32]})
     assert unknown.status == 400 and unknown.json["errors"][0]["pointer"] == "#/sets/0", unknown
+    assert api.post(one + "/confirm", {"sets": []}).status == 400  # none is not all
     sets = {"sets": [baseline["sets"][0]["digest"]]}
     for stale in ('"1"', '"of another resource"', '"0"'):  # somebody has looked at what is no more
         answer = api.post(one + "/confirm", sets, headers={"If-Match": stale})
@@ -570,12 +571,16 @@ def test_what_a_boot_does_not_show(own, private_gateway):
     assert [(d["kind"], d["pcr"]) for d in diff["differences"]] == [("notQuoted", 14)], diff
     private_gateway.program.stop()
     db = sqlite3.connect(private_gateway.data_dir / "tlgate.db")
-    db.execute("UPDATE vm SET vm_id = ? WHERE vm_id = ?", (str(uuid.uuid4()), vm.vm_id))
+    db.execute("UPDATE report SET vm_id = ? WHERE id = ?", (str(uuid.uuid4()), more["reportId"]))
+    db.execute("UPDATE baseline_set SET pcrs = json_set(pcrs, '$.\"0\"', ?)", ("00" * 32,))
     db.commit()
     db.close()
     private_gateway.start()
-    answer = api.post(one + "/accept", {"reportId": less["reportId"]})
+    answer = api.post(one + "/accept", {"reportId": more["reportId"]})
     assert answer.status == 409 and "former VM" in answer.json["detail"], answer
+    # The same events from another start: no event differs, and yet the boot is no match.
+    diff = api.get(vm.path + "/bootIntegrity/diff").json
+    assert [(d["kind"], d["pcr"]) for d in diff["differences"]] == [("value", 0), ("notQuoted", 14)], diff
 
 
 def test_the_same_document_offline(anonymous, emulator, vm, tmp_path):
