@@ -125,7 +125,7 @@ def test_a_vm_in_the_making_is_judged_by_its_row(own, kind):
 
 
 @pytest.mark.parametrize("code, ends", [("QuotaExceeded", "quota_exceeded"),
-                                        ("OSProvisioningTimedOut", "upstream_rejected")])
+                                        ("OSProvisioningTimedOut", "os_provisioning_failed")])
 def test_a_vm_that_fails_is_undone(own, kind, code, ends):
     kind.faults({"method": "PUT", "path": "*/virtualMachines/vm1", "nth": 1, "times": 99,
                  "action": {"lro": "Failed", "error": {"code": code, "message": "of the test"}}})
