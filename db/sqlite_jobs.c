@@ -363,8 +363,13 @@ static enum err run_cancel(struct write *w, const void *in_, void *out, struct e
         return err;
     if (replay || t.state == JOB_CANCELING || t.state == JOB_CANCELED)
         return OK;
-    if (!job_may_go(t.state, JOB_CANCELING, JOB_BY_CANCEL))
-        return err_set(e, ERR_INVALID_STATE, "the job has %s", job_state_text(t.state));
+    if (!job_may_go(t.state, JOB_CANCELING, JOB_BY_CANCEL)) {
+        err_set(e, ERR_INVALID_STATE, "the job has %s", job_state_text(t.state));
+        return err_remedy(e, "%s",
+                          t.state == JOB_SUCCEEDED
+                              ? "It is done: DELETE the VM to remove what it made."
+                              : "It is over, and what it made is undone or said in its steps.");
+    }
     int64_t due_at = woken_due(t.lease_until, t.due_at, in->now);
     {
         AUTO(query)
@@ -446,8 +451,9 @@ static enum err refuse_overtaken(struct write *w, const struct job_request *in,
     q_text(&q, in->job_id);
     if (t->shared || !q_step(&q))
         return q_end(&q, e);
-    return err_set(e, ERR_INVALID_STATE, "job %s has worked on the resource since",
-                   q_get_text(&q, w->arena));
+    err_set(e, ERR_INVALID_STATE, "job %s has worked on the resource since",
+            q_get_text(&q, w->arena));
+    return err_remedy(e, "Make the request again, with another Idempotency-Key.");
 }
 
 /* What is to be done instead. The same key would be answered with this job again. */

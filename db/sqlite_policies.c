@@ -148,8 +148,10 @@ static enum err check_put(struct write *w, const struct policy_put *in, const st
     if (now->there)
         return OK;
     enum err err = read_int(w, "SELECT count(*) FROM policy", NULL, &n, e);
-    if (!err && n >= POLICIES_MAX)
-        return err_set(e, ERR_INVALID_STATE, "there are %d policies already", POLICIES_MAX);
+    if (!err && n >= POLICIES_MAX) {
+        err_set(e, ERR_INVALID_STATE, "there are %d policies already", POLICIES_MAX);
+        err = err_remedy(e, "Delete one that is not needed.");
+    }
     return err;
 }
 

@@ -147,8 +147,10 @@ static bool is_done(const struct deciding *d)
 static enum err check_named(const struct deciding *d)
 {
     const char *waits = d->vm.quarantine.ak_spki;
-    if (d->in->decision == REQUALIFY_ACCEPT && !waits)
-        return err_set(d->e, ERR_INVALID_STATE, "no attestation key waits to be accepted");
+    if (d->in->decision == REQUALIFY_ACCEPT && !waits) {
+        err_set(d->e, ERR_INVALID_STATE, "no attestation key waits to be accepted");
+        return err_remedy(d->e, "Decide `rebuild` where the VM was rebuilt, and enrol it again.");
+    }
     if (d->ak_spki && !same(waits, d->ak_spki))
         return err_set(d->e, ERR_AK_MISMATCH,
                        "the attestation key that waits is not the named one");
@@ -165,8 +167,8 @@ static enum err check_free(const struct deciding *d)
         err = find_other(d->w, &d->vm, VM_BY_EK, d->vm.quarantine.ek_spki, &other, &there, d->e);
     if (err || !there)
         return err;
-    return err_set(d->e, ERR_INVALID_STATE,
-                   "the attestation key or its TPM is pinned by another VM");
+    err_set(d->e, ERR_INVALID_STATE, "the attestation key or its TPM is pinned by another VM");
+    return err_remedy(d->e, "One of the two is a clone: decide `rebuild` for it, or delete it.");
 }
 
 static enum err accept_candidate(const struct deciding *d)

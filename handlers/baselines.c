@@ -177,7 +177,10 @@ static void fill_set(const struct boot_set *boot, const char *report_id, struct 
 
 static enum err not_acceptable(struct call *c, const char *why)
 {
-    return err_set(&c->err, ERR_INVALID_STATE, "%s", why);
+    err_set(&c->err, ERR_INVALID_STATE, "%s", why);
+    return err_remedy(&c->err,
+                      "Name a newer report of a VM of that image, with its event log, that is "
+                      "trusted but for its policy.");
 }
 
 /* The boot of a kept report, judged without any policy. With an image: only one that a baseline of the
@@ -391,9 +394,15 @@ static enum err find_baseline(struct call *c, const struct vm *vm, struct baseli
     const struct book_baseline *known = book_find_baseline(view, vm->image);
     const char *id = known ? arena_strdup(c->arena, known->id) : NULL;
     policy_book_drop(view);
-    if (!id || !vm->last_report_id)
-        return err_set(&c->err, ERR_NOT_FOUND, "the VM has no %s",
-                       id ? "report" : "baseline of its image");
+    if (!vm->last_report_id) {
+        err_set(&c->err, ERR_NOT_FOUND, "the VM has no report");
+        return err_remedy(&c->err, "Wait for the first report of tlgate-agent in the VM.");
+    }
+    if (!id) {
+        err_set(&c->err, ERR_NOT_FOUND, "the VM has no baseline of its image");
+        return err_remedy(&c->err, "Its image's baseline is learned from trusted boots with Secure "
+                                   "Boot on: see what its reports say.");
+    }
     return store_get_baseline(c->app->store, c->arena, id, out, &c->err);
 }
 

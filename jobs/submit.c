@@ -559,8 +559,10 @@ void jobs_cancel(struct jobs *j, struct arena *a, const struct jobs_origin *orig
     struct submission *s = submission_of(j, a, out, done);
     enum err err = fill_request(s, origin, id, "job.cancel", "{\"state\":\"canceling\"}", &job, &e);
     const struct workflow *flow = err ? NULL : workflow_find(job.kind);
-    if (!err && !job_state_terminal(job.state) && (!flow || !flow->cancelable))
-        err = err_set(&e, ERR_INVALID_STATE, "a %s cannot be undone", job.kind);
+    if (!err && !job_state_terminal(job.state) && (!flow || !flow->cancelable)) {
+        err_set(&e, ERR_INVALID_STATE, "a %s cannot be undone", job.kind);
+        err = err_remedy(&e, "Wait for its end, then make the VM anew.");
+    }
     if (err) {
         finish(s, err, &e);
         return;

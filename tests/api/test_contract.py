@@ -430,6 +430,7 @@ def test_cancel_and_retry_of_what_has_ended(api, vm):
     for action in ("cancel", "retry"):
         answer = api.post(f"/v1/jobs/{vm.job_id}/{action}")
         assert answer.status == 409 and answer.code == "invalid_state", answer
+        assert {"cancel": "DELETE", "retry": "nothing left"}[action] in answer.json["remedy"], answer
         key = {"Idempotency-Key": f'"reused-{action}"'}
         other = api.put(VM + f"reused-{action}", vm_spec())
         assert other.status == 202
