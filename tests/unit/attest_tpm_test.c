@@ -88,6 +88,82 @@ static void never_more_lenient(void **state)
     assert_true(compared > in.len / 2); /* most bytes may have any value */
 }
 
+static struct bytes edited(struct bytes b, size_t at, uint8_t value)
+{
+    struct bytes copy = arena_copy(m->arena, b);
+    ((uint8_t *)copy.data)[at] = value;
+    return copy;
+}
+
+/* TPMT_PUBLIC (Part 2, 12.2.4) by its parts; `unique` is a modulus, or two coordinates. */
+static struct bytes public_of(uint16_t type, struct bytes policy, struct bytes schemes,
+                              struct bytes key, struct bytes unique)
+{
+    struct buf b = {0};
+    make_be(&b, type, 2);
+    make_be(&b, TPM2_ALG_SHA256, 2);
+    make_be(&b, 0x00050472, 4);
+    make_2b(&b, policy);
+    buf_add(&b, schemes.data, schemes.len);
+    buf_add(&b, key.data, key.len);
+    for (int i = 0; i < (type == TPM2_ALG_ECC ? 2 : 1); i++)
+        make_2b(&b, unique);
+    return make_keep(m->arena, &b);
+}
+
+static void publics_of_every_form(void **state)
+{
+    static const uint8_t zeros[80];
+    const struct bytes none = {0}, rsa = BYTES(zeros, 64), coordinate = BYTES(zeros, 32),
+                       rsassa = BYTES("\0\x10\0\x14\0\x0b", 6),
+                       ecdsa = BYTES("\0\x10\0\x18\0\x0b", 6), bits = BYTES("\2\0\0\0\0\0", 6),
+                       p256 = BYTES("\0\3\0\x10", 4);
+    const struct {
+        bool good;
+        struct bytes area;
+    } cases[] = {
+        {true, public_of(TPM2_ALG_RSA, none, rsassa, bits, rsa)},
+        {true, public_of(TPM2_ALG_RSA, BYTES(zeros, 64), rsassa, bits, rsa)},
+        {false, public_of(TPM2_ALG_RSA, BYTES(zeros, 65), rsassa, bits, rsa)},
+        {false, public_of(TPM2_ALG_KEYEDHASH, none, rsassa, bits, rsa)},
+        /* no scheme, a block cipher beside one, and a scheme that does not sign */
+        {true, public_of(TPM2_ALG_RSA, none, BYTES("\0\x10\0\x10", 4), bits, rsa)},
+        {true, public_of(TPM2_ALG_RSA, none, BYTES("\0\6\0\x80\0\x43\0\x10", 8), bits, rsa)},
+        {false, public_of(TPM2_ALG_RSA, none, BYTES("\0\x10\0\x17\0\x0b", 6), bits, rsa)},
+        /* 512 bits are 64 bytes */
+        {false, public_of(TPM2_ALG_RSA, none, rsassa, bits, BYTES(zeros, 63))},
+        {true, public_of(TPM2_ALG_ECC, none, ecdsa, p256, coordinate)},
+        {true, public_of(TPM2_ALG_ECC, none, ecdsa, p256, BYTES(zeros, 66))},
+        {false, public_of(TPM2_ALG_ECC, none, ecdsa, p256, BYTES(zeros, 67))},
+        {false, public_of(TPM2_ALG_ECC, none, ecdsa, BYTES("\0\3\0\x20\0\x0b", 6), coordinate)},
+    };
+    struct tpm_public p;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_int_equal(!tpm_parse_public(cases[i].area, &p), cases[i].good);
+    assert_null(tpm_parse_public(cases[4].area, &p));
+    assert_int_equal(p.scheme, TPM2_ALG_NULL);
+    assert_int_equal(p.scheme_hash, TPM2_ALG_NULL);
+    assert_null(tpm_parse_public(cases[8].area, &p));
+    assert_int_equal(p.curve, TPM2_ECC_NIST_P256);
+    assert_int_equal(p.x.len, 32);
+    assert_int_equal(p.y.len, 32);
+    assert_non_null(tpm_parse_public(edited(cases[0].area, 3, TPM2_ALG_SM3_256), &p));
+}
+
+/* YES and NO are the two values that a TPMI_YES_NO has (Part 2, 9.2). */
+static void a_clock_is_safe_or_not(void **state)
+{
+    struct tpm_attest at;
+    size_t offset =
+        6 + 2 + 34 + 2 + 32 + 16; /* behind magic, type, signer, nonce and three counters */
+    struct bytes in = m->ev.quote_message;
+    assert_null(tpm_parse_attest(edited(in, offset, 0), &at));
+    assert_false(at.safe);
+    assert_null(tpm_parse_attest(edited(in, offset, 1), &at));
+    assert_true(at.safe);
+    assert_non_null(tpm_parse_attest(edited(in, offset, 2), &at));
+}
+
 static void every_truncation_is_refused(void **state)
 {
     struct tpm_attest at;
@@ -172,6 +248,7 @@ static void pins_of_every_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(publics_of_every_form),   cmocka_unit_test(a_clock_is_safe_or_not),
         cmocka_unit_test(attest_as_tss2_reads_it), cmocka_unit_test(public_as_tss2_reads_it),
         cmocka_unit_test(never_more_lenient),      cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(spki_of_every_kind),      cmocka_unit_test(short_coordinates_are_padded),
