@@ -79,6 +79,17 @@ static void bad_startup_locality(void)
     event_of(0, EV_NO_ACTION)->data = BYTES_OF(locality);
 }
 
+static void long_startup_locality(void)
+{
+    static const char locality[18] = "StartupLocality\0\3";
+    event_of(0, EV_NO_ACTION)->data = BYTES_OF(locality);
+}
+
+static void startup_locality_of_pcr1(void)
+{
+    event_of(0, EV_NO_ACTION)->pcr = 1;
+}
+
 static void set_secure_boot(struct bytes value)
 {
     struct make_event *ev = event_of(7, EV_EFI_VARIABLE_DRIVER_CONFIG);
@@ -416,6 +427,8 @@ static const struct bad before_build[] = {
     {"retyped separator", retyped_separator, CHECK_LOG_CONTENT, "retyped_separator"},
     {"SHA-1 log [11]", log_is_sha1, CHECK_LOG_REPLAY, "bank_mismatch"},
     {"late locality [13]", late_startup_locality, CHECK_LOG_REPLAY, "startup_locality_invalid"},
+    {"locality of 18 bytes", long_startup_locality, CHECK_LOG_REPLAY, "startup_locality_invalid"},
+    {"locality of PCR 1", startup_locality_of_pcr1, CHECK_LOG_REPLAY, "startup_locality_invalid"},
     {"locality 2", bad_startup_locality, CHECK_LOG_REPLAY, "startup_locality_invalid"},
     {"SecureBoot of 2 bytes [16]", secure_boot_two_bytes, CHECK_LOG_CONTENT, "secure_boot_value"},
     {"SecureBoot 2 [16]", secure_boot_value_two, CHECK_LOG_CONTENT, "secure_boot_value"},
