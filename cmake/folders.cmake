@@ -1,6 +1,6 @@
 # A folder is a component: tlgate_library(NAME LINK ...) builds every .c in it into one static
 # library; tlgate_program(NAME FOLDER DIR LINK ...) builds DIR's library and, from its main.c, the
-# program.
+# program. tlgate_embed(NAME FILE) gives the library the bytes of FILE, dir/x.y, to include as dir/x_y.h.
 function(tlgate_library name)
   cmake_parse_arguments(ARG "" "FOLDER" "LINK" ${ARGN})
   if(NOT ARG_FOLDER)
@@ -25,4 +25,16 @@ function(tlgate_program name)
   endif()
   add_executable(${name} ${CMAKE_SOURCE_DIR}/${ARG_FOLDER}/main.c)
   target_link_libraries(${name} PRIVATE tlgate_flags ${ARG_FOLDER})
+endfunction()
+
+function(tlgate_embed name file)
+  string(REPLACE "." "_" base ${file})
+  set(header ${CMAKE_BINARY_DIR}/${base}.h)
+  set(script ${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
+  add_custom_command(
+    OUTPUT ${header}
+    COMMAND ${CMAKE_COMMAND} -DFROM=${CMAKE_SOURCE_DIR}/${file} -DTO=${header} -P ${script}
+    DEPENDS ${CMAKE_SOURCE_DIR}/${file} ${script})
+  target_sources(${name} PRIVATE ${header})
+  target_include_directories(${name} PRIVATE ${CMAKE_BINARY_DIR})
 endfunction()

@@ -3,7 +3,7 @@
 
   routes.def            one ROUTE(...) row an operation (read with openapi/route.h)
   schemas.h, schemas.c  structs and core/json.h tables of request bodies and queries
-  openapi.json          the document that is served, and document.c with its bytes
+  openapi.json          the document that is served
 
 Whatever it does not understand is an error: an unknown schema keyword, an operation without an
 operationId, a role, a decision about security or the problem statuses that its row implies.
@@ -487,30 +487,18 @@ def unused(doc):
 NOTICE = "/* Written by openapi/generate.py from openapi.yaml; changes go there. */\n"
 
 
-def document_c(document):
-    lines = [document[i : i + 72] for i in range(0, len(document), 72)]
-    body = "".join("    " + ", ".join(str(b) for b in line) + ",\n" for line in lines)
-    return (
-        f'{NOTICE}#include "openapi/document.h"\n\n'
-        f"static const unsigned char text[] = {{\n{body}}};\n\n"
-        "const struct bytes openapi_document = {text, sizeof text};\n"
-    )
-
-
 def build(doc, predicates):
     """The files by name. Raises Fault."""
     emitter = Emitter(doc, predicates)
     rows = routes(doc, emitter)
     unused(doc)
-    document = (json.dumps(doc, indent=1, ensure_ascii=False) + "\n").encode()
     return {
         "routes.def": NOTICE + "\n" + "\n".join(rows),
         "schemas.h": NOTICE + "#ifndef OPENAPI_SCHEMAS_H\n#define OPENAPI_SCHEMAS_H\n\n"
         '#include "core/json.h"\n\n' + "\n".join(emitter.structs) + "\n#endif\n",
         "schemas.c": NOTICE + '#include "openapi/schemas.h"\n\n#include "openapi/match.h"\n\n'
         + "\n".join(emitter.tables),
-        "openapi.json": document.decode(),
-        "document.c": document_c(document),
+        "openapi.json": json.dumps(doc, indent=1, ensure_ascii=False) + "\n",
     }
 
 
