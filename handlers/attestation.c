@@ -25,7 +25,7 @@ static enum err refuse(struct call *c, const char *what, int after)
 enum err attestation_admit_peer(struct call *c)
 {
     int after = 0;
-    return limiter_take(c->app->attest_by_peer, c->peer, clock_mono(c->app->clock), &after)
+    return limiter_take(c->app->attest_by_peer, c->source, clock_mono(c->app->clock), &after)
                ? OK
                : refuse(c, "address", after);
 }

@@ -69,6 +69,7 @@ struct call {
 
     const struct principal *who; /* NULL where the route takes no credential */
     const char *peer;            /* address of the client, without port */
+    const char *source;          /* the same, or the /64 around it: whom limits count */
     const char *request_id;
     const char *traceparent;     /* W3C, always valid: the caller's or a new one */
     const char *idempotency_key; /* NULL where absent */

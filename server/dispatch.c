@@ -108,6 +108,7 @@ static struct work *open_work(struct dispatch *d, struct http_exchange *x)
     c->now = clock_wall(d->app->clock);
     c->operation = "";
     c->peer = x->peer;
+    c->source = x->source;
     c->request_id = w->request_id;
     c->traceparent = w->traceparent;
     c->out = w->room;
@@ -215,7 +216,7 @@ static enum err check_caller(struct work *w)
         return OK;
     enum err err = auth_authenticate(w->d->auth, http_header(w->x, "authorization"), c->arena,
                                      &c->who, &c->err);
-    if (err == ERR_UNAUTHENTICATED && check_rate(w, w->d->by_peer, "address", w->x->peer))
+    if (err == ERR_UNAUTHENTICATED && check_rate(w, w->d->by_peer, "address", w->x->source))
         return ERR_RATE_LIMITED;
     if (err)
         return err;

@@ -30,7 +30,8 @@ static void *request_line(void *cls, const char *target, struct MHD_Connection *
     l->mhd = mhd;
     l->connection = http_connection_of(mhd);
     l->x.target = arena_strdup(l->x.arena, target);
-    l->x.peer = l->connection->peer;
+    l->x.peer = l->connection->peer.address;
+    l->x.source = l->connection->peer.source;
     l->x.tls = h->tls;
     l->x.started = clock_mono(&clock_system);
     http_connection_phase(l->connection, PHASE_HEAD, l->x.started);

@@ -25,6 +25,7 @@ struct http_exchange {
     /* the request */
     const char *target; /* as it came, with the query; NUL-terminated */
     const char *peer;   /* the client's address without port; "unix" */
+    const char *source; /* whom limits count it as: server/peer.h */
     bool tls;
     struct arena *arena; /* of this exchange: wiped after done() */
     struct buf body;     /* complete when the handler's body() runs */

@@ -5,9 +5,9 @@
 #include "core/clock.h"
 #include "core/sha256.h"
 #include "server/http.h"
+#include "server/peer.h"
 
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -30,7 +30,7 @@ struct connection {
     _Atomic int64_t received;    /* bytes of the body */
     bool reaped;                 /* the reaper's own */
     struct http_kept *kept;      /* http_kept.c: the last reply, of the connection's thread */
-    char peer[INET6_ADDRSTRLEN];
+    struct peer peer;
 };
 
 /* One exchange with what the library needs to know of it. */

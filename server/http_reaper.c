@@ -5,7 +5,6 @@
  */
 #include "server/http_impl.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -15,14 +14,7 @@ static void name_peer(struct connection *c, struct MHD_Connection *mhd)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *at = info ? info->client_addr : NULL;
-    snprintf(c->peer, sizeof c->peer, "unix");
-    if (at && at->sa_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)at)->sin_addr, c->peer,
-                  sizeof c->peer);
-    else if (at && at->sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)at)->sin6_addr, c->peer,
-                  sizeof c->peer);
+    peer_of(info ? info->client_addr : NULL, &c->peer);
 }
 
 static void opened(struct http *h, struct MHD_Connection *mhd, void **socket_context)

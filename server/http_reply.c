@@ -180,7 +180,7 @@ enum MHD_Result MHD_queue_response(struct MHD_Connection *mhd, unsigned int stat
     const struct http_handler *handler = &c->http->handler;
     char request_id[HTTP_REQUEST_ID_SIZE];
     struct buf body = {0}, reply = {0};
-    handler->unparsed(handler->ctx, (int)status, c->peer, &body, request_id);
+    handler->unparsed(handler->ctx, (int)status, c->peer.address, &body, request_id);
     write_head(c->http, (int)status, request_id, body.len, &reply);
     buf_add(&reply, body.data, body.len);
     if (send_raw(mhd, c->fd, &reply))

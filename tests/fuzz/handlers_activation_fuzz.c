@@ -64,6 +64,7 @@ static void send_request(struct bytes body, struct arena *a)
                      .now = NOW,
                      .operation = "create_activation",
                      .peer = "192.0.2.1",
+                     .source = "192.0.2.1",
                      .request_id = "r",
                      .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"};
     if (json_decode_text(body, &activation_request_schema, a, &request, &c.err))
