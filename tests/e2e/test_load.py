@@ -25,7 +25,7 @@ def azure(tmp_path):
 def test_many_jobs_at_once(azure, tmp_path):
     """Azure's buckets are made small, so that all of them are found empty many times, and its operations
     want to be asked after a second."""
-    azure.settings(writeBucket=[20, 4], readBucket=[40, 10], retryAfter=10)
+    azure.settings(writeBucket=[10, 2], readBucket=[40, 10], retryAfter=10)
     gateway = load.Gateway(tmp_path / "g", azure)
     with load.Sampler(gateway.pid) as sampler, load.Callers(gateway) as callers:
         ids = load.submit_vms(callers, load.SUBSCRIPTIONS, JOBS)
