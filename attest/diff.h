@@ -46,9 +46,9 @@ const char *boot_set_of(const struct attest_result *r, struct arena *a,
 /* Without the events of other PCRs. */
 void boot_events_keep(struct boot_events *e, uint32_t pcrs);
 
+/* kind: "replaced", "added", "removed"; of a PCR as a whole "notQuoted", "value". */
 struct boot_difference {
-    const char
-        *kind; /* "replaced", "added", "removed"; "notQuoted", "value": of a PCR as a whole */
+    const char *kind;
     int64_t pcr;
     const struct boot_event *expected; /* NULL: added */
     const struct boot_event *found;    /* NULL: removed */

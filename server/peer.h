@@ -6,11 +6,10 @@
 
 struct sockaddr;
 
+/* `source` is the address, or the /64 of one of IPv6: whoever has one address of it has all (RFC 4291 2.5.4). */
 struct peer {
     char address[INET6_ADDRSTRLEN]; /* without port; "unix" where it has none */
-    char source
-        [INET6_ADDRSTRLEN]; /* the address, or the /64 of one of IPv6: whoever has one address of it has all
-                                     * (RFC 4291 2.5.4) */
+    char source[INET6_ADDRSTRLEN];
 };
 
 /* An IPv4 address that an IPv6 socket shows (RFC 4291 2.5.5.2) is one of IPv4. `at` may be NULL. */
